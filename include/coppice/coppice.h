@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Coppice: live state for multithreaded servers. This header includes all the others. */
+#ifndef COPPICE_COPPICE_H
+#define COPPICE_COPPICE_H
+
+#include <coppice/json.h>
+#include <coppice/memory.h>
+#include <coppice/options.h>
+#include <coppice/path.h>
+#include <coppice/snapshot.h>
+#include <coppice/stats.h>
+#include <coppice/status.h>
+#include <coppice/store.h>
+#include <coppice/txn.h>
+#include <coppice/value.h>
+
+#endif

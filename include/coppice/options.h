@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options: one table. The struct below, the defaults, the bounds, the environment variables
+ * (COPPICE_BATCH_WINDOW_MS for batch.window_ms), the configuration file and `coppice options` all
+ * come from it. Order of precedence: struct < file < environment < command line.
+ *
+ * Use:
+ *     cop_options options = COP_OPTIONS_INIT;      (size only: every field at its default)
+ *     cop_options_init(&options);
+ *     cop_options_load_file(&options, "coppice.conf", &error);
+ *     cop_options_load_environment(&options, &error);
+ */
+#ifndef COPPICE_OPTIONS_H
+#define COPPICE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <coppice/memory.h>
+#include <coppice/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(field, "name", KIND, default, minimum, maximum, "help"); KIND is BOOL, U64 or ENUM. For ENUM
+ * minimum is 0 and maximum the last index of the choices below. */
+#define COP_OPTIONS_MAP(X)                                                                         \
+    X(batch_updates, "batch.updates", BOOL, 1, 0, 1,                                               \
+      "gather submitted transactions; false commits each by itself")                               \
+    X(batch_window_ms, "batch.window_ms", U64, 0, 0, 60000,                                        \
+      "how long submitted transactions are gathered; 0: natural group commit")                     \
+    X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2,                             \
+      "how JSON of a branch is produced")                                                          \
+    X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, "versions kept")         \
+    X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX,                               \
+      "bytes history may hold; 0: a quarter of memory.limit_bytes")                                \
+    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000,                           \
+      "time a commit may take before it is counted as an overrun")                                 \
+    X(workers_threads, "workers.threads", U64, 0, 0, 1024,                                         \
+      "worker threads; 0: one less than the CPUs this process may use")                            \
+    X(memory_limit_bytes, "memory.limit_bytes", U64, 0, 0, UINT64_MAX,                             \
+      "bytes the store may hold; 0: three quarters of what this process may use")                  \
+    X(memory_on_limit, "memory.on_limit", ENUM, 0, 0, 1, "what a commit at the limit does")        \
+    X(memory_wait_ms, "memory.wait_ms", U64, 100, 0, 60000, "how long a commit at the limit waits") \
+    X(memory_huge_pages, "memory.huge_pages", BOOL, 1, 0, 1,                                       \
+      "advise the kernel to back page chunks with huge pages")                                     \
+    X(memory_chunk_bytes, "memory.chunk_bytes", U64, 2097152, 4096, 1073741824,                    \
+      "size of the chunks that pages and values are cut from; the first ones are smaller")         \
+    X(readers_membarrier, "readers.membarrier", BOOL, 1, 0, 1,                                     \
+      "use the membarrier system call, so that a pin needs no fence")                              \
+    X(readers_max, "readers.max", U64, 4096, 1, 65536, "reader slots: threads that may read at once")\
+    X(snapshots_max, "snapshots.max", U64, 4096, 1, 1000000, "snapshots that may be held at once")
+
+/* X(option field, index, "choice") */
+#define COP_CHOICES_MAP(X)                     \
+    X(serialization_strategy, 0, "lazy")       \
+    X(serialization_strategy, 1, "full")       \
+    X(serialization_strategy, 2, "incremental") \
+    X(memory_on_limit, 0, "wait")              \
+    X(memory_on_limit, 1, "fail")
+
+typedef enum cop_log_level { COP_LOG_DEBUG, COP_LOG_INFO, COP_LOG_WARNING, COP_LOG_ERROR } cop_log_level;
+
+/* Called from any thread; must not call back into the store. message is one line without a newline
+ * and lives for the call only. */
+typedef void (*cop_log_function)(void *context, cop_log_level level, const char *message);
+
+typedef void (*cop_destructor)(void *context);
+
+typedef struct cop_options {
+    size_t size; /* sizeof(cop_options) as the caller compiled it */
+#define COP_OPTION_FIELD(field, name, kind, def, min, max, help) uint64_t field;
+    COP_OPTIONS_MAP(COP_OPTION_FIELD)
+#undef COP_OPTION_FIELD
+    cop_allocator allocator;    /* zeroed: libc */
+    cop_log_function log;       /* NULL: nothing is logged */
+    void *log_context;
+    cop_destructor log_destroy; /* runs once, after the last message of the store */
+} cop_options;
+
+#define COP_OPTION_DEFAULT_(field, name, kind, def, min, max, help) def,
+#define COP_OPTIONS_INIT \
+    {sizeof(cop_options), COP_OPTIONS_MAP(COP_OPTION_DEFAULT_) {NULL, NULL, NULL, NULL}, NULL, NULL, NULL}
+
+typedef enum cop_option_kind { COP_OPTION_BOOL, COP_OPTION_U64, COP_OPTION_ENUM } cop_option_kind;
+
+/* One row of the table. All strings have static storage. */
+typedef struct cop_option_info {
+    const char *name;        /* "batch.window_ms" */
+    const char *environment; /* "COPPICE_BATCH_WINDOW_MS" */
+    const char *help;
+    cop_option_kind kind;
+    uint64_t default_value, minimum, maximum;
+    const char *const *choices; /* ENUM: maximum + 1 names; else NULL */
+} cop_option_info;
+
+/* Rows of the table, 0 .. count-1. Thread-safe, wait-free. */
+COP_PUBLIC size_t cop_options_count(void);
+/* NULL when index is out of range. */
+COP_PUBLIC const cop_option_info *cop_options_info(size_t index);
+
+/* Defaults into *options. Thread-safe for distinct options, as all below. */
+COP_PUBLIC void cop_options_init(cop_options *options);
+
+/* Sets one option from text ("batch.window_ms", "8"; true/false/on/off/1/0; choice names; sizes
+ * with k, M, G, Ki, Mi, Gi). COP_E_INVALID for an unknown name or malformed text, COP_E_RANGE out
+ * of bounds; the message says what was expected; *options is untouched on failure. */
+COP_PUBLIC cop_status cop_options_set(cop_options *options, const char *name, const char *text,
+                                      cop_error *error);
+/* The value as text into buffer (always terminated). COP_E_INVALID for an unknown name, COP_E_RANGE
+ * when it does not fit. */
+COP_PUBLIC cop_status cop_options_get(const cop_options *options, const char *name, char *buffer,
+                                      size_t capacity);
+
+/* Reads a libconfig file; groups nest: batch = { window_ms = 8; };. All or nothing. Every complaint
+ * begins "file:line:". Unknown names are refused. COP_E_IO, COP_E_SYNTAX, COP_E_INVALID,
+ * COP_E_RANGE, COP_E_MEMORY. Blocking (reads the file). */
+COP_PUBLIC cop_status cop_options_load_file(cop_options *options, const char *file, cop_error *error);
+
+/* Reads COPPICE_*; unknown COPPICE_ variables are ignored. All or nothing. Not thread-safe against
+ * setenv. */
+COP_PUBLIC cop_status cop_options_load_environment(cop_options *options, cop_error *error);
+
+/* COP_OK when every field is within its bounds and the size is known. */
+COP_PUBLIC cop_status cop_options_check(const cop_options *options, cop_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

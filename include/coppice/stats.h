@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* Statistics: one immutable snapshot of a store's counters and gauges. */
+#ifndef COPPICE_STATS_H
+#define COPPICE_STATS_H
+
+#include <coppice/memory.h>
+#include <coppice/store.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(name, "unit", "help"): counters only grow, gauges are of this moment. */
+#define COP_STATS_MAP(X)                                                                \
+    X(version, "version", "newest published version")                                  \
+    X(atoms, "atoms", "atoms in the newest version, the root not counted")              \
+    X(commits, "count", "versions published since open")                               \
+    X(transactions, "count", "transactions decided")                                   \
+    X(transactions_unchanged, "count", "transactions in batches without a net change") \
+    X(transactions_conflict, "count", "transactions refused for a conflict")           \
+    X(transactions_failed, "count", "transactions refused for another reason")         \
+    X(operations, "count", "operations applied")                                       \
+    X(batches, "count", "batches taken by the combiner")                               \
+    X(batches_abandoned, "count", "batches abandoned before publication")              \
+    X(queued, "transactions", "submitted and not yet decided, about")                  \
+    X(readers, "readers", "registered readers")                                        \
+    X(pins, "pins", "pins held at the last scan")                                      \
+    X(pins_resolved, "count", "pending pins resolved by the committer")                \
+    X(pins_leaked, "count", "pins released because their thread exited")               \
+    X(snapshots, "snapshots", "snapshots held")                                        \
+    X(held_versions, "versions", "versions held besides the newest, at the last scan") \
+    X(oldest_held_version, "version", "oldest version held, else the newest")          \
+    X(scans, "count", "scans of the reader slots")                                     \
+    X(pages, "pages", "512-byte pages in use, dead ones included")                     \
+    X(pages_dead, "pages", "pages waiting for a reader or for the freeing quota")      \
+    X(value_bytes, "bytes", "long values and child lists in use, dead ones included")  \
+    X(values_dead, "values", "long values waiting for a reader or for the quota")      \
+    X(names, "names", "names in use, dead ones included")                              \
+    X(names_dead, "names", "names waiting to leave the directory or be freed")         \
+    X(bytes_held, "bytes", "bytes held from the allocator")                            \
+    X(bytes_peak, "bytes", "greatest bytes_held")                                      \
+    X(bytes_limit, "bytes", "the limit in force")                                      \
+    X(membarrier, "flag", "1 when pins rely on the membarrier system call")            \
+    X(huge_pages, "flag", "1 when chunks are advised to be huge pages")
+
+typedef struct cop_stats {
+    size_t size; /* sizeof(cop_stats) */
+#define COP_STATS_FIELD(name, unit, help) uint64_t name;
+    COP_STATS_MAP(COP_STATS_FIELD)
+#undef COP_STATS_FIELD
+    uint64_t bytes_by_kind[COP_MEMORY_KINDS];
+} cop_stats;
+
+/* C only; in C++ zero the struct and set size. */
+#define COP_STATS_INIT {.size = sizeof(cop_stats)}
+
+/* Fills *stats (its size must be set). The figures are each exact at some moment during the call,
+ * not all at one. COP_E_INVALID, COP_E_CLOSING, COP_E_FORKED. Thread-safe, lock-free. */
+COP_PUBLIC cop_status cop_stats_take(cop_store *store, cop_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* What other rooms may add to a transaction beyond the public operations. */
+#ifndef COP_COMMIT_TXN_INTERNAL_H
+#define COP_COMMIT_TXN_INTERNAL_H
+
+#include <coppice/txn.h>
+
+/*
+ * Put: make the child exactly this value, whatever is there (a branch with children is cleared when
+ * the new value is a scalar or a branch of the other kind; children stay under a branch of the same
+ * kind). parent may be provisional. Keys are unescaped. *out is a provisional handle.
+ */
+cop_status cop__txn_put_child(cop_txn *txn, cop_atom parent, const char *key, size_t length,
+                              const cop_value *value, cop_atom *out);
+/* The same at a path (missing ancestors are made); the empty path is the root, which can only be
+ * put to an object or an array. */
+cop_status cop__txn_put_at(cop_txn *txn, const char *path, size_t length, const cop_value *value,
+                           cop_atom *out, cop_error *error);
+/* The element at a position of an array, appended when index is its length. */
+cop_status cop__txn_put_element(cop_txn *txn, cop_atom array, uint32_t index,
+                                const cop_value *value, cop_atom *out);
+/* The n children (provisional handles from puts below this branch) become the branch's whole list,
+ * in this order; other children are erased. No change when the list is the same already. */
+cop_status cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32_t n);
+/* Erases a child of an object by its unescaped key; no effect when there is none. */
+cop_status cop__txn_erase_child(cop_txn *txn, cop_atom parent, const char *key, size_t length);
+
+/* A place to come back to: rewinding takes back every operation added since. */
+typedef struct cop__txn_mark {
+    size_t operations;
+    size_t arena_used;
+    size_t other[2];
+} cop__txn_mark;
+cop__txn_mark cop__txn_mark_here(const cop_txn *txn);
+void cop__txn_rewind(cop_txn *txn, cop__txn_mark mark);
+
+#endif

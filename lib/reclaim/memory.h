@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accounting: every byte of a store is counted before it is allocated.
+ *
+ * cop__memory is shared by the store and by what may outlive it (reader slabs): it is counted by
+ * references itself. All functions are thread-safe and lock-free but for the allocator's own locks.
+ */
+#ifndef COP_RECLAIM_MEMORY_H
+#define COP_RECLAIM_MEMORY_H
+
+#include <coppice/memory.h>
+
+#include "base/atomic.h"
+#include "base/base.h"
+
+typedef struct cop__memory {
+    _Atomic uint64_t held; /* bytes from the allocator, all kinds */
+    _Atomic uint64_t peak;
+    _Atomic uint64_t limit;
+    _Atomic uint64_t by_kind[COP_MEMORY_KINDS];
+    _Atomic uint32_t references;
+    /* Test hook: counts down with each request; at 0 the request is refused, and so are all later
+     * ones when fail_for_ever is set. Negative: off. */
+    _Atomic int64_t fail_countdown;
+    _Atomic bool fail_for_ever;
+    cop_allocator allocator;
+} cop__memory;
+
+/* A new account with one reference; allocator zeroed means libc. NULL when out of memory. */
+cop__memory *cop__memory_new(const cop_allocator *allocator, uint64_t limit);
+void cop__memory_ref(cop__memory *memory);
+/* The last one destroys the allocator and asserts that nothing is held. */
+void cop__memory_unref(cop__memory *memory);
+
+/* size bytes aligned to alignment (power of two, raised to 16), counted under kind; NULL when the
+ * limit, the test hook or the allocator refuses. Not zeroed. */
+void *cop__memory_alloc(cop__memory *memory, cop_memory_kind kind, size_t size, size_t alignment);
+void *cop__memory_zalloc(cop__memory *memory, cop_memory_kind kind, size_t size, size_t alignment);
+/* NULL is legal. size and alignment are those of the allocation. */
+void cop__memory_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size, size_t alignment);
+/* Grows or shrinks; alignment 16; p may be NULL with old_size 0. On refusal returns NULL and p
+ * stays valid. */
+void *cop__memory_realloc(cop__memory *memory, cop_memory_kind kind, void *p, size_t old_size,
+                          size_t new_size);
+/* Anonymous mapping (zeroed, page aligned), counted likewise; wipe_on_fork: reads as zero in a
+ * forked child. size is rounded up to whole pages by the caller. */
+void *cop__memory_map(cop__memory *memory, cop_memory_kind kind, size_t size, bool wipe_on_fork);
+void cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_t size);
+
+/* Asks the test hook alone: false when this request is to fail. For pools, whose requests seldom
+ * reach the allocator. */
+bool cop__memory_permit(cop__memory *memory);
+
+/* Three quarters of what this process may use: the least of physical memory, cgroup v2/v1 limit and
+ * RLIMIT_AS. */
+uint64_t cop__memory_default_limit(void);
+
+#endif

@@ -1,0 +1,113 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# planted_faults.sh [BUILD-DIRECTORY]
+# Every fault that is built in on purpose must be caught by a test. The build
+# has --enable-planted-faults --enable-perturb; COP_FAULT=NAME switches one
+# fault on. A fault is caught when its command passes without it, and with it
+# fails within the limit below in one of three tries. A run that has to be
+# ended by the clock caught nothing: a test must notice by itself.
+set -u
+
+build=${1:-${top_builddir:-.}}
+limit=60
+tries=3
+
+# fault | the command, from the build directory, that must catch it
+table='
+page_freed_while_pinned | tests/stress/stress_reclaim --seconds 5
+published_page_changed  | tests/stress/stress_reclaim --seconds 5
+txn_dropped             | tests/stress/stress_reclaim --seconds 5
+root_before_pages       | tests/stress/stress_reclaim --seconds 5
+pending_ignored         | tests/stress/stress_reclaim --seconds 5
+help_without_barrier    | tests/stress/stress_reclaim --seconds 5
+'
+
+cd "$build" || exit 99
+CK_FORK=no
+export CK_FORK
+unset COP_FAULT
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+
+# run FAULT COMMAND...: the status of the command, 124 when the clock ended it
+run()
+{
+    fault=$1
+    shift
+    if [ "$fault" = none ]; then
+        timeout -k 5 "$limit" "$@" >"$out" 2>&1
+    else
+        COP_FAULT=$fault timeout -k 5 "$limit" "$@" >"$out" 2>&1
+    fi
+}
+
+# what STATUS: the status in words
+what()
+{
+    case $1 in
+    0) echo "passed" ;;
+    124 | 137) echo "ran into the limit of $limit s" ;;
+    126 | 127) echo "could not be run" ;;
+    *)
+        if [ "$1" -gt 128 ]; then
+            echo "killed by SIG$(kill -l $(($1 - 128)))"
+        else
+            echo "exit status $1"
+        fi
+        ;;
+    esac
+}
+
+# try FAULT COMMAND...: sets verdict (caught or MISSED) and detail
+try()
+{
+    fault=$1
+    shift
+    verdict=MISSED
+    attempt=0
+    while [ "$attempt" -lt "$tries" ]; do
+        attempt=$((attempt + 1))
+        run "$fault" "$@"
+        status=$?
+        detail="$(what $status), try $attempt of $tries"
+        case $status in
+        0 | 77 | 124 | 126 | 127 | 137) ;;
+        *) verdict=caught; return ;;
+        esac
+    done
+}
+
+checks=0
+failures=0
+clean=
+printf '%-26s %-8s %-38s %s\n' fault verdict how command
+while IFS='|' read -r fault command; do
+    fault=$(echo $fault)
+    [ -n "$fault" ] || continue
+    checks=$((checks + 1))
+    # The same command without a fault, once for all the faults it catches.
+    case $clean in
+    *"[$command]"*) ;;
+    *)
+        # shellcheck disable=SC2086 # a command with its arguments
+        if run none $command; then
+            clean="${clean}[$command]"
+        else
+            status=$?
+            tail -n 20 "$out"
+            printf '%-26s %-8s %-38s %s\n' "$fault" FAILED "without it: $(what $status)" "$command"
+            failures=$((failures + 1))
+            continue
+        fi
+        ;;
+    esac
+    # shellcheck disable=SC2086
+    try "$fault" $command
+    [ "$verdict" = caught ] || failures=$((failures + 1))
+    printf '%-26s %-8s %-38s %s\n' "$fault" "$verdict" "$detail" "$command"
+done <<END
+$table
+END
+
+echo "$(((checks - failures) * 100 / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
+[ "$failures" -eq 0 ]

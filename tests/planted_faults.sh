@@ -32,12 +32,12 @@ trap 'rm -f "$out"' EXIT
 # run FAULT COMMAND...: the status of the command, 124 when the clock ended it
 run()
 {
-    fault=$1
+    name=$1
     shift
-    if [ "$fault" = none ]; then
-        timeout -k 5 "$limit" "$@" >"$out" 2>&1
+    if [ "$name" = none ]; then
+        timeout -k 5 "$limit" "$@" >"$out" 2>&1 </dev/null
     else
-        COP_FAULT=$fault timeout -k 5 "$limit" "$@" >"$out" 2>&1
+        COP_FAULT=$name timeout -k 5 "$limit" "$@" >"$out" 2>&1 </dev/null
     fi
 }
 
@@ -61,13 +61,11 @@ what()
 # try FAULT COMMAND...: sets verdict (caught or MISSED) and detail
 try()
 {
-    fault=$1
-    shift
     verdict=MISSED
     attempt=0
     while [ "$attempt" -lt "$tries" ]; do
         attempt=$((attempt + 1))
-        run "$fault" "$@"
+        run "$@"
         status=$?
         detail="$(what $status), try $attempt of $tries"
         case $status in

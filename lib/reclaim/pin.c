@@ -28,17 +28,20 @@ struct look {
     uint64_t state;
 };
 
-static inline bool is_pending(uint64_t state)
+static inline bool
+is_pending(uint64_t state)
 {
     return (state & 1) != 0;
 }
 
-static inline void *record_of(uint64_t state)
+static inline void *
+record_of(uint64_t state)
 {
     return (void *)(uintptr_t)state;
 }
 
-static void full_fence(void)
+static void
+full_fence(void)
 {
 #ifdef __SANITIZE_THREAD__
     /* gcc's thread sanitizer refuses fences; on x86, where it runs, an exchange is one too. */
@@ -50,7 +53,8 @@ static void full_fence(void)
 #endif
 }
 
-static void barrier(const struct scan *scan)
+static void
+barrier(const struct scan *scan)
 {
     if (scan->fence)
         full_fence();
@@ -59,7 +63,8 @@ static void barrier(const struct scan *scan)
 }
 
 /* The sequence first: argument 3. */
-static inline struct look look_at(struct cop__pin_slot *slot, unsigned i)
+static inline struct look
+look_at(struct cop__pin_slot *slot, unsigned i)
 {
     struct look look;
 
@@ -69,17 +74,20 @@ static inline struct look look_at(struct cop__pin_slot *slot, unsigned i)
 }
 
 /* Only scans write the posting, one at a time: relaxed loads see it. */
-static inline void *posted_root(struct cop__pin_slot *slot, unsigned i)
+static inline void *
+posted_root(struct cop__pin_slot *slot, unsigned i)
 {
     return cop__load_relaxed(&slot->help_root[i]);
 }
 
-static inline bool posted_to(struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
+static inline bool
+posted_to(struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
 {
     return cop__load_relaxed(&slot->help_sequence[i]) == sequence;
 }
 
-static void post(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
+static void
+post(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
 {
     cop__store_relaxed(&slot->help_root[i], scan->current);
     cop__store_release(&slot->help_sequence[i], sequence);
@@ -88,8 +96,8 @@ static void post(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint
 }
 
 /* A pin still pending after an earlier posting is bound already, and stays so. */
-static void first_look_pending(struct scan *scan, struct cop__pin_slot *slot, unsigned i,
-                               uint64_t sequence)
+static void
+first_look_pending(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
 {
     if (COP_FAULT(pending_ignored))
         return;
@@ -99,8 +107,8 @@ static void first_look_pending(struct scan *scan, struct cop__pin_slot *slot, un
         post(scan, slot, i, sequence);
 }
 
-static void first_look_exact(struct scan *scan, struct cop__pin_slot *slot, unsigned i,
-                             struct look look)
+static void
+first_look_exact(struct scan *scan, struct cop__pin_slot *slot, unsigned i, struct look look)
 {
     void *seen = record_of(look.state);
     void *posted;
@@ -119,7 +127,8 @@ static void first_look_exact(struct scan *scan, struct cop__pin_slot *slot, unsi
     /* Bound, and not adopted yet: what is seen may be freed already (argument 6). */
 }
 
-static void first_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i)
+static void
+first_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i)
 {
     struct look look = look_at(slot, i);
 
@@ -131,7 +140,8 @@ static void first_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i
         slot->fate[i] = FATE_NONE;
 }
 
-static void second_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i)
+static void
+second_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i)
 {
     struct look look = look_at(slot, i);
 
@@ -148,7 +158,8 @@ static void second_look(struct scan *scan, struct cop__pin_slot *slot, unsigned 
     }
 }
 
-static void look_again(struct scan *scan, struct cop__pin_slot *const *slots, size_t n)
+static void
+look_again(struct scan *scan, struct cop__pin_slot *const *slots, size_t n)
 {
     if (!COP_FAULT(help_without_barrier))
         barrier(scan);
@@ -158,9 +169,10 @@ static void look_again(struct scan *scan, struct cop__pin_slot *const *slots, si
                 second_look(scan, slots[k], i);
 }
 
-void cop__pin_collect(struct cop__pin_slot *const *slots, size_t n, void *current,
-                      void (*heavy)(void *context), void *context,
-                      void (*held)(void *context, void *root), bool fence, size_t *resolved)
+void
+cop__pin_collect(struct cop__pin_slot *const *slots, size_t n, void *current,
+                 void (*heavy)(void *context), void *context,
+                 void (*held)(void *context, void *root), bool fence, size_t *resolved)
 {
     struct scan scan = {
         .current = current, .heavy = heavy, .held = held, .context = context, .fence = fence};

@@ -95,7 +95,8 @@ struct cop__pin_slot {
 };
 
 /* S, and the word that W1 stores. */
-static inline uint64_t cop__pin_next(struct cop__pin_slot *slot, unsigned i)
+static inline uint64_t
+cop__pin_next(struct cop__pin_slot *slot, unsigned i)
 {
     uint64_t sequence = cop__load_relaxed(&slot->sequence[i]) + 1;
 
@@ -104,7 +105,8 @@ static inline uint64_t cop__pin_next(struct cop__pin_slot *slot, unsigned i)
 }
 
 /* W3. The acquire of help_sequence covers help_root, which stays as it is until this pin ends. */
-static inline void *cop__pin_adopt(struct cop__pin_slot *slot, unsigned i)
+static inline void *
+cop__pin_adopt(struct cop__pin_slot *slot, unsigned i)
 {
     void *root = cop__load_relaxed(&slot->help_root[i]);
 
@@ -112,8 +114,8 @@ static inline void *cop__pin_adopt(struct cop__pin_slot *slot, unsigned i)
     return root;
 }
 
-static inline void *cop__pin_begin_light(struct cop__pin_slot *slot, unsigned i,
-                                         _Atomic(void *) *root)
+static inline void *
+cop__pin_begin_light(struct cop__pin_slot *slot, unsigned i, _Atomic(void *) *root)
 {
     uint64_t sequence = cop__pin_next(slot, i);
     void *record;
@@ -130,8 +132,8 @@ static inline void *cop__pin_begin_light(struct cop__pin_slot *slot, unsigned i,
 
 /* The loads are sequentially consistent because an exchange alone does not keep a later acquire
  * load from moving before its store part, neither in C11 nor on every processor. */
-static inline void *cop__pin_begin_fenced(struct cop__pin_slot *slot, unsigned i,
-                                          _Atomic(void *) *root)
+static inline void *
+cop__pin_begin_fenced(struct cop__pin_slot *slot, unsigned i, _Atomic(void *) *root)
 {
     uint64_t sequence = cop__pin_next(slot, i);
     void *record;
@@ -145,8 +147,8 @@ static inline void *cop__pin_begin_fenced(struct cop__pin_slot *slot, unsigned i
 }
 
 /* Begins pin i of the slot, which must be free, and returns the record that it holds. Wait-free. */
-static inline void *cop__pin_begin(struct cop__pin_slot *slot, unsigned i, _Atomic(void *) *root,
-                                   bool fence)
+static inline void *
+cop__pin_begin(struct cop__pin_slot *slot, unsigned i, _Atomic(void *) *root, bool fence)
 {
     if (cop__unlikely(fence))
         return cop__pin_begin_fenced(slot, i, root);
@@ -155,7 +157,8 @@ static inline void *cop__pin_begin(struct cop__pin_slot *slot, unsigned i, _Atom
 
 /* Ends pin i: its record must not be used afterwards. Wait-free. The release orders all use of the
  * record before it; no barrier is needed, for a late 0 only holds the record a little longer. */
-static inline void cop__pin_end(struct cop__pin_slot *slot, unsigned i)
+static inline void
+cop__pin_end(struct cop__pin_slot *slot, unsigned i)
 {
     cop__store_release(&slot->state[i], UINT64_C(0));
 }

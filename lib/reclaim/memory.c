@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accounting of a store's memory, and the libc allocator.
+ *
+ * A request is counted first: fetch_add on `held`, and taken back when the sum is over the limit.
+ * So `held` bounds what the allocator gave out at every moment, whatever threads do at once; never
+ * the other way round, where a burst of threads could each see room and pass the limit together.
+ * The price: of two requests that would fit one at a time, both may be refused when they collide at
+ * the limit. Counters are relaxed: they order nothing, each is exact by itself. Allocation and
+ * release of one block are ordered by whoever hands the block over.
+ *
+ * Progress: lock-free but for the allocator.
+ */
+#include "reclaim/memory.h"
+
+#include <sys/mman.h>
+
+#include "base/letters.h"
+
+#define ALIGNMENT_MIN 16u
+
+/* --- libc ------------------------------------------------------------------------------------- */
+
+static void *
+libc_allocate(void *context, size_t size, size_t alignment)
+{
+    (void)context;
+    if (alignment <= _Alignof(max_align_t))
+        return malloc(size);
+    /* C11 wants the size to be a multiple of the alignment. */
+    if (size > SIZE_MAX - alignment)
+        return NULL;
+    return aligned_alloc(alignment, (size + alignment - 1) & ~(alignment - 1));
+}
+
+static void
+libc_release(void *context, void *memory, size_t size, size_t alignment)
+{
+    (void)context;
+    (void)size;
+    (void)alignment;
+    free(memory);
+}
+
+cop_allocator
+cop_allocator_libc(void)
+{
+    return (cop_allocator){libc_allocate, libc_release, NULL, NULL};
+}
+
+/* --- the account ------------------------------------------------------------------------------ */
+
+static void
+raise_peak(cop__memory *memory, uint64_t held)
+{
+    uint64_t peak = cop__load_relaxed(&memory->peak);
+    while (held > peak && !atomic_compare_exchange_weak_explicit(&memory->peak, &peak, held,
+                                                                 memory_order_relaxed,
+                                                                 memory_order_relaxed))
+        ;
+}
+
+static bool
+count(cop__memory *memory, cop_memory_kind kind, size_t size)
+{
+    uint64_t limit = cop__load_relaxed(&memory->limit);
+    /* No object is greater than PTRDIFF_MAX; without this the sum could wrap. */
+    if (size > PTRDIFF_MAX)
+        return false;
+    uint64_t held = cop__add_relaxed(&memory->held, size) + size;
+    if (held > limit) {
+        cop__sub_relaxed(&memory->held, size);
+        return false;
+    }
+    cop__add_relaxed(&memory->by_kind[kind], size);
+    raise_peak(memory, held);
+    return true;
+}
+
+static void
+uncount(cop__memory *memory, cop_memory_kind kind, size_t size)
+{
+    uint64_t of_kind = cop__sub_relaxed(&memory->by_kind[kind], size);
+    uint64_t held = cop__sub_relaxed(&memory->held, size);
+    COP_ASSERT(of_kind >= size);
+    COP_ASSERT(held >= size);
+    (void)of_kind;
+    (void)held;
+}
+
+cop__memory *
+cop__memory_new(const cop_allocator *allocator, uint64_t limit)
+{
+    cop_allocator from = allocator && allocator->allocate ? *allocator : cop_allocator_libc();
+    cop__memory *memory = from.allocate(from.context, sizeof *memory, ALIGNMENT_MIN);
+    if (!memory)
+        return NULL;
+    memset(memory, 0, sizeof *memory);
+    memory->allocator = from;
+    atomic_init(&memory->limit, limit);
+    atomic_init(&memory->references, 1);
+    atomic_init(&memory->fail_countdown, -1);
+    /* The account's own bytes are a store's too. */
+    if (!count(memory, COP_MEMORY_OTHER, sizeof *memory)) {
+        from.release(from.context, memory, sizeof *memory, ALIGNMENT_MIN);
+        return NULL;
+    }
+    return memory;
+}
+
+void
+cop__memory_ref(cop__memory *memory)
+{
+    cop__add_relaxed(&memory->references, 1);
+}
+
+void
+cop__memory_unref(cop__memory *memory)
+{
+    /* acq_rel: whoever is last sees what the others released. */
+    uint32_t before = cop__sub_acq_rel(&memory->references, 1);
+    COP_ALWAYS(before > 0);
+    if (before > 1)
+        return;
+    cop_allocator from = memory->allocator;
+    COP_ASSERT(cop__load_relaxed(&memory->held) == sizeof *memory);
+    from.release(from.context, memory, sizeof *memory, ALIGNMENT_MIN);
+    if (from.destroy)
+        from.destroy(from.context);
+}
+
+/* A countdown of k lets k requests pass and refuses the next one. */
+bool
+cop__memory_permit(cop__memory *memory)
+{
+    int64_t left = cop__load_relaxed(&memory->fail_countdown);
+    while (cop__unlikely(left >= 0)) {
+        if (left == 0 && cop__load_relaxed(&memory->fail_for_ever))
+            return false;
+        if (atomic_compare_exchange_weak_explicit(&memory->fail_countdown, &left, left - 1,
+                                                  memory_order_relaxed, memory_order_relaxed))
+            return left > 0;
+    }
+    return true;
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+/* Nothing is asked of an allocator for 0 bytes: its answer could be NULL. */
+static size_t
+request_size(size_t size)
+{
+    return size ? size : 1;
+}
+
+static size_t
+request_alignment(size_t alignment)
+{
+    COP_ASSERT((alignment & (alignment - 1)) == 0);
+    return alignment < ALIGNMENT_MIN ? ALIGNMENT_MIN : alignment;
+}
+
+void *
+cop__memory_alloc(cop__memory *memory, cop_memory_kind kind, size_t size, size_t alignment)
+{
+    size = request_size(size);
+    if (!cop__memory_permit(memory) || !count(memory, kind, size))
+        return NULL;
+    void *p = memory->allocator.allocate(memory->allocator.context, size,
+                                         request_alignment(alignment));
+    if (!p)
+        uncount(memory, kind, size);
+    return p;
+}
+
+void *
+cop__memory_zalloc(cop__memory *memory, cop_memory_kind kind, size_t size, size_t alignment)
+{
+    void *p = cop__memory_alloc(memory, kind, size, alignment);
+    if (p)
+        memset(p, 0, size);
+    return p;
+}
+
+/* Given back before it is uncounted, so that `held` is never too low. */
+void
+cop__memory_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size, size_t alignment)
+{
+    if (!p)
+        return;
+    size = request_size(size);
+    memory->allocator.release(memory->allocator.context, p, size, request_alignment(alignment));
+    uncount(memory, kind, size);
+}
+
+void *
+cop__memory_realloc(cop__memory *memory, cop_memory_kind kind, void *p, size_t old_size,
+                    size_t new_size)
+{
+    void *grown = cop__memory_alloc(memory, kind, new_size, ALIGNMENT_MIN);
+    if (!grown)
+        return NULL;
+    if (p) {
+        memcpy(grown, p, old_size < new_size ? old_size : new_size);
+        cop__memory_free(memory, kind, p, old_size, ALIGNMENT_MIN);
+    }
+    return grown;
+}
+
+void *
+cop__memory_map(cop__memory *memory, cop_memory_kind kind, size_t size, bool wipe_on_fork)
+{
+    if (!cop__memory_permit(memory) || !count(memory, kind, size))
+        return NULL;
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        uncount(memory, kind, size);
+        return NULL;
+    }
+    /* Whoever asks for it relies on it to see a fork: an older kernel's no is a failure. */
+    if (wipe_on_fork && madvise(p, size, MADV_WIPEONFORK) != 0) {
+        cop__memory_unmap(memory, kind, p, size);
+        return NULL;
+    }
+    return p;
+}
+
+void
+cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_t size)
+{
+    if (!p)
+        return;
+    munmap(p, size);
+    uncount(memory, kind, size);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+const char *
+cop_memory_kind_name(cop_memory_kind kind)
+{
+    static const char names[][16] = {
+#define KIND_NAME(name, text) {COP_LOWER_16(#name)},
+        COP_MEMORY_MAP(KIND_NAME)
+#undef KIND_NAME
+    };
+#define KIND_FITS(name, text) _Static_assert(sizeof #name <= 16, "the name of a kind is too long");
+    COP_MEMORY_MAP(KIND_FITS)
+#undef KIND_FITS
+    if ((unsigned)kind >= COP_MEMORY_KINDS)
+        return "unknown";
+    return names[kind];
+}

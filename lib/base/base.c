@@ -86,7 +86,8 @@ cop__realtime_ns(void)
 void
 cop__futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns)
 {
-    struct timespec until = {(time_t)(deadline_ns / 1000000000u), (long)(deadline_ns % 1000000000u)};
+    struct timespec until = {(time_t)(deadline_ns / 1000000000u),
+                             (long)(deadline_ns % 1000000000u)};
     bool for_ever = deadline_ns == UINT64_MAX;
     syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, for_ever ? NULL : &until, NULL,
             FUTEX_BITSET_MATCH_ANY);

@@ -16,11 +16,11 @@
 #define COP_UPPER(c) ((c) >= 'a' && (c) <= 'z' ? (c) - 'a' + 'A' : (c))
 #define COP_LOWER(c) ((c) >= 'A' && (c) <= 'Z' ? (c) - 'A' + 'a' : (c))
 
-#define COP_LETTERS_4(change, s, i)                                                                \
-    change(COP_LETTER(s, (i))), change(COP_LETTER(s, (i) + 1)), change(COP_LETTER(s, (i) + 2)),    \
+#define COP_LETTERS_4(change, s, i)                                                             \
+    change(COP_LETTER(s, (i))), change(COP_LETTER(s, (i) + 1)), change(COP_LETTER(s, (i) + 2)), \
         change(COP_LETTER(s, (i) + 3))
-#define COP_LETTERS_16(change, s, i)                                                               \
-    COP_LETTERS_4(change, s, (i)), COP_LETTERS_4(change, s, (i) + 4),                              \
+#define COP_LETTERS_16(change, s, i)                                  \
+    COP_LETTERS_4(change, s, (i)), COP_LETTERS_4(change, s, (i) + 4), \
         COP_LETTERS_4(change, s, (i) + 8), COP_LETTERS_4(change, s, (i) + 12)
 
 #define COP_UPPER_32(s) COP_LETTERS_16(COP_UPPER, s, 0), COP_LETTERS_16(COP_UPPER, s, 16)

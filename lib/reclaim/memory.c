@@ -54,9 +54,9 @@ static void
 raise_peak(cop__memory *memory, uint64_t held)
 {
     uint64_t peak = cop__load_relaxed(&memory->peak);
-    while (held > peak && !atomic_compare_exchange_weak_explicit(&memory->peak, &peak, held,
-                                                                 memory_order_relaxed,
-                                                                 memory_order_relaxed))
+    while (held > peak &&
+           !atomic_compare_exchange_weak_explicit(&memory->peak, &peak, held, memory_order_relaxed,
+                                                  memory_order_relaxed))
         ;
 }
 
@@ -166,8 +166,8 @@ cop__memory_alloc(cop__memory *memory, cop_memory_kind kind, size_t size, size_t
     size = request_size(size);
     if (!cop__memory_permit(memory) || !count(memory, kind, size))
         return NULL;
-    void *p = memory->allocator.allocate(memory->allocator.context, size,
-                                         request_alignment(alignment));
+    void *p =
+        memory->allocator.allocate(memory->allocator.context, size, request_alignment(alignment));
     if (!p)
         uncount(memory, kind, size);
     return p;

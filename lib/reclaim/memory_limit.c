@@ -47,7 +47,8 @@ limit_in_file(const char *file)
 }
 
 /* The least limit of a group and of those above it, up to the mount. group begins with '/'; it is
- * cut up on the way. In a container it may lie outside of what is mounted: those files are absent. */
+ * cut up on the way. In a container it may lie outside of what is mounted: those files are absent.
+ */
 static uint64_t
 limit_of_group(const char *mount, char *group, const char *leaf)
 {

@@ -10,8 +10,8 @@ const char *
 cop_status_name(cop_status status)
 {
     switch (status) {
-#define STATUS_NAME(name, number, message)                                                         \
-    case COP_##name:                                                                               \
+#define STATUS_NAME(name, number, message) \
+    case COP_##name:                       \
         return "COP_" #name;
         COP_STATUS_MAP(STATUS_NAME)
 #undef STATUS_NAME
@@ -23,8 +23,8 @@ const char *
 cop_status_message(cop_status status)
 {
     switch (status) {
-#define STATUS_MESSAGE(name, number, message)                                                      \
-    case COP_##name:                                                                               \
+#define STATUS_MESSAGE(name, number, message) \
+    case COP_##name:                          \
         return message;
         COP_STATUS_MAP(STATUS_MESSAGE)
 #undef STATUS_MESSAGE

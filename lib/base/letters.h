@@ -12,9 +12,9 @@
 #ifndef COP_BASE_LETTERS_H
 #define COP_BASE_LETTERS_H
 
-#define COP_LETTER(s, i) ((i) < sizeof(s) ? (s)[(i) < sizeof(s) ? (i) : 0] : 0)
-#define COP_UPPER(c) ((c) >= 'a' && (c) <= 'z' ? (c) - 'a' + 'A' : (c))
-#define COP_LOWER(c) ((c) >= 'A' && (c) <= 'Z' ? (c) - 'A' + 'a' : (c))
+#define COP_LETTER(s, i) ((i) < sizeof(s) ? (s)[(i) < sizeof(s) ? (i) : 0] : '\0')
+#define COP_UPPER(c) ((c) >= 'a' && (c) <= 'z' ? (char)((c) - 'a' + 'A') : (c))
+#define COP_LOWER(c) ((c) >= 'A' && (c) <= 'Z' ? (char)((c) - 'A' + 'a') : (c))
 
 #define COP_LETTERS_4(change, s, i)                                                             \
     change(COP_LETTER(s, (i))), change(COP_LETTER(s, (i) + 1)), change(COP_LETTER(s, (i) + 2)), \

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the HTTP module share.
+ *
+ * A request is answered by one of libmicrohttpd's threads from start to end. It is called at least
+ * twice: after the headers (checks), for each part of the body, and at its end (the answer). Shared
+ * between those threads are only the counters, the list of connections and the leases of snapshots,
+ * the last two each under a mutex that is held for a few instructions.
+ */
+#ifndef COP_HTTP_INTERNAL_H
+#define COP_HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <coppice/coppice.h>
+#include <coppice/http.h>
+
+#include "http/buffer.h"
+#include "http/problem.h"
+
+#define COP_HTTP_STATE "/v1/state"
+#define COP_HTTP_SNAPSHOTS "/v1/snapshots"
+#define COP_HTTP_ETAG_MAX 96
+
+/* Answers up to this size are made in memory and sent with a length; longer ones are streamed. */
+#define COP_HTTP_BUFFERED_MAX ((size_t)1 << 20)
+
+#define COP_HTTP_COUNTERS(X) \
+    X(requests)              \
+    X(refused)               \
+    X(writes)                \
+    X(streamed)              \
+    X(deadlines_passed)
+
+/* One TCP connection, known to the deadline thread. */
+struct cop__http_connection {
+    struct cop__http_connection *next, *previous;
+    int fd;
+    _Atomic uint64_t limit_ns; /* CLOCK_MONOTONIC: when it is cut */
+    bool cut;
+};
+
+/* A version held for a client. */
+struct cop__http_lease {
+    uint64_t id;
+    const cop_snapshot *snapshot;
+    uint64_t expires_ns;
+    uint32_t lease_ms;
+};
+
+struct cop_http_server {
+    cop_store *store;
+    cop_http_options options; /* address and hosts are not to be used: see below */
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+    _Atomic(char **) hosts; /* Host values answered, NULL at the end; NULL until they are known */
+    uint32_t instance;      /* told in ETags: versions begin anew with each server */
+    uint64_t hash_key[2];
+
+    struct cop__budget budget;
+#define COP_HTTP_COUNTER_FIELD(name) _Atomic uint64_t name;
+    COP_HTTP_COUNTERS(COP_HTTP_COUNTER_FIELD)
+#undef COP_HTTP_COUNTER_FIELD
+
+    pthread_t keeper; /* the deadline thread */
+    bool keeper_started;
+    pthread_mutex_t mutex; /* connections, connections_count, stopping */
+    pthread_cond_t changed;
+    struct cop__http_connection *connections;
+    size_t connections_count;
+    bool stopping;
+
+    pthread_mutex_t leases_mutex;
+    struct cop__http_lease *leases; /* options.max_snapshots places */
+    size_t leases_count;
+    uint64_t leases_made;
+};
+
+enum cop__http_method {
+    COP_HTTP_GET = 1,
+    COP_HTTP_PUT = 2,
+    COP_HTTP_POST = 4,
+    COP_HTTP_PATCH = 8,
+    COP_HTTP_DELETE = 16,
+};
+
+struct cop__http_request;
+typedef enum MHD_Result (*cop__http_handler)(struct cop__http_request *request);
+
+struct cop__http_route {
+    const char *path;
+    bool below;       /* also answers for what is below the path */
+    unsigned methods; /* cop__http_method bits */
+    cop__http_handler handler;
+};
+
+struct cop__http_request {
+    struct cop_http_server *server;
+    struct MHD_Connection *connection;
+    const struct cop__http_route *route;
+    const char *rest;             /* of the URL, behind the route's path; lives for the call */
+    enum cop__http_method method; /* GET for HEAD too: libmicrohttpd leaves the body out */
+    struct cop__problem problem;  /* found early, told when the body has been read */
+    struct cop__buffer body;
+    uint64_t discarded; /* bytes of a body that nobody wants */
+};
+
+static inline uint64_t
+cop__http_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline void
+cop__http_count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* deadline.c */
+cop_status cop__http_keeper_start(struct cop_http_server *server);
+void cop__http_keeper_stop(struct cop_http_server *server);
+void cop__http_connection_notify(void *context, struct MHD_Connection *connection, void **own,
+                                 enum MHD_ConnectionNotificationCode code);
+/* The absolute deadline of a request begins, ends. */
+void cop__http_deadline_begin(struct cop_http_server *server, struct MHD_Connection *connection);
+void cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection);
+
+/* request.c: libmicrohttpd's entry points. */
+void *cop__http_on_uri(void *context, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result cop__http_on_request(void *context, struct MHD_Connection *connection,
+                                     const char *url, const char *method, const char *version,
+                                     const char *upload, size_t *upload_size, void **own);
+void cop__http_on_completed(void *context, struct MHD_Connection *connection, void **own,
+                            enum MHD_RequestTerminationCode code);
+
+/* check.c: what is refused before a body is read. False: *problem says why. */
+bool cop__http_check(struct cop__http_request *request, struct cop__problem *problem);
+/* The Host values that are answered, made once the port is known. */
+char **cop__http_hosts_new(const cop_http_options *options, uint16_t port);
+void cop__http_hosts_free(char **hosts);
+/* A decimal number of digits only, at most maximum. */
+bool cop__http_number(const char *text, uint64_t maximum, uint64_t *number);
+
+/* reply.c: answers. Each takes what it is given and queues the response. */
+enum MHD_Result cop__http_queue(struct cop__http_request *request, unsigned status,
+                                struct MHD_Response *response, const char *etag);
+/* A JSON document in a buffer; the buffer is emptied. */
+enum MHD_Result cop__http_reply_buffer(struct cop__http_request *request, unsigned status,
+                                       struct cop__buffer *buffer, const char *etag,
+                                       uint64_t version);
+/* A JSON document; the reference is taken. location may be NULL. */
+struct json_t;
+enum MHD_Result cop__http_reply_json(struct cop__http_request *request, unsigned status,
+                                     struct json_t *document, const char *location);
+enum MHD_Result cop__http_reply_text(struct cop__http_request *request, const char *text);
+enum MHD_Result cop__http_reply_empty(struct cop__http_request *request, unsigned status,
+                                      const char *etag, uint64_t version);
+enum MHD_Result cop__http_reply_problem(struct cop__http_request *request,
+                                        const struct cop__problem *problem);
+
+/* path.c: the rest of a URL to a path of the store (no terminator counted in *length). */
+bool cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
+                    struct cop__problem *problem);
+
+/* state.c, write.c, transaction.c, snapshots.c, stats.c: the routes. */
+enum MHD_Result cop__http_state(struct cop__http_request *request);
+enum MHD_Result cop__http_state_write(struct cop__http_request *request);
+enum MHD_Result cop__http_transaction(struct cop__http_request *request);
+enum MHD_Result cop__http_snapshots(struct cop__http_request *request);
+enum MHD_Result cop__http_stats(struct cop__http_request *request);
+enum MHD_Result cop__http_health(struct cop__http_request *request);
+enum MHD_Result cop__http_problems(struct cop__http_request *request);
+
+/* write.c: builds a transaction and commits it, again while what it read was changed under it.
+ * build answers COP_OK, or fills in the problem and answers anything else. */
+typedef cop_status (*cop__http_build)(cop_txn *txn, void *context, struct cop__problem *problem);
+cop_status cop__http_commit(struct cop_http_server *server, cop__http_build build, void *context,
+                            uint64_t *version, struct cop__problem *problem);
+
+/* snapshots.c: the held version, kept once more for the caller; NULL when it is not held. */
+const cop_snapshot *cop__http_held(struct cop_http_server *server, uint64_t version);
+void cop__http_leases_expire(struct cop_http_server *server, uint64_t now_ns);
+void cop__http_leases_end(struct cop_http_server *server);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * GET and HEAD of /v1/state/PATH: one version, read under a pin or from a version held for a
+ * client. Short answers are made in memory and have a length; what does not fit is streamed from a
+ * snapshot that is held until its last byte has been sent.
+ */
+#include "http/etag.h"
+#include "http/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STREAM_BLOCK 32768
+
+struct query {
+    struct cop__etag_form form;
+    bool has_version;
+    uint64_t version;
+    struct cop__problem *problem;
+    bool good;
+};
+
+static bool
+parse_flag(const char *value, bool *flag)
+{
+    bool on = !value || !*value || !strcmp(value, "1") || !strcmp(value, "true");
+    *flag = on;
+    return on || !strcmp(value, "0") || !strcmp(value, "false");
+}
+
+static enum MHD_Result
+take_argument(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    struct query *q = context;
+    uint64_t depth = 0;
+    (void)kind;
+    if (strcmp(key, "pretty") == 0) {
+        q->good = parse_flag(value, &q->form.pretty);
+    } else if (strcmp(key, "depth") == 0) {
+        q->good = cop__http_number(value, COP_DEPTH_MAX, &depth) && depth >= 1;
+        q->form.depth = (uint32_t)depth;
+    } else if (strcmp(key, "version") == 0) {
+        q->good = q->has_version = cop__http_number(value, UINT64_MAX, &q->version);
+    } else {
+        q->good = false;
+    }
+    return q->good ? MHD_YES : MHD_NO;
+}
+
+static bool
+parse_query(struct cop__http_request *r, struct query *q)
+{
+    q->good = true;
+    MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, take_argument, q);
+    if (q->good)
+        return true;
+    return cop__problem_set(q->problem, COP_PROBLEM_REQUEST,
+                            "the query is pretty, depth=N (1 to %u) and version=N", COP_DEPTH_MAX);
+}
+
+static bool
+unchanged(struct cop__http_request *r, const char *etag)
+{
+    const char *list =
+        MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    return list && cop__etag_listed(list, etag);
+}
+
+static ssize_t
+pull(void *context, uint64_t position, char *bytes, size_t n)
+{
+    (void)position;
+    long long got = cop__stream_read(context, bytes, n);
+    if (got > 0)
+        return (ssize_t)got;
+    return got == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void
+end_stream(void *context)
+{
+    cop__stream_free(context);
+}
+
+static enum MHD_Result
+reply_stream(struct cop__http_request *r, const cop_snapshot *snapshot, cop_atom atom,
+             const cop_json_write_options *options, const char *etag)
+{
+    struct cop__stream *stream = cop__stream_new(snapshot, atom, options, options->indent > 0);
+    struct MHD_Response *response =
+        stream ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, pull, stream,
+                                                   end_stream)
+               : NULL;
+    if (!response) {
+        if (stream)
+            cop__stream_free(stream);
+        cop__problem_set(&r->problem, COP_PROBLEM_BUSY, "no snapshot can be held for the answer");
+        return cop__http_reply_problem(r, &r->problem);
+    }
+    cop__http_count(&r->server->streamed);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    return cop__http_queue(r, MHD_HTTP_OK, response, etag);
+}
+
+struct bounded {
+    struct cop__buffer buffer;
+    bool full;
+};
+
+static int
+take_bytes(void *context, const char *bytes, size_t n)
+{
+    struct bounded *b = context;
+    b->full =
+        n > COP_HTTP_BUFFERED_MAX - b->buffer.length || !cop__buffer_add(&b->buffer, bytes, n);
+    return b->full;
+}
+
+static enum MHD_Result
+reply_document(struct cop__http_request *r, const cop_snapshot *snapshot, cop_atom atom,
+               const struct query *q, const char *etag)
+{
+    cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
+    struct bounded b = {.buffer.budget = &r->server->budget};
+    options.indent = q->form.pretty ? 2 : 0;
+    options.depth = q->form.depth;
+    cop_status status = cop_json_write(snapshot, atom, &options, take_bytes, &b);
+    if (status == COP_OK && q->form.pretty)
+        take_bytes(&b, "\n", 1);
+    if (status == COP_OK && !b.full)
+        return cop__http_reply_buffer(r, MHD_HTTP_OK, &b.buffer, etag,
+                                      cop_snapshot_version(snapshot));
+    cop__buffer_free(&b.buffer);
+    if (b.full)
+        return reply_stream(r, snapshot, atom, &options, etag);
+    cop__problem_status(&r->problem, status, NULL);
+    return cop__http_reply_problem(r, &r->problem);
+}
+
+static enum MHD_Result
+reply_atom(struct cop__http_request *r, const cop_snapshot *snapshot, cop_atom atom,
+           const struct query *q)
+{
+    char etag[COP_HTTP_ETAG_MAX];
+    uint64_t changed;
+    cop_value value;
+    if (cop_changed(snapshot, atom, &changed) == COP_OK) {
+        cop__etag_branch(r->server, changed, &q->form, etag);
+    } else {
+        cop_status status = cop_get(snapshot, atom, &value);
+        if (status != COP_OK) {
+            cop__problem_status(&r->problem, status, NULL);
+            return cop__http_reply_problem(r, &r->problem);
+        }
+        cop__etag_value(r->server, &value, etag);
+    }
+    if (unchanged(r, etag))
+        return cop__http_reply_empty(r, MHD_HTTP_NOT_MODIFIED, etag,
+                                     cop_snapshot_version(snapshot));
+    return reply_document(r, snapshot, atom, q, etag);
+}
+
+static enum MHD_Result
+reply_path(struct cop__http_request *r, const cop_snapshot *snapshot, const char *path,
+           size_t length, const struct query *q)
+{
+    cop_atom atom;
+    cop_status status = cop_find(snapshot, path, length, &atom);
+    if (status == COP_OK)
+        return reply_atom(r, snapshot, atom, q);
+    cop__problem_status(&r->problem, status, NULL);
+    return cop__http_reply_problem(r, &r->problem);
+}
+
+static enum MHD_Result
+reply_newest(struct cop__http_request *r, const char *path, size_t length, const struct query *q)
+{
+    cop_pin_t pin = cop_pin(r->server->store);
+    if (!pin.snapshot) {
+        cop_status status = cop_pin_status();
+        cop__problem_status(&r->problem, status, NULL);
+        if (status == COP_E_LIMIT)
+            r->problem.kind = COP_PROBLEM_BUSY;
+        return cop__http_reply_problem(r, &r->problem);
+    }
+    enum MHD_Result result = reply_path(r, pin.snapshot, path, length, q);
+    cop_unpin(pin);
+    return result;
+}
+
+static enum MHD_Result
+reply_held(struct cop__http_request *r, const char *path, size_t length, const struct query *q)
+{
+    const cop_snapshot *snapshot = cop__http_held(r->server, q->version);
+    if (!snapshot) {
+        cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is not held",
+                         (unsigned long long)q->version);
+        return cop__http_reply_problem(r, &r->problem);
+    }
+    enum MHD_Result result = reply_path(r, snapshot, path, length, q);
+    cop_snapshot_drop(snapshot);
+    return result;
+}
+
+enum MHD_Result
+cop__http_state(struct cop__http_request *r)
+{
+    struct query q = {.problem = &r->problem};
+    char path[COP_PATH_MAX + 1];
+    size_t length = 0;
+    if (!parse_query(r, &q) || !cop__http_path(r->rest, path, &length, &r->problem))
+        return cop__http_reply_problem(r, &r->problem);
+    return q.has_version ? reply_held(r, path, length, &q) : reply_newest(r, path, length, &q);
+}

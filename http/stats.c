@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* GET /v1/stats, /healthz and /problems/NAME. */
+#include "http/internal.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static uint64_t
+relaxed(_Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static json_t *
+describe_server(struct cop_http_server *server)
+{
+    json_t *json = json_object();
+#define COP_HTTP_COUNTER_MEMBER(name) \
+    json_object_set_new(json, #name, json_integer((json_int_t)relaxed(&server->name)));
+    COP_HTTP_COUNTERS(COP_HTTP_COUNTER_MEMBER)
+#undef COP_HTTP_COUNTER_MEMBER
+    pthread_mutex_lock(&server->mutex);
+    size_t connections = server->connections_count;
+    pthread_mutex_unlock(&server->mutex);
+    pthread_mutex_lock(&server->leases_mutex);
+    size_t leases = server->leases_count;
+    pthread_mutex_unlock(&server->leases_mutex);
+    json_object_set_new(json, "connections", json_integer((json_int_t)connections));
+    json_object_set_new(json, "leases", json_integer((json_int_t)leases));
+    json_object_set_new(json, "buffered_bytes",
+                        json_integer((json_int_t)relaxed(&server->budget.used)));
+    return json;
+}
+
+static json_t *
+describe_store(const cop_stats *stats)
+{
+    json_t *json = json_object();
+    json_t *kinds = json_object();
+#define COP_STATS_MEMBER(name, unit, help) \
+    json_object_set_new(json, #name, json_integer((json_int_t)stats->name));
+    COP_STATS_MAP(COP_STATS_MEMBER)
+#undef COP_STATS_MEMBER
+    for (int kind = 0; kind < COP_MEMORY_KINDS; kind++)
+        json_object_set_new(kinds, cop_memory_kind_name((cop_memory_kind)kind),
+                            json_integer((json_int_t)stats->bytes_by_kind[kind]));
+    json_object_set_new(json, "bytes_by_kind", kinds);
+    return json;
+}
+
+enum MHD_Result
+cop__http_stats(struct cop__http_request *r)
+{
+    cop_stats stats = COP_STATS_INIT;
+    cop_status status = cop_stats_take(r->server->store, &stats);
+    if (status != COP_OK) {
+        cop__problem_status(&r->problem, status, NULL);
+        return cop__http_reply_problem(r, &r->problem);
+    }
+    json_t *json = describe_store(&stats);
+    json_object_set_new(json, "http", describe_server(r->server));
+    return cop__http_reply_json(r, MHD_HTTP_OK, json, NULL);
+}
+
+enum MHD_Result
+cop__http_health(struct cop__http_request *r)
+{
+    json_int_t version = (json_int_t)cop_store_version(r->server->store);
+    return cop__http_reply_json(r, MHD_HTTP_OK,
+                                json_pack("{s:s,s:I}", "status", "ok", "version", version), NULL);
+}
+
+enum MHD_Result
+cop__http_problems(struct cop__http_request *r)
+{
+    const char *text = r->rest[0] == '/' ? cop__problem_explanation(r->rest + 1) : NULL;
+    if (text)
+        return cop__http_reply_text(r, text);
+    cop__problem_set(&r->problem, COP_PROBLEM_ROUTE, "no problem has this name");
+    return cop__http_reply_problem(r, &r->problem);
+}

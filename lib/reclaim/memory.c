@@ -21,16 +21,16 @@
 
 /* --- libc ------------------------------------------------------------------------------------- */
 
+/* The size becomes a multiple of the alignment: C11 wants it of aligned_alloc, and a host's malloc
+ * may align what is smaller than 16 bytes to 8 only (jemalloc does). */
 static void *
 libc_allocate(void *context, size_t size, size_t alignment)
 {
     (void)context;
-    if (alignment <= _Alignof(max_align_t))
-        return malloc(size);
-    /* C11 wants the size to be a multiple of the alignment. */
     if (size > SIZE_MAX - alignment)
         return NULL;
-    return aligned_alloc(alignment, (size + alignment - 1) & ~(alignment - 1));
+    size = (size + alignment - 1) & ~(alignment - 1);
+    return alignment <= _Alignof(max_align_t) ? malloc(size) : aligned_alloc(alignment, size);
 }
 
 static void

@@ -1,0 +1,795 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory: accounting by kind, limits, the countdown, mappings, allocators, the default limit. */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "reclaim/jemalloc.h"
+#include "reclaim/memory.h"
+#include "reclaim/memory_limit.h"
+
+#define OWN sizeof(cop__memory) /* the account counts itself */
+#define NO_LIMIT UINT64_MAX
+
+/* --- an allocator that remembers -------------------------------------------------------------- */
+
+typedef struct ledger {
+    int blocks;
+    int destroyed;
+    int calls;
+    bool refuse;
+    size_t size, alignment; /* of the last request */
+} ledger;
+
+static void *
+ledger_allocate(void *context, size_t size, size_t alignment)
+{
+    ledger *l = context;
+    l->calls++;
+    l->size = size;
+    l->alignment = alignment;
+    if (l->refuse)
+        return NULL;
+    l->blocks++;
+    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+static void
+ledger_release(void *context, void *memory, size_t size, size_t alignment)
+{
+    ledger *l = context;
+    l->blocks--;
+    l->size = size;
+    l->alignment = alignment;
+    free(memory);
+}
+
+static void
+ledger_destroy(void *context)
+{
+    ledger *l = context;
+    l->destroyed++;
+}
+
+static cop_allocator
+ledger_table(ledger *l)
+{
+    return (cop_allocator){ledger_allocate, ledger_release, ledger_destroy, l};
+}
+
+static uint64_t
+held(cop__memory *memory)
+{
+    return atomic_load(&memory->held);
+}
+
+static uint64_t
+of_kind(cop__memory *memory, cop_memory_kind kind)
+{
+    return atomic_load(&memory->by_kind[kind]);
+}
+
+/* --- the account ------------------------------------------------------------------------------ */
+
+START_TEST(new_account)
+{
+    cop__memory *memory = cop__memory_new(NULL, 1 << 20);
+    ck_assert_ptr_nonnull(memory);
+    ck_assert_uint_eq(held(memory), OWN);
+    ck_assert_uint_eq(atomic_load(&memory->peak), OWN);
+    ck_assert_uint_eq(atomic_load(&memory->limit), 1 << 20);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_OTHER), OWN);
+    ck_assert_int_lt(atomic_load(&memory->fail_countdown), 0);
+    ck_assert(memory->allocator.allocate == cop_allocator_libc().allocate);
+    cop__memory_unref(memory);
+    cop_allocator zeroed = {NULL, NULL, NULL, NULL};
+    memory = cop__memory_new(&zeroed, 1 << 20);
+    ck_assert_ptr_nonnull(memory);
+    ck_assert(memory->allocator.allocate == cop_allocator_libc().allocate);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(new_account_refused)
+{
+    ledger l = {.refuse = true};
+    cop_allocator table = ledger_table(&l);
+    ck_assert_ptr_null(cop__memory_new(&table, NO_LIMIT));
+    ck_assert_int_eq(l.calls, 1);
+    l.refuse = false;
+    ck_assert_ptr_null(cop__memory_new(&table, OWN - 1));
+    ck_assert_int_eq(l.calls, 2);
+    ck_assert_int_eq(l.blocks, 0);
+    ck_assert_int_eq(l.destroyed, 0);
+}
+END_TEST
+
+START_TEST(last_reference_destroys)
+{
+    ledger l = {0};
+    cop_allocator table = ledger_table(&l);
+    cop__memory *memory = cop__memory_new(&table, NO_LIMIT);
+    cop__memory_ref(memory);
+    cop__memory_ref(memory);
+    cop__memory_unref(memory);
+    cop__memory_unref(memory);
+    ck_assert_int_eq(l.destroyed, 0);
+    ck_assert_int_eq(l.blocks, 1);
+    cop__memory_unref(memory);
+    ck_assert_int_eq(l.destroyed, 1);
+    ck_assert_int_eq(l.blocks, 0);
+}
+END_TEST
+
+START_TEST(bytes_are_counted_by_kind)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    void *p[COP_MEMORY_KINDS];
+    uint64_t sum = OWN;
+    for (unsigned kind = 0; kind < COP_MEMORY_KINDS; kind++) {
+        size_t size = 100 + kind;
+        p[kind] = cop__memory_alloc(memory, (cop_memory_kind)kind, size, 16);
+        ck_assert_ptr_nonnull(p[kind]);
+        sum += size;
+        ck_assert_uint_eq(held(memory), sum);
+        ck_assert_uint_eq(of_kind(memory, (cop_memory_kind)kind),
+                          size + (kind == COP_MEMORY_OTHER ? OWN : 0));
+    }
+    ck_assert_uint_eq(atomic_load(&memory->peak), sum);
+    for (unsigned kind = 0; kind < COP_MEMORY_KINDS; kind++) {
+        cop__memory_free(memory, (cop_memory_kind)kind, p[kind], 100 + kind, 16);
+        ck_assert_uint_eq(of_kind(memory, (cop_memory_kind)kind),
+                          kind == COP_MEMORY_OTHER ? OWN : 0);
+    }
+    ck_assert_uint_eq(held(memory), OWN);
+    ck_assert_uint_eq(atomic_load(&memory->peak), sum);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(sizes_and_alignments_reach_the_allocator)
+{
+    ledger l = {0};
+    cop_allocator table = ledger_table(&l);
+    cop__memory *memory = cop__memory_new(&table, NO_LIMIT);
+    for (size_t alignment = 1; alignment <= 4096; alignment *= 2) {
+        size_t raised = alignment < 16 ? 16 : alignment;
+        void *p = cop__memory_alloc(memory, COP_MEMORY_PAGES, 77, alignment);
+        ck_assert_uint_eq((uintptr_t)p % raised, 0);
+        ck_assert_uint_eq(l.size, 77);
+        ck_assert_uint_eq(l.alignment, raised);
+        l.size = l.alignment = 0;
+        cop__memory_free(memory, COP_MEMORY_PAGES, p, 77, alignment);
+        ck_assert_uint_eq(l.size, 77);
+        ck_assert_uint_eq(l.alignment, raised);
+    }
+    cop__memory_free(memory, COP_MEMORY_PAGES, NULL, 77, 16);
+    ck_assert_int_eq(l.blocks, 1);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(nothing_is_one_byte)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    void *p = cop__memory_alloc(memory, COP_MEMORY_TXN, 0, 16);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_eq(held(memory), OWN + 1);
+    cop__memory_free(memory, COP_MEMORY_TXN, p, 0, 16);
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(zalloc_zeroes)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    for (int round = 0; round < 10; round++) {
+        unsigned char *p = cop__memory_zalloc(memory, COP_MEMORY_TABLES, 300, 64);
+        for (int i = 0; i < 300; i++)
+            ck_assert_uint_eq(p[i], 0);
+        memset(p, 0xa5, 300);
+        cop__memory_free(memory, COP_MEMORY_TABLES, p, 300, 64);
+    }
+    atomic_store(&memory->limit, OWN);
+    ck_assert_ptr_null(cop__memory_zalloc(memory, COP_MEMORY_TABLES, 300, 64));
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* --- refusals --------------------------------------------------------------------------------- */
+
+START_TEST(limit_refuses)
+{
+    cop__memory *memory = cop__memory_new(NULL, OWN + 1000);
+    void *p = cop__memory_alloc(memory, COP_MEMORY_VALUES, 1000, 16);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16));
+    ck_assert_uint_eq(held(memory), OWN + 1000);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_VALUES), 1000);
+    ck_assert_uint_eq(atomic_load(&memory->peak), OWN + 1000);
+    /* The limit can be changed while running, in both directions. */
+    atomic_store(&memory->limit, OWN + 1001);
+    void *q = cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16);
+    ck_assert_ptr_nonnull(q);
+    atomic_store(&memory->limit, OWN);
+    cop__memory_free(memory, COP_MEMORY_VALUES, q, 1, 16);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16));
+    cop__memory_free(memory, COP_MEMORY_VALUES, p, 1000, 16);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16));
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(impossible_sizes_are_refused)
+{
+    ledger l = {0};
+    cop_allocator table = ledger_table(&l);
+    cop__memory *memory = cop__memory_new(&table, NO_LIMIT);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, SIZE_MAX, 16));
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, SIZE_MAX - OWN + 1, 16));
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, (size_t)PTRDIFF_MAX + 1, 16));
+    ck_assert_ptr_null(cop__memory_map(memory, COP_MEMORY_PAGES, SIZE_MAX, false));
+    ck_assert_int_eq(l.calls, 1);
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(allocator_refuses)
+{
+    ledger l = {0};
+    cop_allocator table = ledger_table(&l);
+    cop__memory *memory = cop__memory_new(&table, NO_LIMIT);
+    l.refuse = true;
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_NAMES, 50, 16));
+    ck_assert_ptr_null(cop__memory_zalloc(memory, COP_MEMORY_NAMES, 50, 16));
+    ck_assert_ptr_null(cop__memory_realloc(memory, COP_MEMORY_NAMES, NULL, 0, 50));
+    ck_assert_uint_eq(held(memory), OWN);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_NAMES), 0);
+    cop__memory_unref(memory);
+    ck_assert_int_eq(l.destroyed, 1);
+}
+END_TEST
+
+START_TEST(countdown_refuses_once)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    for (int k = 0; k < 5; k++) {
+        atomic_store(&memory->fail_countdown, k);
+        for (int i = 0; i < 10; i++) {
+            void *p = cop__memory_alloc(memory, COP_MEMORY_OTHER, 8, 16);
+            ck_assert_int_eq(p == NULL, i == k);
+            cop__memory_free(memory, COP_MEMORY_OTHER, p, 8, 16);
+        }
+        ck_assert_uint_eq(held(memory), OWN);
+    }
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(countdown_refuses_for_ever)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    atomic_store(&memory->fail_for_ever, true);
+    ck_assert(cop__memory_permit(memory));
+    atomic_store(&memory->fail_countdown, 3);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(cop__memory_permit(memory), i < 3);
+    ck_assert_ptr_null(cop__memory_map(memory, COP_MEMORY_PAGES, 4096, false));
+    atomic_store(&memory->fail_countdown, -1);
+    ck_assert(cop__memory_permit(memory));
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* --- realloc ---------------------------------------------------------------------------------- */
+
+START_TEST(realloc_grows_and_shrinks)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    size_t size = 0;
+    unsigned char *p = NULL;
+    static const size_t sizes[] = {10, 1000, 17, 0, 5, 5};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        size_t kept = size < sizes[s] ? size : sizes[s];
+        p = cop__memory_realloc(memory, COP_MEMORY_TXN, p, size, sizes[s]);
+        ck_assert_ptr_nonnull(p);
+        size = sizes[s];
+        for (size_t i = 0; i < kept; i++)
+            ck_assert_uint_eq(p[i], (unsigned char)(i * 3));
+        for (size_t i = 0; i < size; i++)
+            p[i] = (unsigned char)(i * 3);
+        ck_assert_uint_eq(of_kind(memory, COP_MEMORY_TXN), size ? size : 1);
+    }
+    cop__memory_free(memory, COP_MEMORY_TXN, p, size, 16);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(refused_realloc_keeps_the_old)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    char *p = cop__memory_alloc(memory, COP_MEMORY_TXN, 6, 16);
+    memcpy(p, "stays", 6);
+    atomic_store(&memory->fail_countdown, 0);
+    ck_assert_ptr_null(cop__memory_realloc(memory, COP_MEMORY_TXN, p, 6, 600));
+    ck_assert_str_eq(p, "stays");
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_TXN), 6);
+    cop__memory_free(memory, COP_MEMORY_TXN, p, 6, 16);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* --- mappings --------------------------------------------------------------------------------- */
+
+static bool advice_fails;
+
+/* In the place of libc's: an older kernel does not know MADV_WIPEONFORK. */
+int
+madvise(void *p, size_t size, int advice)
+{
+    if (advice_fails) {
+        errno = EINVAL;
+        return -1;
+    }
+    return (int)syscall(SYS_madvise, p, size, advice);
+}
+
+START_TEST(map_counts)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned char *p = cop__memory_map(memory, COP_MEMORY_PAGES, 3 * page, false);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_eq((uintptr_t)p % page, 0);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_PAGES), 3 * page);
+    for (size_t i = 0; i < 3 * page; i += 64)
+        p[i] = (unsigned char)(p[i] + 1);
+    cop__memory_unmap(memory, COP_MEMORY_PAGES, p, 3 * page);
+    cop__memory_unmap(memory, COP_MEMORY_PAGES, NULL, page);
+    ck_assert_uint_eq(held(memory), OWN);
+    atomic_store(&memory->limit, OWN + page - 1);
+    ck_assert_ptr_null(cop__memory_map(memory, COP_MEMORY_PAGES, page, false));
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(map_without_room)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    /* More than any address space has. */
+    ck_assert_ptr_null(cop__memory_map(memory, COP_MEMORY_PAGES, (size_t)1 << 62, false));
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(map_wiped_on_fork)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    int status;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *wiped = cop__memory_map(memory, COP_MEMORY_READERS, page, true);
+    char *kept = cop__memory_map(memory, COP_MEMORY_READERS, page, false);
+    ck_assert(wiped && kept);
+    *wiped = *kept = 1;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(*wiped == 0 && *kept == 1 ? 0 : 1);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(*wiped, 1);
+    cop__memory_unmap(memory, COP_MEMORY_READERS, wiped, page);
+    cop__memory_unmap(memory, COP_MEMORY_READERS, kept, page);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(map_that_cannot_be_wiped)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    advice_fails = true;
+    void *p = cop__memory_map(memory, COP_MEMORY_READERS, page, true);
+    advice_fails = false;
+    ck_assert_ptr_null(p);
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* --- many threads ----------------------------------------------------------------------------- */
+
+#define CROWD 4
+#define CROWD_LIMIT (OWN + 64 * 100)
+
+static _Atomic bool overdrawn;
+
+static void *
+take_and_give(void *account)
+{
+    cop__memory *memory = account;
+    void *mine[32] = {0};
+    for (unsigned round = 0; round < 20000; round++) {
+        unsigned i = round * 7 % 32;
+        if (mine[i]) {
+            cop__memory_free(memory, COP_MEMORY_VALUES, mine[i], 64, 16);
+            mine[i] = NULL;
+        } else {
+            mine[i] = cop__memory_alloc(memory, COP_MEMORY_VALUES, 64, 16);
+        }
+        /* by_kind counts only what was granted, and is counted before it is had. */
+        if (of_kind(memory, COP_MEMORY_VALUES) > CROWD_LIMIT - OWN)
+            atomic_store(&overdrawn, true);
+    }
+    for (unsigned i = 0; i < 32; i++)
+        cop__memory_free(memory, COP_MEMORY_VALUES, mine[i], 64, 16);
+    cop__memory_unref(memory);
+    return NULL;
+}
+
+START_TEST(many_threads_stay_below_the_limit)
+{
+    cop__memory *memory = cop__memory_new(NULL, CROWD_LIMIT);
+    pthread_t threads[CROWD];
+    for (int i = 0; i < CROWD; i++) {
+        cop__memory_ref(memory);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, take_and_give, memory), 0);
+    }
+    for (int i = 0; i < CROWD; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert(!atomic_load(&overdrawn));
+    ck_assert_uint_eq(held(memory), OWN);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_VALUES), 0);
+    ck_assert_uint_le(atomic_load(&memory->peak), CROWD_LIMIT);
+    ck_assert_uint_gt(atomic_load(&memory->peak), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+START_TEST(kind_names)
+{
+    ck_assert_str_eq(cop_memory_kind_name(COP_MEMORY_PAGES), "pages");
+    ck_assert_str_eq(cop_memory_kind_name(COP_MEMORY_FRAGMENTS), "fragments");
+    ck_assert_str_eq(cop_memory_kind_name(COP_MEMORY_OTHER), "other");
+    ck_assert_str_eq(cop_memory_kind_name(COP_MEMORY_KINDS), "unknown");
+    ck_assert_str_eq(cop_memory_kind_name((cop_memory_kind)-1), "unknown");
+    for (unsigned kind = 0; kind < COP_MEMORY_KINDS; kind++) {
+        const char *name = cop_memory_kind_name((cop_memory_kind)kind);
+        ck_assert_uint_gt(strlen(name), 0);
+        for (; *name; name++)
+            ck_assert(*name >= 'a' && *name <= 'z');
+    }
+}
+END_TEST
+
+/* --- allocators ------------------------------------------------------------------------------- */
+
+static void
+check_allocator(cop_allocator a)
+{
+    for (size_t alignment = 16; alignment <= 65536; alignment *= 2) {
+        for (size_t size = 1; size <= 100000; size = size * 3 + 1) {
+            unsigned char *p = a.allocate(a.context, size, alignment);
+            ck_assert_ptr_nonnull(p);
+            ck_assert_uint_eq((uintptr_t)p % alignment, 0);
+            memset(p, 0x5a, size);
+            a.release(a.context, p, size, alignment);
+        }
+    }
+}
+
+START_TEST(libc_allocator)
+{
+    cop_allocator a = cop_allocator_libc();
+    ck_assert(a.destroy == NULL);
+    check_allocator(a);
+    ck_assert_ptr_null(a.allocate(a.context, SIZE_MAX - 10, 4096));
+}
+END_TEST
+
+START_TEST(jemalloc_allocator)
+{
+    cop_allocator a;
+    cop_status status = cop_allocator_jemalloc(&a);
+    if (status == COP_E_UNSUPPORTED) {
+        ck_assert(a.allocate == NULL && a.release == NULL && a.destroy == NULL);
+        return;
+    }
+    ck_assert_int_eq(status, COP_OK);
+    check_allocator(a);
+    cop__memory *memory = cop__memory_new(&a, NO_LIMIT);
+    ck_assert_ptr_nonnull(memory);
+    char *p = cop__memory_alloc(memory, COP_MEMORY_PAGES, 1 << 21, 4096);
+    memset(p, 1, 1 << 21);
+    cop__memory_free(memory, COP_MEMORY_PAGES, p, 1 << 21, 4096);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+START_TEST(jemalloc_arenas_are_given_back)
+{
+    cop_allocator a;
+    /* More than jemalloc can have at once (4,094). */
+    for (int i = 0; i < 5000; i++) {
+        cop_status status = cop_allocator_jemalloc(&a);
+        if (status == COP_E_UNSUPPORTED && i == 0)
+            return;
+        ck_assert_int_eq(status, COP_OK);
+        void *p = a.allocate(a.context, 1000, 64);
+        ck_assert_ptr_nonnull(p);
+        a.release(a.context, p, 1000, 64);
+        a.destroy(a.context);
+    }
+}
+END_TEST
+
+/* jemalloc's interface, played. */
+static struct {
+    bool no_arena, no_memory;
+    int blocks, flags;
+    char destroyed[40];
+} played;
+
+static void *
+played_allocate(size_t size, int flags)
+{
+    played.flags = flags;
+    if (played.no_memory)
+        return NULL;
+    played.blocks++;
+    return malloc(size);
+}
+
+static void
+played_release(void *memory, size_t size, int flags)
+{
+    (void)size;
+    played.flags = flags;
+    played.blocks--;
+    free(memory);
+}
+
+static int
+played_control(const char *name, void *old_value, size_t *old_size, void *new_value,
+               size_t new_size)
+{
+    unsigned index = 5;
+    (void)new_value;
+    (void)new_size;
+    if (strcmp(name, "arenas.create") != 0) {
+        snprintf(played.destroyed, sizeof played.destroyed, "%s", name);
+        return 0;
+    }
+    ck_assert_uint_eq(*old_size, sizeof index);
+    memcpy(old_value, &index, sizeof index);
+    return played.no_arena ? EAGAIN : 0;
+}
+
+static const cop__jemalloc played_jemalloc = {played_allocate, played_release, played_control};
+
+START_TEST(arena_flags)
+{
+    cop_allocator a;
+    memset(&played, 0, sizeof played);
+    ck_assert_int_eq(cop__allocator_arena(&played_jemalloc, &a), COP_OK);
+    void *p = a.allocate(a.context, 100, 64);
+    /* MALLOCX_ARENA(5) | MALLOCX_TCACHE_NONE | MALLOCX_ALIGN(64) */
+    ck_assert_int_eq(played.flags, 6 << 20 | 1 << 8 | 6);
+    a.release(a.context, p, 100, 4096);
+    ck_assert_int_eq(played.flags, 6 << 20 | 1 << 8 | 12);
+    ck_assert_str_eq(played.destroyed, "");
+    a.destroy(a.context);
+    ck_assert_str_eq(played.destroyed, "arena.5.destroy");
+    ck_assert_int_eq(played.blocks, 0);
+}
+END_TEST
+
+START_TEST(arena_failures)
+{
+    cop_allocator a;
+    for (int missing = 0; missing < 3; missing++) {
+        cop__jemalloc partial = played_jemalloc;
+        if (missing == 0)
+            partial.allocate = NULL;
+        else if (missing == 1)
+            partial.release = NULL;
+        else
+            partial.control = NULL;
+        memset(&a, 0xff, sizeof a);
+        ck_assert_int_eq(cop__allocator_arena(&partial, &a), COP_E_UNSUPPORTED);
+        ck_assert(a.allocate == NULL && a.destroy == NULL && a.context == NULL);
+    }
+    memset(&played, 0, sizeof played);
+    played.no_arena = true;
+    ck_assert_int_eq(cop__allocator_arena(&played_jemalloc, &a), COP_E_UNSUPPORTED);
+    ck_assert_str_eq(played.destroyed, "");
+    played.no_arena = false;
+    played.no_memory = true;
+    ck_assert_int_eq(cop__allocator_arena(&played_jemalloc, &a), COP_E_MEMORY);
+    ck_assert_str_eq(played.destroyed, "arena.5.destroy");
+    ck_assert(a.allocate == NULL);
+}
+END_TEST
+
+/* --- the default limit ------------------------------------------------------------------------ */
+
+static char mount_point[64];
+
+/* Writes a file below the mount, making its directories. */
+static void
+put(const char *name, const char *text)
+{
+    char file[256];
+    snprintf(file, sizeof file, "%s/%s", mount_point, name);
+    for (char *slash = strchr(file + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(file, 0700);
+        *slash = '/';
+    }
+    FILE *out = fopen(file, "w");
+    ck_assert_ptr_nonnull(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+static void
+make_mount(void)
+{
+    strcpy(mount_point, "/tmp/coppice-cgroup-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(mount_point));
+}
+
+static void
+drop_mount(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", mount_point);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static uint64_t
+limit_of(const char *membership)
+{
+    return cop__cgroup_memory_limit(membership, mount_point);
+}
+
+START_TEST(cgroup_version_2)
+{
+    put("a/b/memory.max", "5000000\n");
+    put("a/memory.max", "max\n");
+    ck_assert_uint_eq(limit_of("0::/a/b\n"), 5000000);
+    ck_assert_uint_eq(limit_of("0::/a/b"), 5000000);
+    ck_assert_uint_eq(limit_of("0::/a\n"), UINT64_MAX);
+    /* What is above binds too. */
+    put("a/memory.max", "4000000\n");
+    ck_assert_uint_eq(limit_of("0::/a/b\n"), 4000000);
+    put("memory.max", "3000000\n");
+    ck_assert_uint_eq(limit_of("0::/a/b\n"), 3000000);
+    ck_assert_uint_eq(limit_of("0::/\n"), 3000000);
+    ck_assert_uint_eq(limit_of("0::/../elsewhere\n"), 3000000);
+}
+END_TEST
+
+START_TEST(cgroup_version_1)
+{
+    put("memory/job/memory.limit_in_bytes", "7000000\n");
+    put("memory/memory.limit_in_bytes", "9223372036854771712\n");
+    put("job/memory.max", "1\n"); /* not of this hierarchy */
+    ck_assert_uint_eq(limit_of("4:memory:/job\n"), 7000000);
+    ck_assert_uint_eq(limit_of("5:cpu,cpuacct:/job\n4:hugetlb,memory,pids:/job\n"), 7000000);
+    ck_assert_uint_eq(limit_of("4:memory:/other\n"), UINT64_C(9223372036854771712));
+    ck_assert_uint_eq(limit_of("4:memoryx:/job\n5:xmemory:/job\n6:name=memory:/job\n"), UINT64_MAX);
+    ck_assert_uint_eq(limit_of("4:memory:/job\n0::/job\n"), 1);
+}
+END_TEST
+
+START_TEST(cgroup_nonsense)
+{
+    static char longest[6000];
+    ck_assert_uint_eq(limit_of(""), UINT64_MAX);
+    ck_assert_uint_eq(limit_of("\n\n:\nno colon\n0:\n"), UINT64_MAX);
+    put("memory.max", "");
+    ck_assert_uint_eq(limit_of("0::/\n"), UINT64_MAX);
+    put("memory.max", "-5\n");
+    ck_assert_uint_eq(limit_of("0::/\n"), UINT64_MAX);
+    memset(longest, '1', 100);
+    put("memory.max", longest); /* no number is this long */
+    ck_assert_uint_eq(limit_of("0::/\n"), UINT64_MAX);
+    put("memory.max", "1000\n");
+    memset(longest, 'x', sizeof longest - 1);
+    memcpy(longest, "0::/", 4);
+    ck_assert_uint_eq(limit_of(longest), UINT64_MAX);
+    ck_assert_uint_eq(cop__cgroup_memory_limit("0::/\n", longest), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(default_limit)
+{
+    uint64_t physical = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), limit,
+             tight;
+    struct rlimit before, space;
+    limit = cop__memory_default_limit();
+    ck_assert_uint_gt(limit, 0);
+    ck_assert_uint_le(limit, physical / 4 * 3);
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    space = before;
+    space.rlim_cur = limit / 2;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &space), 0);
+    tight = cop__memory_default_limit();
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    ck_assert_uint_eq(tight, space.rlim_cur / 4 * 3);
+}
+END_TEST
+
+static TCase *
+account_tests(void)
+{
+    TCase *account = tcase_create("account");
+    tcase_add_test(account, new_account);
+    tcase_add_test(account, new_account_refused);
+    tcase_add_test(account, last_reference_destroys);
+    tcase_add_test(account, bytes_are_counted_by_kind);
+    tcase_add_test(account, sizes_and_alignments_reach_the_allocator);
+    tcase_add_test(account, nothing_is_one_byte);
+    tcase_add_test(account, zalloc_zeroes);
+    tcase_add_test(account, limit_refuses);
+    tcase_add_test(account, impossible_sizes_are_refused);
+    tcase_add_test(account, allocator_refuses);
+    tcase_add_test(account, countdown_refuses_once);
+    tcase_add_test(account, countdown_refuses_for_ever);
+    tcase_add_test(account, realloc_grows_and_shrinks);
+    tcase_add_test(account, refused_realloc_keeps_the_old);
+    tcase_add_test(account, map_counts);
+    tcase_add_test(account, map_without_room);
+    tcase_add_test(account, map_wiped_on_fork);
+    tcase_add_test(account, map_that_cannot_be_wiped);
+    tcase_add_test(account, many_threads_stay_below_the_limit);
+    tcase_add_test(account, kind_names);
+    tcase_set_timeout(account, 60);
+    return account;
+}
+
+static Suite *
+memory_suite(void)
+{
+    Suite *suite = suite_create("memory");
+    TCase *allocators = tcase_create("allocators"), *limit = tcase_create("limit");
+    tcase_set_timeout(allocators, 60);
+    tcase_add_test(allocators, libc_allocator);
+    tcase_add_test(allocators, jemalloc_allocator);
+    tcase_add_test(allocators, jemalloc_arenas_are_given_back);
+    tcase_add_test(allocators, arena_flags);
+    tcase_add_test(allocators, arena_failures);
+    tcase_add_checked_fixture(limit, make_mount, drop_mount);
+    tcase_add_test(limit, cgroup_version_2);
+    tcase_add_test(limit, cgroup_version_1);
+    tcase_add_test(limit, cgroup_nonsense);
+    tcase_add_test(limit, default_limit);
+    suite_add_tcase(suite, account_tests());
+    suite_add_tcase(suite, allocators);
+    suite_add_tcase(suite, limit);
+    return suite;
+}
+
+int
+main(void)
+{
+    SRunner *runner = srunner_create(memory_suite());
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -10,7 +10,7 @@
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 build=${1:-}
-[ -n "$build" ] && [ -x "$build/coppice" ] || { echo "http.sh: no coppice in '$build'" >&2; exit 2; }
+[ -x "${build:-.}/coppice" ] || { echo "http.sh: no coppice in '$build'" >&2; exit 2; }
 shift
 json="" rounds=3 seconds=3 connections=16
 while [ $# -gt 0 ]; do
@@ -29,10 +29,10 @@ note() { echo "http.sh: $*" >&2; }
 # --- the servers ------------------------------------------------------------
 
 work=$(mktemp -d /dev/shm/coppice-bench-http.XXXXXX) || exit 1
-pids=""
+pids=()
 finish()
 {
-    [ -z "$pids" ] || kill $pids 2>/dev/null
+    [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null
     wait
     rm -rf "$work"
 }
@@ -72,7 +72,7 @@ start_coppice()
     make_document
     "$build/coppice" serve --load "$work/document.json" --port "$coppice_port" \
         >"$work/coppice.log" 2>&1 </dev/null &
-    pids="$pids $!"
+    pids+=("$!")
     answers "$coppice_url/bench/small" && return
     cat "$work/coppice.log" >&2
     note "coppice serve does not answer"
@@ -113,7 +113,7 @@ http {
 }
 END
     nginx -e "$work/nginx.log" -c "$work/nginx.conf" >"$work/nginx.out" 2>&1 </dev/null &
-    pids="$pids $!"
+    pids+=("$!")
     answers "$nginx_url/bench/small" && return
     cat "$work/nginx.log" "$work/nginx.out" >&2
     note "nginx does not answer; left out"
@@ -154,18 +154,25 @@ figure()
 
 # --- output -----------------------------------------------------------------
 
-# row CASE SYSTEM UNIT COLUMN BYTES
-row()
+# json_row CASE SYSTEM UNIT COLUMN
+json_row()
 {
     local median low high
-    [ -s "$work/$1.$2" ] || return 0
     read -r median low high < <(figure "$work/$1.$2" "$4")
-    if [ -n "$json" ]; then
-        printf '{"bench":"http","case":"%s","system":"%s","value":%s,"unit":"%s","bytes":%d,"connections":%d,"low":%s,"high":%s,"rounds":%d}\n' \
-            "$1" "$2" "$median" "$3" "$5" "$connections" "$low" "$high" "$(wc -l <"$work/$1.$2")"
-    else
-        printf '%-14s %-9s %-11s %8d %12s %12s %12s\n' "$1" "$2" "$3" "$5" "$median" "$low" "$high"
-    fi
+    printf '{"bench":"http","case":"%s","system":"%s","value":%s,"unit":"%s","bytes":%d,"connections":%d,"low":%s,"high":%s,"rounds":%d}\n' \
+        "$1" "$2" "$median" "$3" "$(bytes_of "$1")" "$connections" "$low" "$high" \
+        "$(wc -l <"$work/$1.$2")"
+}
+
+# table_row CASE SYSTEM: medians, and least and greatest of the first
+table_row()
+{
+    local rate low high p50 p99 rest
+    read -r rate low high < <(figure "$work/$1.$2" 1)
+    read -r p50 rest < <(figure "$work/$1.$2" 2)
+    read -r p99 rest < <(figure "$work/$1.$2" 3)
+    printf '%-14s %8d %-9s %11.0f %11.0f .. %-11.0f %8.3f %8.3f\n' \
+        "$1" "$(bytes_of "$1")" "$2" "$rate" "$low" "$high" "$p50" "$p99"
 }
 
 bytes_of()
@@ -179,12 +186,15 @@ bytes_of()
 report()
 {
     local case system
-    [ -n "$json" ] || printf '%-14s %-9s %-11s %8s %12s %12s %12s\n' case system unit bytes median low high
+    [ -n "$json" ] || printf '%-14s %8s %-9s %11s %26s %8s %8s\n' \
+        case bytes system requests/s "least .. greatest" "p50 ms" "p99 ms"
     for case in $cases; do
         for system in $systems; do
-            row "$case" "$system" requests/s 1 "$(bytes_of "$case")"
-            row "$case" "$system" "ms p50" 2 "$(bytes_of "$case")"
-            row "$case" "$system" "ms p99" 3 "$(bytes_of "$case")"
+            [ -s "$work/$case.$system" ] || continue
+            [ -n "$json" ] || { table_row "$case" "$system"; continue; }
+            json_row "$case" "$system" requests/s 1
+            json_row "$case" "$system" "ms p50" 2
+            json_row "$case" "$system" "ms p99" 3
         done
     done
 }

@@ -96,8 +96,8 @@ same(const json_document *document, const text_sink *sink, figures *f)
 {
     json_t *a, *b;
     bool equal;
-    f->bytes_equal = sink->length == document->length &&
-                     memcmp(sink->text, document->text, sink->length) == 0;
+    f->bytes_equal =
+        sink->length == document->length && memcmp(sink->text, document->text, sink->length) == 0;
     if (f->bytes_equal)
         return true;
     a = json_loadb(document->text, document->length, 0, NULL);
@@ -172,8 +172,9 @@ print_json(const figures *f, const json_document *document)
     char fields[160];
     for (int c = 0; c < CASES; c++) {
         for (int s = 0; s < SYSTEMS; s++) {
-            report_row row = {"json", case_names[c], system_names[s],
-                              c == BYTES ? "bytes/atom" : "ms", fields, &f->samples[s][c]};
+            report_row row = {"json",          case_names[c],
+                              system_names[s], c == BYTES ? "bytes/atom" : "ms",
+                              fields,          &f->samples[s][c]};
             double own = report_median(&f->samples[COPPICE][c]);
             double peer = report_median(&f->samples[JANSSON][c]);
             int n = snprintf(fields, sizeof fields,
@@ -241,10 +242,17 @@ main(int argc, char **argv)
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
-        case 'j': json = true; break;
-        case 'r': rounds = number(optarg, REPORT_ROUNDS_MAX); break;
-        case 'm': megabytes = number(optarg, 200); break;
-        default: usage(c == 'h' ? 0 : 2);
+        case 'j':
+            json = true;
+            break;
+        case 'r':
+            rounds = number(optarg, REPORT_ROUNDS_MAX);
+            break;
+        case 'm':
+            megabytes = number(optarg, 200);
+            break;
+        default:
+            usage(c == 'h' ? 0 : 2);
         }
     }
     document = json_document_make((size_t)megabytes * 1000000);

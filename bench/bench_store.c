@@ -14,6 +14,8 @@
 
 #include "bench/store_table.h"
 
+#define KEYS_MAX 1000000 /* six digits in a str24 key */
+
 typedef struct settings {
     bool json, quick;
     const char *only_case, *only_system, *only_key;
@@ -31,12 +33,19 @@ typedef struct plan_entry {
     enum { SHORT, LONG, STALL } length;
 } plan_entry;
 
-#define UPDATE(n) {"update_" #n, NULL, {STEP_UPDATE, n, 1, 0, 0.25}, true, false, SHORT}
-#define BESIDE(n)                                                                             \
-    {                                                                                         \
-        "read_beside_writer", "write_beside_reader", {STEP_BESIDE, n, 2, 0, 0.4}, false, false, LONG \
+#define UPDATE(n)                                                            \
+    {                                                                        \
+        "update_" #n, NULL, {STEP_UPDATE, n, 1, 0, 0.25}, true, false, SHORT \
     }
-#define COUNT(way) {"counter", NULL, {STEP_COUNTER, 1, 4, way, 0.4}, false, true, SHORT}
+#define BESIDE(n)                                                                               \
+    {                                                                                           \
+        "read_beside_writer", "write_beside_reader", {STEP_BESIDE, n, 2, 0, 0.4}, false, false, \
+            LONG                                                                                \
+    }
+#define COUNT(way)                                                          \
+    {                                                                       \
+        "counter", NULL, {STEP_COUNTER, 1, 4, way, 0.4}, false, true, SHORT \
+    }
 
 static const plan_entry plan[] = {
     {"lookup", NULL, {STEP_LOOKUP, 0, 1, 0, 0}, true, false, SHORT},
@@ -73,8 +82,8 @@ add_load(bench_table *table, unsigned column, const bench_answer *answer)
         snprintf(label, sizeof label, "kind %s", answer->kind[i].name);
         snprintf(fields, sizeof fields, ",\"counted\":\"allocator\",\"kind\":\"%s\"",
                  answer->kind[i].name);
-        table_add(table, column, "bytes_per_atom", label, "bytes/key",
-                  answer->kind[i].bytes / keys, fields);
+        table_add(table, column, "bytes_per_atom", label, "bytes/key", answer->kind[i].bytes / keys,
+                  fields);
     }
     table_add(table, column, "load", "", "ns/key", answer->figure[LOAD_NS], "");
 }
@@ -129,8 +138,8 @@ add_stall(bench_table *table, unsigned column, const bench_command *command,
     snprintf(counted, sizeof counted, ",\"counted\":\"allocator\"%s", fields);
     table_add(table, column, "stall_growth_bytes", label, "bytes", f[STALL_OWN], counted);
     if (f[STALL_TREE] > 0)
-        table_add(table, column, "stall_growth_bytes", label, "x tree", f[STALL_OWN] / f[STALL_TREE],
-                  counted);
+        table_add(table, column, "stall_growth_bytes", label, "x tree",
+                  f[STALL_OWN] / f[STALL_TREE], counted);
     table_add(table, column, "stall_release", label, "ms", f[STALL_RELEASE_MS], counted);
     snprintf(counted, sizeof counted, ",\"counted\":\"rss\"%s", fields);
     snprintf(label, sizeof label, "batch %u, rss", command->batch);
@@ -155,9 +164,15 @@ add_answer(bench_table *table, unsigned column, const plan_entry *entry,
 {
     char label[32], fields[64];
     switch (command->step) {
-    case STEP_BESIDE: add_beside(table, column, entry, answer); break;
-    case STEP_STALL: add_stall(table, column, command, answer); break;
-    case STEP_COUNTER: add_counter(table, column, command, answer); break;
+    case STEP_BESIDE:
+        add_beside(table, column, entry, answer);
+        break;
+    case STEP_STALL:
+        add_stall(table, column, command, answer);
+        break;
+    case STEP_COUNTER:
+        add_counter(table, column, command, answer);
+        break;
     case STEP_THREADS:
         snprintf(label, sizeof label, "%u threads", command->threads);
         snprintf(fields, sizeof fields, ",\"threads\":%u,\"ns_per_op\":%.4g", command->threads,
@@ -250,9 +265,11 @@ start_all(const settings *s, bench_table *table, bench_process *processes)
     }
 }
 
+/* False when a system failed; the others' figures are told all the same. */
 static bool
 run_table(const settings *s, bool by_name, uint32_t value_bytes, bool first_table)
 {
+    bool ok = true;
     static bench_process processes[TABLE_COLUMNS];
     bench_table *table = calloc(1, sizeof *table);
     bench_work work;
@@ -265,15 +282,17 @@ run_table(const settings *s, bool by_name, uint32_t value_bytes, bool first_tabl
     table->process = processes;
     start_all(s, table, processes);
     run_plan(s, table, processes, first_table);
-    for (unsigned c = 0; c < TABLE_COLUMNS; c++)
+    for (unsigned c = 0; c < TABLE_COLUMNS; c++) {
+        ok = ok && (!processes[c].system || processes[c].pid);
         bench_process_end(&processes[c]);
+    }
     if (s->json)
         table_json(table);
     else
         table_print(table);
     bench_work_free(&work);
     free(table);
-    return true;
+    return ok;
 }
 
 static void
@@ -317,25 +336,46 @@ number(const char *text, uint32_t least, uint32_t most)
 static settings
 parse(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},          {"case", required_argument, NULL, 'c'},
-        {"system", required_argument, NULL, 's'},  {"key", required_argument, NULL, 'k'},
-        {"value-bytes", required_argument, NULL, 'v'}, {"keys", required_argument, NULL, 'n'},
-        {"rounds", required_argument, NULL, 'r'},  {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"case", required_argument, NULL, 'c'},
+                                            {"system", required_argument, NULL, 's'},
+                                            {"key", required_argument, NULL, 'k'},
+                                            {"value-bytes", required_argument, NULL, 'v'},
+                                            {"keys", required_argument, NULL, 'n'},
+                                            {"rounds", required_argument, NULL, 'r'},
+                                            {"quick", no_argument, NULL, 'q'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     settings s = {.rounds = 0, .keys = 0};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
-        case 'j': s.json = true; break;
-        case 'c': s.only_case = optarg; break;
-        case 's': s.only_system = optarg; break;
-        case 'k': s.only_key = optarg; break;
-        case 'v': s.only_value_bytes = number(optarg, 12, 64) > 16 ? 64 : 16; break;
-        case 'n': s.keys = number(optarg, 1000, 999999 + 1); break;
-        case 'r': s.rounds = number(optarg, 1, REPORT_ROUNDS_MAX); break;
-        case 'q': s.quick = true; break;
-        default: usage(c == 'h' ? 0 : 2);
+        case 'j':
+            s.json = true;
+            break;
+        case 'c':
+            s.only_case = optarg;
+            break;
+        case 's':
+            s.only_system = optarg;
+            break;
+        case 'k':
+            s.only_key = optarg;
+            break;
+        case 'v':
+            s.only_value_bytes = number(optarg, 12, 64) > 16 ? 64 : 16;
+            break;
+        case 'n':
+            s.keys = number(optarg, 1000, KEYS_MAX);
+            break;
+        case 'r':
+            s.rounds = number(optarg, 1, REPORT_ROUNDS_MAX);
+            break;
+        case 'q':
+            s.quick = true;
+            break;
+        default:
+            usage(c == 'h' ? 0 : 2);
         }
     }
     if (optind != argc)

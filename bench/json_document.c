@@ -42,7 +42,8 @@ append_record(json_document *document, unsigned id, uint64_t *seed)
     append_fraction(document, (r >> 8) % 100000000);
     append(document, ",\"address\":{\"city\":\"%s\",\"zip\":\"%05u\",\"lines\":[\"%u Long Road\"]}",
            cities[r % 5], (unsigned)(r >> 16) % 100000, (unsigned)(r >> 24) % 1000);
-    append(document, ",\"tags\":[\"%s\",\"%s\"],\"scores\":[%d,%lld,%u],\"manager\":null,\"extra\":{}}",
+    append(document,
+           ",\"tags\":[\"%s\",\"%s\"],\"scores\":[%d,%lld,%u],\"manager\":null,\"extra\":{}}",
            tags[(r >> 3) % 5], tags[(r >> 5) % 5], (int)(r % 2001) - 1000,
            (long long)(bench_random(seed) >> 2), (unsigned)(r >> 40) % 7);
 }

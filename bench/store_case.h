@@ -55,8 +55,8 @@ typedef struct bench_system {
     /* The keys of n queries from `from` on get a new value, together where the system can do so. */
     bool (*update)(size_t from, size_t n, uint64_t stamp);
 
-    void (*drain)(void);     /* frees all that can be freed now */
-    uint64_t (*bytes)(void); /* held, by the system's own count */
+    void (*drain)(void);                  /* frees all that can be freed now */
+    uint64_t (*bytes)(void);              /* held, by the system's own count */
     unsigned (*kinds)(bench_kind *kinds); /* the same by kind; may be NULL */
 
     /* Each adds to one shared counter and answers how much it added (0: failed); NULL: has none. */

@@ -11,9 +11,9 @@
 #include "bench/report.h"
 #include "bench/store_case.h"
 
-#define LOAD_TXN 10000  /* atoms made in one transaction */
-#define SUBMIT_RUN 64   /* transactions submitted for each wait */
-#define DRAIN_MS 10000  /* longest wait for what is dead to be freed */
+#define LOAD_TXN 10000 /* atoms made in one transaction */
+#define SUBMIT_RUN 64  /* transactions submitted for each wait */
+#define DRAIN_MS 10000 /* longest wait for what is dead to be freed */
 #define PATH_BYTES (BENCH_NAME_WORDS * 8)
 
 struct bench_reader {

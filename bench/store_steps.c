@@ -416,17 +416,38 @@ bench_step_run(bench_child *child, const bench_command *command)
     bench_answer answer = {.ok = true};
     double *first = &answer.figure[LOOKUP_NS];
     switch (command->step) {
-    case STEP_LOAD: answer.ok = run_load(child, &answer); break;
-    case STEP_LOOKUP: *first = time_queries(child, child->system->lookup); break;
-    case STEP_PIN_LOOKUP: *first = time_queries(child, child->system->pin_lookup); break;
-    case STEP_PIN: *first = time_pins(child); break;
-    case STEP_SCAN: answer.ok = time_scan(child, first); break;
-    case STEP_UPDATE: answer.ok = time_update(child, command, first); break;
-    case STEP_BESIDE: answer.ok = time_beside(child, command, &answer); break;
-    case STEP_THREADS: answer.ok = time_threads(child, command, &answer); break;
-    case STEP_COUNTER: answer.ok = time_counter(child, command, &answer); break;
-    case STEP_STALL: answer.ok = run_stall(child, command, &answer); break;
-    default: answer.ok = false;
+    case STEP_LOAD:
+        answer.ok = run_load(child, &answer);
+        break;
+    case STEP_LOOKUP:
+        *first = time_queries(child, child->system->lookup);
+        break;
+    case STEP_PIN_LOOKUP:
+        *first = time_queries(child, child->system->pin_lookup);
+        break;
+    case STEP_PIN:
+        *first = time_pins(child);
+        break;
+    case STEP_SCAN:
+        answer.ok = time_scan(child, first);
+        break;
+    case STEP_UPDATE:
+        answer.ok = time_update(child, command, first);
+        break;
+    case STEP_BESIDE:
+        answer.ok = time_beside(child, command, &answer);
+        break;
+    case STEP_THREADS:
+        answer.ok = time_threads(child, command, &answer);
+        break;
+    case STEP_COUNTER:
+        answer.ok = time_counter(child, command, &answer);
+        break;
+    case STEP_STALL:
+        answer.ok = run_stall(child, command, &answer);
+        break;
+    default:
+        answer.ok = false;
     }
     answer.config = child->config;
     return answer;

@@ -21,9 +21,9 @@ typedef enum bench_step {
 
 typedef struct bench_command {
     bench_step step;
-    unsigned batch;   /* updates in one commit */
+    unsigned batch; /* updates in one commit */
     unsigned threads;
-    unsigned way;     /* of counting: BENCH_ADD, ... */
+    unsigned way; /* of counting: BENCH_ADD, ... */
     double seconds;
 } bench_command;
 
@@ -34,13 +34,13 @@ enum { BESIDE_READ_NS, BESIDE_READ_ALONE_NS, BESIDE_WRITE_NS, BESIDE_WRITE_ALONE
 enum { THREADS_PER_SECOND, THREADS_NS };
 enum { COUNTER_PER_SECOND, COUNTER_LEAST_SHARE };
 enum {
-    STALL_RSS,         /* growth since the load, at the end of the stall */
+    STALL_RSS, /* growth since the load, at the end of the stall */
     STALL_OWN,
-    STALL_TREE,        /* held when the stall began: one tree */
+    STALL_TREE, /* held when the stall began: one tree */
     STALL_UPDATES,
-    STALL_SECONDS,     /* less than asked for when the growth reached STALL_CAP_BYTES */
-    STALL_RELEASE_MS,  /* from the end of the stall until all was freed */
-    STALL_OWN_AFTER,   /* growth left after that */
+    STALL_SECONDS,    /* less than asked for when the growth reached STALL_CAP_BYTES */
+    STALL_RELEASE_MS, /* from the end of the stall until all was freed */
+    STALL_OWN_AFTER,  /* growth left after that */
     BENCH_FIGURES
 };
 

@@ -151,8 +151,8 @@ json_cell(const bench_table *table, const table_row *row, unsigned column)
     const bench_process *process = &table->process[column];
     const bench_system *system = process->system;
     char fields[1400], ratios[320] = "", line[64] = "";
-    report_row out = {"store", row->name, system->name, row->unit, fields,
-                      &row->cell[column].samples};
+    report_row out = {"store",   row->name, system->name,
+                      row->unit, fields,    &row->cell[column].samples};
     const char *barrier = system->barrier;
     if (!barrier)
         barrier = process->config.membarrier ? "membarrier" : "fence";

@@ -16,12 +16,12 @@
 #define BENCH_VALUE_WORDS 8
 
 typedef struct bench_work {
-    bool by_name;          /* str24: keys are paths; otherwise int8: key = id */
+    bool by_name; /* str24: keys are paths; otherwise int8: key = id */
     uint32_t keys;
-    uint32_t queries;      /* how many are prepared */
-    uint32_t value_bytes;  /* 64, or 16: what fits beside the key ("inline") */
-    uint32_t *query_id;    /* query -> id */
-    uint64_t *query_key;   /* query -> key of bench_key_words() words, in the order of use */
+    uint32_t queries;     /* how many are prepared */
+    uint32_t value_bytes; /* 64, or 16: what fits beside the key ("inline") */
+    uint32_t *query_id;   /* query -> id */
+    uint64_t *query_key;  /* query -> key of bench_key_words() words, in the order of use */
 } bench_work;
 
 /* Prepares a workload; false when out of memory. */

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The slow side of the pool: chunks and large blocks.
+ *
+ * The first chunk of each kind is small and each later one twice as large up to the option
+ * memory.chunk_bytes, so that a small store stays small and a large one gets huge pages.
+ */
+#include "reclaim/pool.h"
+
+#include <sys/mman.h>
+
+#if COP_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+#define FIRST_CHUNK_BYTES ((size_t)32 * 1024)
+#define HUGE_BYTES ((size_t)2 * 1024 * 1024)
+
+struct cop__chunk {
+    struct cop__chunk *next;
+    void *memory;
+    size_t bytes;
+    size_t alignment;
+};
+
+/* A block above the size classes: its size stands before the header. */
+typedef struct large_block {
+    uint64_t bytes;
+    uint64_t header;
+} large_block;
+
+/* The freed bytes behind the list link are made unreadable, or overwritten where no sanitizer
+ * watches; the link itself stays readable for the pool. */
+void
+cop__pool_poison(void *p, size_t bytes)
+{
+    if (bytes <= sizeof(cop__free_item))
+        return;
+    memset((char *)p + sizeof(cop__free_item), 0xdb, bytes - sizeof(cop__free_item));
+#if COP_ASAN
+    ASAN_POISON_MEMORY_REGION((char *)p + sizeof(cop__free_item), bytes - sizeof(cop__free_item));
+#endif
+}
+
+void
+cop__pool_unpoison(void *p, size_t bytes)
+{
+#if COP_ASAN
+    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+#else
+    (void)p;
+    (void)bytes;
+#endif
+}
+
+void
+cop__pool_init(cop__pool *pool, cop__memory *memory, size_t chunk_bytes, bool huge_pages)
+{
+    memset(pool, 0, sizeof *pool);
+    pool->memory = memory;
+    pool->chunk_bytes = chunk_bytes / COP_PAGE_BYTES * COP_PAGE_BYTES;
+    pool->huge_pages = huge_pages;
+    pool->pages.kind = COP_MEMORY_PAGES;
+    pool->blocks.kind = COP_MEMORY_VALUES;
+}
+
+static void
+carver_end(cop__pool *pool, cop__carver *carver)
+{
+    struct cop__chunk *chunk = carver->chunks;
+    while (chunk != NULL) {
+        struct cop__chunk *next = chunk->next;
+        cop__pool_unpoison(chunk->memory, chunk->bytes);
+        cop__memory_free(pool->memory, carver->kind, chunk->memory, chunk->bytes, chunk->alignment);
+        cop__memory_free(pool->memory, COP_MEMORY_TABLES, chunk, sizeof *chunk, 16);
+        chunk = next;
+    }
+    carver->chunks = NULL;
+}
+
+void
+cop__pool_end(cop__pool *pool)
+{
+    carver_end(pool, &pool->pages);
+    carver_end(pool, &pool->blocks);
+}
+
+static size_t
+next_chunk_bytes(const cop__pool *pool, const cop__carver *carver)
+{
+    size_t bytes = carver->next_chunk_bytes ? carver->next_chunk_bytes : FIRST_CHUNK_BYTES;
+    return bytes < pool->chunk_bytes ? bytes : pool->chunk_bytes;
+}
+
+/* What is left of the chunk being cut is too short for the request: to the block free lists. */
+static void
+carver_keep_rest(cop__pool *pool, cop__carver *carver)
+{
+    if (carver->kind != COP_MEMORY_VALUES)
+        return;
+    while (carver->left >= COP_CLASS_STEP * 2) {
+        size_t bytes = carver->left < COP_CLASS_MAX ? carver->left : COP_CLASS_MAX;
+        size_t class = bytes / COP_CLASS_STEP;
+        cop__free_item *item = (void *)carver->next;
+        item->next = pool->free_blocks[class];
+        pool->free_blocks[class] = item;
+        carver->next += class * COP_CLASS_STEP;
+        carver->left -= class * COP_CLASS_STEP;
+    }
+}
+
+static bool
+carver_refill(cop__pool *pool, cop__carver *carver)
+{
+    size_t bytes = next_chunk_bytes(pool, carver);
+    struct cop__chunk *chunk = cop__memory_alloc(pool->memory, COP_MEMORY_TABLES, sizeof *chunk, 16);
+    if (chunk == NULL)
+        return false;
+    bool huge = pool->huge_pages && bytes % HUGE_BYTES == 0;
+    chunk->alignment = huge ? HUGE_BYTES : 4096;
+    chunk->bytes = bytes;
+    chunk->memory = cop__memory_alloc(pool->memory, carver->kind, bytes, chunk->alignment);
+    if (chunk->memory == NULL) {
+        cop__memory_free(pool->memory, COP_MEMORY_TABLES, chunk, sizeof *chunk, 16);
+        return false;
+    }
+    if (huge)
+        (void)madvise(chunk->memory, bytes, MADV_HUGEPAGE); /* advice: refusal costs speed only */
+    carver_keep_rest(pool, carver);
+    chunk->next = carver->chunks;
+    carver->chunks = chunk;
+    carver->next = chunk->memory;
+    carver->left = bytes;
+    carver->next_chunk_bytes = bytes * 2;
+    return true;
+}
+
+static void *
+carve(cop__pool *pool, cop__carver *carver, size_t bytes)
+{
+    if (carver->left < bytes && !carver_refill(pool, carver))
+        return NULL;
+    void *p = carver->next;
+    carver->next += bytes;
+    carver->left -= bytes;
+    COP_ALWAYS((uintptr_t)p >> 48 == 0); /* the directory and dead lists use the upper bits */
+    return p;
+}
+
+void *
+cop__pool_page_slow(cop__pool *pool)
+{
+    if (pool->free_pages != NULL || !cop__pool_permit(pool)) /* the test hook refused */
+        return NULL;
+    void *page = carve(pool, &pool->pages, COP_PAGE_BYTES);
+    if (page != NULL)
+        pool->pages_used++;
+    return page;
+}
+
+static void *
+large_alloc(cop__pool *pool, size_t bytes)
+{
+    size_t total = bytes + sizeof(uint64_t);
+    large_block *large = cop__memory_alloc(pool->memory, COP_MEMORY_VALUES, total, 16);
+    if (large == NULL)
+        return NULL;
+    COP_ALWAYS((uintptr_t)large >> 48 == 0);
+    large->bytes = total;
+    pool->block_bytes_used += total;
+    return &large->header;
+}
+
+void *
+cop__pool_block_slow(cop__pool *pool, size_t bytes)
+{
+    size_t class = cop__pool_class(bytes);
+    if (class >= COP_CLASSES)
+        return large_alloc(pool, bytes);
+    if (pool->free_blocks[class] != NULL || !cop__pool_permit(pool))
+        return NULL;
+    void *block = carve(pool, &pool->blocks, class * COP_CLASS_STEP);
+    if (block != NULL)
+        pool->block_bytes_used += class * COP_CLASS_STEP;
+    return block;
+}
+
+void
+cop__pool_large_free(cop__pool *pool, void *block)
+{
+    large_block *large = (void *)((char *)block - offsetof(large_block, header));
+    pool->block_bytes_used -= large->bytes;
+    cop__memory_free(pool->memory, COP_MEMORY_VALUES, large, large->bytes, 16);
+}

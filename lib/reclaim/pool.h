@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory for pages and for long values, owned by whoever holds the commit right: nothing here is
+ * thread-safe, nothing here blocks but the allocator behind it.
+ *
+ * Pages are 512 bytes, last in first out, cut from chunks that the kernel is advised to back with
+ * huge pages. Blocks (long values, names, small child lists) come from size classes 8 bytes apart;
+ * each begins with an 8-byte header that its owner uses for the birth stamp and, once the block is
+ * dead, the dead lists use for their link.
+ */
+#ifndef COP_RECLAIM_POOL_H
+#define COP_RECLAIM_POOL_H
+
+#include "reclaim/memory.h"
+
+#define COP_PAGE_BYTES 512u
+#define COP_CLASS_STEP 8u
+#define COP_CLASS_MAX 1024u /* larger blocks come from the allocator one by one */
+#define COP_CLASSES (COP_CLASS_MAX / COP_CLASS_STEP + 1)
+
+struct cop__chunk;
+
+typedef struct cop__free_item {
+    struct cop__free_item *next;
+} cop__free_item;
+
+typedef struct cop__carver { /* chunks of one kind, the newest being cut */
+    char *next;
+    size_t left;
+    struct cop__chunk *chunks;
+    size_t next_chunk_bytes;
+    cop_memory_kind kind;
+} cop__carver;
+
+typedef struct cop__pool {
+    cop__memory *memory;
+    size_t chunk_bytes;
+    bool huge_pages;
+    cop__free_item *free_pages;
+    cop__free_item *free_blocks[COP_CLASSES];
+    cop__carver pages;
+    cop__carver blocks;
+    uint64_t pages_used;
+    uint64_t block_bytes_used;
+} cop__pool;
+
+void cop__pool_init(cop__pool *pool, cop__memory *memory, size_t chunk_bytes, bool huge_pages);
+/* Gives every chunk back; large blocks must have been freed. */
+void cop__pool_end(cop__pool *pool);
+
+/* NULL when refused. Not zeroed. */
+void *cop__pool_page_slow(cop__pool *pool);
+void *cop__pool_block_slow(cop__pool *pool, size_t bytes);
+void cop__pool_large_free(cop__pool *pool, void *block);
+void cop__pool_poison(void *p, size_t bytes);
+void cop__pool_unpoison(void *p, size_t bytes);
+
+#if defined(__SANITIZE_ADDRESS__)
+#define COP_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define COP_ASAN 1
+#endif
+#endif
+#ifndef COP_ASAN
+#define COP_ASAN 0
+#endif
+
+/* Freed memory is overwritten in builds made for finding faults, so that use after free shows. */
+#if COP_ASAN || defined(COP_PERTURB) || defined(COP_PLANTED_FAULTS)
+#define COP_POOL_POISON 1
+#else
+#define COP_POOL_POISON 0
+#endif
+
+/* False when the test hook wants this request refused; pools seldom reach the allocator. */
+static inline bool
+cop__pool_permit(cop__pool *pool)
+{
+    return cop__likely(atomic_load_explicit(&pool->memory->fail_countdown, memory_order_relaxed) < 0) ||
+           cop__memory_permit(pool->memory);
+}
+
+static inline void *
+cop__pool_page(cop__pool *pool)
+{
+    cop__free_item *item = pool->free_pages;
+    if (cop__unlikely(item == NULL || !cop__pool_permit(pool)))
+        return cop__pool_page_slow(pool);
+    if (COP_POOL_POISON)
+        cop__pool_unpoison(item, COP_PAGE_BYTES);
+    pool->free_pages = item->next;
+    pool->pages_used++;
+    return item;
+}
+
+static inline void
+cop__pool_page_free(cop__pool *pool, void *page)
+{
+    cop__free_item *item = page;
+    item->next = pool->free_pages;
+    pool->free_pages = item;
+    pool->pages_used--;
+    if (COP_POOL_POISON)
+        cop__pool_poison(page, COP_PAGE_BYTES);
+}
+
+static inline size_t
+cop__pool_class(size_t bytes)
+{
+    return (bytes + COP_CLASS_STEP - 1) / COP_CLASS_STEP;
+}
+
+/* A block of at least `bytes`, header included. NULL when refused. */
+static inline void *
+cop__pool_block(cop__pool *pool, size_t bytes)
+{
+    size_t class = cop__pool_class(bytes);
+    if (cop__unlikely(class >= COP_CLASSES || pool->free_blocks[class] == NULL ||
+                      !cop__pool_permit(pool)))
+        return cop__pool_block_slow(pool, bytes);
+    cop__free_item *item = pool->free_blocks[class];
+    if (COP_POOL_POISON)
+        cop__pool_unpoison(item, class * COP_CLASS_STEP);
+    pool->free_blocks[class] = item->next;
+    pool->block_bytes_used += class * COP_CLASS_STEP;
+    return item;
+}
+
+/* bytes as asked for; a block of COP_CLASS_MAX or less goes to its free list. */
+static inline void
+cop__pool_block_free(cop__pool *pool, void *block, size_t bytes)
+{
+    size_t class = cop__pool_class(bytes);
+    if (cop__unlikely(class >= COP_CLASSES)) {
+        cop__pool_large_free(pool, block);
+        return;
+    }
+    cop__free_item *item = block;
+    item->next = pool->free_blocks[class];
+    pool->free_blocks[class] = item;
+    pool->block_bytes_used -= class * COP_CLASS_STEP;
+    if (COP_POOL_POISON)
+        cop__pool_poison(block, class * COP_CLASS_STEP);
+}
+
+#endif

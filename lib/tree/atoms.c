@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* Atoms in the draft: slots, creation, writing. Erasing is in erase.c. */
+#include "tree/atoms.h"
+
+#include <coppice/path.h>
+#include <coppice/txn.h>
+
+cop__slot *
+cop__slot_edit(cop__tree *tree, uint32_t id)
+{
+    uint32_t number = id >> COP_SLOT_BITS;
+    cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, number);
+    if (page == NULL)
+        return NULL;
+    tree->space[COP_SPACE_VALUES].entry[number].touched |= UINT32_C(1) << (id & (COP_SLOTS - 1));
+    return &page[id & (COP_SLOTS - 1)];
+}
+
+bool
+cop__info_edit(cop__tree *tree, uint32_t id, cop__info info)
+{
+    uint32_t number = id >> COP_INFO_BITS;
+    cop__info *page = cop__draft_edit(tree, COP_SPACE_INFO, number);
+    if (page == NULL)
+        return false;
+    cop__info *word = &page[id & (COP_INFOS - 1)];
+    cop__page_entry *entry = &tree->space[COP_SPACE_INFO].entry[number];
+    entry->live = (uint16_t)(entry->live + (info != 0) - (*word != 0));
+    *word = info;
+    return true;
+}
+
+/* ---- values ---- */
+
+/* Builds the slot's value part; a long text goes to a block of the draft. */
+static bool
+slot_fill(cop__tree *tree, cop__slot *slot, const cop_value *value)
+{
+    slot->type = value->type;
+    slot->inlined = value->inlined;
+    slot->small = value->small;
+    if (value->type >= COP_OBJECT) {
+        cop__slot_set_branch_empty(slot, tree->version);
+        return true;
+    }
+    if (!cop__slot_is_long(slot))
+        return true;
+    size_t length = value->small.words[0];
+    uint64_t *block = cop__pool_block(&tree->pool, sizeof *block + length);
+    if (block == NULL) {
+        tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    *block = tree->stamp;
+    memcpy(block + 1, cop_value_data(value), length);
+    cop__slot_set_word(slot, (uint64_t)(uintptr_t)(block + 1));
+    return true;
+}
+
+/* Frees what the slot owns if this draft made it; what is older, finishing retires. */
+static void
+slot_release_draft(cop__tree *tree, const cop__slot *slot)
+{
+    size_t bytes;
+    uint64_t *block = cop__slot_block(slot, &bytes);
+    if (block != NULL && *block == tree->stamp)
+        cop__pool_block_free(&tree->pool, block, bytes);
+}
+
+/* The slot of this atom as published, if the draft's page replaced that page. */
+static const cop__slot *
+slot_before(const cop__tree *tree, uint32_t id)
+{
+    const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS];
+    if (entry->birth != tree->stamp || entry->before == NULL)
+        return NULL;
+    return &((const cop__slot *)entry->before)[id & (COP_SLOTS - 1)];
+}
+
+bool
+cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
+{
+    const cop__slot *now = cop__draft_slot(tree, id);
+    if (cop__slot_holds(now, value))
+        return true;
+    uint8_t named = now->type & COP_SLOT_NAMED;
+    const cop__slot *before = slot_before(tree, id);
+    cop__slot fresh;
+    if (before != NULL && before->reserved == now->reserved &&
+        (before->type & COP_SLOT_NAMED) == named && value->type < COP_OBJECT &&
+        cop__slot_holds(before, value)) {
+        fresh = *before; /* there and back: no change, and the old bytes serve again */
+    } else {
+        fresh.reserved = now->reserved;
+        if (!slot_fill(tree, &fresh, value))
+            return false;
+        fresh.type |= named;
+    }
+    cop__slot *slot = cop__slot_edit(tree, id);
+    if (slot == NULL) {
+        slot_release_draft(tree, &fresh);
+        return false;
+    }
+    slot_release_draft(tree, slot);
+    *slot = fresh;
+    return true;
+}
+
+/* ---- creation ---- */
+
+/* Makes the atom in a fresh id's slot. */
+static bool
+slot_create(cop__tree *tree, uint32_t id, const cop_value *value, uint8_t named)
+{
+    cop__slot fresh;
+    if (!slot_fill(tree, &fresh, value))
+        return false;
+    cop__slot *slot = cop__slot_edit(tree, id);
+    if (slot == NULL) {
+        slot_release_draft(tree, &fresh);
+        return false;
+    }
+    COP_ASSERT(!cop__slot_alive(slot) && slot->reserved < COP_GENERATION_MAX);
+    fresh.type |= named;
+    fresh.reserved = (uint16_t)(slot->reserved + 1);
+    *slot = fresh;
+    cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS];
+    entry->live++;
+    if (entry->generation < fresh.reserved)
+        entry->generation = fresh.reserved;
+    tree->now.atoms++;
+    tree->now.structure = true;
+    return true;
+}
+
+bool
+cop__atom_create(cop__tree *tree, const cop_value *value, uint32_t *id)
+{
+    return cop__id_take(tree, &tree->now.run, id) && slot_create(tree, *id, value, 0);
+}
+
+bool
+cop__name_fits(const cop__tree *tree, uint32_t branch, size_t segment_length)
+{
+    cop__prefix prefix = cop__prefix_of((cop__view){NULL, tree}, branch);
+    size_t length = prefix.length ? prefix.length + 1 + segment_length : segment_length;
+    return length <= COP_PATH_MAX;
+}
+
+static cop__name *
+name_new(cop__tree *tree, uint32_t branch, uint32_t id, const char *segment, size_t length)
+{
+    cop__prefix prefix = cop__prefix_of((cop__view){NULL, tree}, branch);
+    size_t key = prefix.length ? prefix.length + 1 : 0;
+    cop__name *name = cop__pool_block(&tree->pool, cop__name_bytes(key + length));
+    if (name == NULL) {
+        tree->failed = COP_E_MEMORY;
+        return NULL;
+    }
+    name->birth = tree->stamp;
+    name->id = id;
+    name->parent = branch;
+    name->anchor = prefix.anchor;
+    name->leaf = 0;
+    name->length = (uint16_t)(key + length);
+    name->key = (uint16_t)key;
+    if (key > 0) {
+        memcpy(name->path, prefix.path, key - 1);
+        name->path[key - 1] = '/';
+    }
+    memcpy(name->path + key, segment, length);
+    return name;
+}
+
+bool
+cop__atom_create_child(cop__tree *tree, uint32_t branch, const char *segment, size_t length,
+                       const cop_value *value, uint32_t *id)
+{
+    if (!cop__list_take_id(tree, branch, id) || !slot_create(tree, *id, value, COP_SLOT_NAMED))
+        return false;
+    cop__name *name = name_new(tree, branch, *id, segment, length);
+    if (name == NULL)
+        return false;
+    name->generation = cop__draft_slot(tree, *id)->reserved;
+    if (!cop__info_edit(tree, *id, (cop__info)(uintptr_t)name)) {
+        cop__pool_block_free(&tree->pool, name, cop__name_bytes(name->length));
+        return false;
+    }
+    return cop__directory_add(tree, name) &&
+           cop__list_insert(tree, branch, COP_AT_END, *id);
+}
+
+bool
+cop__atom_insert(cop__tree *tree, uint32_t array, uint32_t position, const cop_value *value,
+                 uint32_t *id)
+{
+    return cop__list_take_id(tree, array, id) &&
+           slot_create(tree, *id, value, COP_SLOT_NAMED) &&
+           cop__list_insert(tree, array, position, *id);
+}
+
+/* ---- above ---- */
+
+bool
+cop__mark_above(cop__tree *tree, uint32_t id)
+{
+    cop__view view = {NULL, tree};
+    for (;;) {
+        uint32_t parent = cop__info_parent(view, cop__draft_info(tree, id));
+        if (parent == UINT32_MAX ||
+            cop__slot_changed(cop__draft_slot(tree, parent)) == tree->version)
+            return true;
+        cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, parent >> COP_SLOT_BITS);
+        if (page == NULL)
+            return false;
+        cop__slot_set_changed(&page[parent & (COP_SLOTS - 1)], tree->version);
+        id = parent;
+    }
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* The directory: see directory.h. */
+#include "tree/directory.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <coppice/path.h>
+
+#include "tree/path.h"
+
+#define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
+#define HEADER COP_BUCKET_WORDS /* index of the header word: overflow page << 32 | count */
+
+uint64_t
+cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length)
+{
+    return XXH3_64bits_withSeed(path, length, seed + anchor * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static uint32_t
+bucket_of(uint32_t hash, uint32_t buckets)
+{
+    uint32_t low = UINT32_C(1) << (31 - __builtin_clz(buckets));
+    uint32_t bucket = hash & (2 * low - 1);
+    return bucket < buckets ? bucket : hash & (low - 1);
+}
+
+static unsigned
+home_of(uint64_t word)
+{
+    return (unsigned)((word >> 48) * COP_BUCKET_WORDS >> 16);
+}
+
+static cop__name *
+name_of(uint64_t word)
+{
+    return (cop__name *)(uintptr_t)(word & ADDRESS_MASK);
+}
+
+static uint32_t
+overflow_of(const uint64_t *page)
+{
+    return (uint32_t)(page[HEADER] >> 32);
+}
+
+/* ---- lookup ---- */
+
+static bool
+name_matches(cop__view view, const cop__name *name, uint32_t anchor, const char *path, size_t length)
+{
+    if (name->anchor != anchor || name->length != length || memcmp(name->path, path, length) != 0)
+        return false;
+    const cop__slot *page = cop__view_page(view, COP_SPACE_VALUES, name->id >> COP_SLOT_BITS);
+    if (page == NULL)
+        return false;
+    const cop__slot *slot = &page[name->id & (COP_SLOTS - 1)];
+    return cop__slot_alive(slot) && slot->reserved == name->generation;
+}
+
+static inline const cop__name *
+find_in(cop__view view, const uint64_t *page, uint64_t hash, uint32_t anchor, const char *path,
+        size_t length)
+{
+    unsigned at = home_of(hash);
+    for (unsigned i = 0; i < COP_BUCKET_WORDS && page[at] != 0; i++) {
+        if ((page[at] ^ hash) >> 48 == 0) {
+            const cop__name *name = name_of(page[at]);
+            if (name_matches(view, name, anchor, path, length))
+                return name;
+        }
+        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
+    }
+    return NULL;
+}
+
+static uint64_t
+view_seed(cop__view view)
+{
+    return view.root != NULL ? view.root->hash_seed : view.tree->hash_seed;
+}
+
+const cop__name *
+cop__directory_find(cop__view view, uint32_t anchor, const char *path, size_t length)
+{
+    uint64_t hash = cop__path_hash(view_seed(view), anchor, path, length);
+    uint32_t buckets = view.root != NULL ? view.root->buckets : view.tree->now.buckets;
+    const uint64_t *page =
+        cop__view_page(view, COP_SPACE_NAMES, bucket_of((uint32_t)hash, buckets));
+    while (page != NULL) {
+        const cop__name *name = find_in(view, page, hash, anchor, path, length);
+        if (name != NULL || overflow_of(page) == 0)
+            return name;
+        page = cop__view_page(view, COP_SPACE_LISTS, overflow_of(page));
+    }
+    return NULL;
+}
+
+static const cop__slot *
+view_slot(cop__view view, uint32_t id)
+{
+    return view.root != NULL ? cop__root_slot(view.root, id) : cop__draft_slot(view.tree, id);
+}
+
+cop__prefix
+cop__prefix_of(cop__view view, uint32_t branch)
+{
+    cop__info info =
+        view.root != NULL ? cop__root_info(view.root, branch) : cop__draft_info(view.tree, branch);
+    const cop__name *name = cop__info_name(info);
+    if (name != NULL)
+        return (cop__prefix){name->anchor, name->path, name->length};
+    return (cop__prefix){branch, NULL, 0}; /* the root or an array element: an anchor itself */
+}
+
+const cop__name *
+cop__child_find(cop__view view, uint32_t object, const char *segment, size_t length)
+{
+    char path[COP_PATH_MAX + 1];
+    cop__prefix prefix = cop__prefix_of(view, object);
+    if (prefix.length == 0)
+        return length <= COP_PATH_MAX
+                   ? cop__directory_find(view, prefix.anchor, segment, length)
+                   : NULL;
+    if (prefix.length + 1 + length > COP_PATH_MAX)
+        return NULL;
+    memcpy(path, prefix.path, prefix.length);
+    path[prefix.length] = '/';
+    memcpy(path + prefix.length + 1, segment, length);
+    return cop__directory_find(view, prefix.anchor, path, prefix.length + 1 + length);
+}
+
+/* One step down: the child of `at` whose segment is path[from..to), counted from the anchor. */
+static bool
+step(cop__view view, uint32_t *at, uint32_t *anchor, size_t *anchor_from, const char *path,
+     size_t from, size_t to)
+{
+    const cop__slot *slot = view_slot(view, *at);
+    if (cop__slot_type(slot) == COP_OBJECT) {
+        const cop__name *name =
+            cop__directory_find(view, *anchor, path + *anchor_from, to - *anchor_from);
+        if (name == NULL)
+            return false;
+        *at = name->id;
+        return true;
+    }
+    uint32_t index;
+    if (cop__slot_type(slot) != COP_ARRAY ||
+        !cop__segment_index(path + from, to - from, &index) || index >= cop__list_count(view, slot))
+        return false;
+    *at = cop__list_at(view, slot, index);
+    *anchor = *at;
+    *anchor_from = to < SIZE_MAX ? to + 1 : to;
+    return true;
+}
+
+static cop__found
+resolve_by_steps(cop__view view, const char *path, size_t length)
+{
+    uint32_t at = 0, anchor = 0;
+    size_t anchor_from = 0;
+    for (size_t from = 0; from <= length;) {
+        const char *slash = memchr(path + from, '/', length - from);
+        size_t to = slash != NULL ? (size_t)(slash - path) : length;
+        if (!step(view, &at, &anchor, &anchor_from, path, from, to))
+            return (cop__found){.ancestor = at, .rest = from};
+        from = to + 1;
+    }
+    return (cop__found){.found = true, .id = at};
+}
+
+cop__found
+cop__path_resolve(cop__view view, const char *path, size_t length)
+{
+    if (length == 0)
+        return (cop__found){.found = true, .id = 0};
+    const cop__name *name = cop__directory_find(view, 0, path, length);
+    if (name != NULL)
+        return (cop__found){.found = true, .id = name->id};
+    return resolve_by_steps(view, path, length);
+}
+
+/* ---- changes, in the draft ---- */
+
+static void
+page_put(uint64_t *page, uint64_t word)
+{
+    unsigned at = home_of(word);
+    while (page[at] != 0)
+        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
+    page[at] = word;
+    page[HEADER]++;
+}
+
+/* Puts a word into a bucket, or into the first page of its chain with room. */
+static bool
+bucket_put(cop__tree *tree, uint32_t bucket, uint64_t word)
+{
+    uint64_t *page = cop__draft_edit(tree, COP_SPACE_NAMES, bucket);
+    while (page != NULL && (uint32_t)page[HEADER] == COP_BUCKET_WORDS) {
+        uint32_t next = overflow_of(page);
+        if (next == 0) {
+            next = cop__draft_new_list_page(tree);
+            if (next == 0)
+                return false;
+            page[HEADER] |= (uint64_t)next << 32;
+        }
+        page = cop__draft_edit(tree, COP_SPACE_LISTS, next);
+    }
+    if (page == NULL)
+        return false;
+    page_put(page, word);
+    return true;
+}
+
+/* Copies the words of a page behind those in scratch. */
+static bool
+scratch_add(cop__tree *tree, const uint64_t *page, size_t *n)
+{
+    if (!cop__tree_grow(tree, &tree->scratch, &tree->scratch_capacity, *n + COP_BUCKET_WORDS,
+                        sizeof *tree->scratch))
+        return false;
+    for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
+        if (page[i] != 0)
+            tree->scratch[(*n)++] = page[i];
+    return true;
+}
+
+/* Empties a bucket into scratch; its overflow pages are dropped. */
+static bool
+bucket_take(cop__tree *tree, uint32_t bucket, size_t *n)
+{
+    *n = 0;
+    if (cop__draft_page(tree, COP_SPACE_NAMES, bucket) == NULL)
+        return true;
+    uint64_t *page = cop__draft_edit(tree, COP_SPACE_NAMES, bucket);
+    if (page == NULL || !scratch_add(tree, page, n))
+        return false;
+    uint32_t next = overflow_of(page);
+    memset(page, 0, COP_PAGE_BYTES);
+    while (next != 0) {
+        const uint64_t *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
+        uint32_t number = next;
+        next = overflow_of(more);
+        if (!scratch_add(tree, more, n) || !cop__draft_drop_list_page(tree, number))
+            return false;
+    }
+    return true;
+}
+
+static bool
+scratch_put_back(cop__tree *tree, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t hash = name_of(tree->scratch[i])->hash;
+        if (!bucket_put(tree, bucket_of(hash, tree->now.buckets), tree->scratch[i]))
+            return false;
+    }
+    return true;
+}
+
+static uint32_t
+highest_bit(uint32_t n)
+{
+    return UINT32_C(1) << (31 - __builtin_clz(n));
+}
+
+/* One more bucket: the names of its lower twin are shared out between the two. */
+static bool
+bucket_split(cop__tree *tree)
+{
+    uint32_t fresh = tree->now.buckets;
+    size_t n;
+    if (cop__draft_edit(tree, COP_SPACE_NAMES, fresh) == NULL ||
+        !bucket_take(tree, fresh - highest_bit(fresh), &n))
+        return false;
+    tree->now.buckets++;
+    return scratch_put_back(tree, n);
+}
+
+/* One bucket less: the last one's names go to its lower twin. */
+static bool
+bucket_join(cop__tree *tree)
+{
+    uint32_t last = tree->now.buckets - 1;
+    size_t n;
+    if (!bucket_take(tree, last, &n))
+        return false;
+    if (cop__draft_page(tree, COP_SPACE_NAMES, last) != NULL &&
+        !cop__draft_drop(tree, COP_SPACE_NAMES, last, COP_FATE_DIES))
+        return false;
+    tree->now.buckets--;
+    return scratch_put_back(tree, n);
+}
+
+static uint64_t
+name_hash(const cop__tree *tree, const cop__name *name)
+{
+    return cop__path_hash(tree->hash_seed, name->anchor, name->path, name->length);
+}
+
+bool
+cop__directory_add(cop__tree *tree, cop__name *name)
+{
+    uint64_t hash = name_hash(tree, name);
+    name->hash = (uint32_t)hash;
+    uint64_t word = (hash & ~ADDRESS_MASK) | (uintptr_t)name;
+    if (!bucket_put(tree, bucket_of(name->hash, tree->now.buckets), word))
+        return false;
+    tree->now.names++;
+    return tree->now.names <= (uint64_t)tree->now.buckets * COP_BUCKET_FILL || bucket_split(tree);
+}
+
+/* Takes out the word at a place; later words of the same probe sequence move up. */
+static void
+page_take(uint64_t *page, unsigned hole)
+{
+    unsigned at = hole;
+    for (unsigned i = 1; i < COP_BUCKET_WORDS; i++) {
+        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
+        if (page[at] == 0)
+            break;
+        unsigned home = home_of(page[at]);
+        bool stays = hole < at ? home > hole && home <= at : home > hole || home <= at;
+        if (stays)
+            continue;
+        page[hole] = page[at];
+        hole = at;
+    }
+    page[hole] = 0;
+    page[HEADER]--;
+}
+
+static unsigned
+word_place(const uint64_t *page, uint64_t word)
+{
+    unsigned at = home_of(word);
+    for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
+        if (page[at] == word)
+            return at;
+        if (page[at] == 0)
+            break;
+        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
+    }
+    return COP_BUCKET_WORDS;
+}
+
+bool
+cop__directory_remove(cop__tree *tree, const cop__name *name)
+{
+    uint64_t word = (name_hash(tree, name) & ~ADDRESS_MASK) | (uintptr_t)name;
+    unsigned space = COP_SPACE_NAMES;
+    uint32_t number = bucket_of(name->hash, tree->now.buckets);
+    const uint64_t *page = cop__draft_page(tree, space, number);
+    unsigned place = word_place(page, word);
+    while (place == COP_BUCKET_WORDS) {
+        space = COP_SPACE_LISTS;
+        number = overflow_of(page);
+        COP_ALWAYS(number != 0);
+        page = cop__draft_page(tree, space, number);
+        place = word_place(page, word);
+    }
+    uint64_t *edit = cop__draft_edit(tree, space, number);
+    if (edit == NULL)
+        return false;
+    page_take(edit, place);
+    tree->now.names--;
+    uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4;
+    return tree->now.buckets == 1 || tree->now.names >= least || bucket_join(tree);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The directory: from path to name, as versioned pages.
+ *
+ * Linear hashing (Litwin 1980): bucket b is page b of the names space; a bucket at a time is split
+ * or joined as names come and go, so that no commit pays for a whole rehash. A bucket page is an
+ * open-addressed table of 63 words (16 bits of the hash, 48 bits of the name's address) and a
+ * header word; a full one overflows into a page of the lists space.
+ *
+ * Paths count from an ANCHOR: the root, or the array element nearest above, since positions are
+ * never part of a name. The hash covers anchor and path.
+ *
+ * Because the pages are versioned, a snapshot's directory shows exactly its own names, with one
+ * exception: names of a branch erased whole leave by quota. They are told by their atom's slot,
+ * which is dead or has another generation; every lookup checks it.
+ */
+#ifndef COP_TREE_DIRECTORY_H
+#define COP_TREE_DIRECTORY_H
+
+#include "tree/list.h"
+#include "tree/tree.h"
+
+#define COP_BUCKET_WORDS 63u
+#define COP_BUCKET_FILL 40u /* names a bucket, on average, above which one is split */
+
+uint64_t cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length);
+
+/* The name of the living atom at this path from this anchor, or NULL. Wait-free for readers. */
+const cop__name *cop__directory_find(cop__view view, uint32_t anchor, const char *path,
+                                     size_t length);
+
+/* What a path leads to. */
+typedef struct cop__found {
+    bool found;
+    uint32_t id;
+    /* not found: the deepest living ancestor, and what of the path is below it */
+    uint32_t ancestor;
+    size_t rest; /* offset of the first segment below the ancestor */
+} cop__found;
+
+/* Resolves a path, through arrays; "-" leads nowhere. The path has been checked. */
+cop__found cop__path_resolve(cop__view view, const char *path, size_t length);
+/* The child of a living object by its escaped segment, or NULL. */
+const cop__name *cop__child_find(cop__view view, uint32_t object, const char *segment, size_t length);
+
+/* Where the children of a branch are named: the anchor, and what stands before the segment. */
+typedef struct cop__prefix {
+    uint32_t anchor;
+    const char *path; /* not terminated */
+    size_t length;    /* 0: the segment is the whole path */
+} cop__prefix;
+cop__prefix cop__prefix_of(cop__view view, uint32_t branch);
+
+/* Draft operations; false: out of memory. */
+bool cop__directory_add(cop__tree *tree, cop__name *name);
+bool cop__directory_remove(cop__tree *tree, const cop__name *name);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* The tree's beginning and end. See tree.h. */
+#include "tree/atoms.h"
+
+/* What dies with a value page: the block of every slot. */
+static void
+open_value_page(void *page, cop__dead_emit emit, void *context)
+{
+    const cop__slot *slot = page;
+    for (unsigned i = 0; i < COP_SLOTS; i++) {
+        size_t bytes;
+        void *block = cop__slot_block(&slot[i], &bytes);
+        if (block != NULL)
+            emit(context, block, bytes);
+    }
+}
+
+/* The first draft makes the root atom, id 0, and leaves list page 0 unused: it means "none". */
+static bool
+first_draft(cop__tree *tree)
+{
+    uint32_t id;
+    cop_value object = cop_object();
+    cop__draft_begin(tree);
+    tree->version = 0;
+    if (!cop__atom_create(tree, &object, &id) ||
+        cop__draft_edit(tree, COP_SPACE_LISTS, 0) == NULL ||
+        cop__draft_edit(tree, COP_SPACE_NAMES, 0) == NULL || !cop__draft_finish(tree))
+        return false;
+    COP_ALWAYS(id == 0 && cop__draft_atom(tree, cop_root()) != NULL);
+    tree->now.atoms = 0; /* the root does not count */
+    return true;
+}
+
+cop_status
+cop__tree_init(cop__tree *tree, cop__memory *memory, size_t chunk_bytes, bool huge_pages,
+               cop_store *store, const _Atomic uint64_t *alive)
+{
+    cop_snapshot nothing = {.alive = alive, .store = store};
+    memset(tree, 0, sizeof *tree);
+    tree->memory = memory;
+    cop__pool_init(&tree->pool, memory, chunk_bytes, huge_pages);
+    cop__dead_init(&tree->dead, &tree->pool, open_value_page);
+    tree->hash_seed = cop__random_seed();
+    tree->now.buckets = 1;
+    tree->root = &nothing;
+    cop_snapshot *root = first_draft(tree) ? cop__draft_root(tree) : NULL;
+    if (root == NULL) {
+        cop__draft_abandon(tree);
+        tree->root = NULL;
+        return COP_E_MEMORY;
+    }
+    tree->undo_count = 0;
+    tree->root = root;
+    return COP_OK;
+}
+
+static void
+vector_free(cop__tree *tree, void *vector, size_t bytes)
+{
+    cop__memory_free(tree->memory, COP_MEMORY_TABLES, vector, bytes, 16);
+}
+
+/* Frees the blocks that are not in size classes; all else goes with the chunks. */
+static void
+free_large_blocks(cop__tree *tree)
+{
+    const cop__space *s = &tree->space[COP_SPACE_VALUES];
+    for (uint32_t i = 0; i < s->count; i++) {
+        const cop__slot *slot = s->entry[i].page;
+        for (unsigned k = 0; slot != NULL && k < COP_SLOTS; k++) {
+            size_t bytes;
+            void *block = cop__slot_block(&slot[k], &bytes);
+            if (block != NULL && cop__pool_class(bytes) >= COP_CLASSES)
+                cop__pool_block_free(&tree->pool, block, bytes);
+        }
+    }
+}
+
+/* The same for names: long paths are large blocks. */
+static void
+free_large_names(cop__tree *tree, const cop__info *page)
+{
+    for (unsigned k = 0; page != NULL && k < COP_INFOS; k++) {
+        const cop__name *name = cop__info_name(page[k]);
+        if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
+            cop__pool_block_free(&tree->pool, (void *)(uintptr_t)page[k],
+                                 cop__name_bytes(name->length));
+    }
+}
+
+/* A page in the purge still names what has not been purged of it. */
+static void
+free_purging(cop__tree *tree)
+{
+    for (size_t i = tree->now.purge_head; i < tree->purge_count; i++) {
+        cop__info *page = tree->purge[i].page;
+        if (i == tree->now.purge_head)
+            for (unsigned k = 0; k < tree->now.purge_place; k++)
+                page[k] = 0;
+        free_large_names(tree, page);
+    }
+}
+
+void
+cop__tree_end(cop__tree *tree)
+{
+    if (tree->memory == NULL)
+        return;
+    cop__dead_end(&tree->dead);
+    free_large_blocks(tree);
+    for (uint32_t i = 0; i < tree->space[COP_SPACE_INFO].count; i++)
+        free_large_names(tree, tree->space[COP_SPACE_INFO].entry[i].page);
+    free_purging(tree);
+    for (unsigned i = 0; i < COP_SPACES; i++) {
+        cop__space *s = &tree->space[i];
+        vector_free(tree, s->entry, s->capacity * sizeof *s->entry);
+        for (unsigned k = 0; k < COP_LEVELS; k++)
+            vector_free(tree, s->level[k], s->level_capacity[k] * sizeof *s->level[k]);
+    }
+    vector_free(tree, tree->undo, tree->undo_capacity * sizeof *tree->undo);
+    vector_free(tree, tree->freed, tree->freed_capacity * sizeof *tree->freed);
+    vector_free(tree, tree->freeing, tree->freeing_capacity * sizeof *tree->freeing);
+    vector_free(tree, tree->spare_list, tree->spare_list_capacity * sizeof *tree->spare_list);
+    vector_free(tree, tree->sparing, tree->sparing_capacity * sizeof *tree->sparing);
+    vector_free(tree, tree->purge, tree->purge_capacity * sizeof *tree->purge);
+    vector_free(tree, tree->scratch, tree->scratch_capacity * sizeof *tree->scratch);
+    cop__pool_end(&tree->pool);
+    memset(tree, 0, sizeof *tree);
+}
+
+bool
+cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, size_t element)
+{
+    void **p = vector;
+    if (cop__likely(need <= *capacity))
+        return true;
+    size_t more = *capacity ? *capacity * 2 : 64;
+    while (more < need)
+        more *= 2;
+    void *grown = cop__memory_realloc(tree->memory, COP_MEMORY_TABLES, *p, *capacity * element,
+                                      more * element);
+    if (grown == NULL) {
+        tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    *p = grown;
+    *capacity = more;
+    return true;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tree: all versioned data of a store, as pages in four spaces, and the draft of the next
+ * version.
+ *
+ *   values  slot of atom id: page id / 32, place id % 32
+ *   info    8 bytes of atom id (page id / 64): how it is named, see cop__info below
+ *   lists   pages of child lists (list.h) and overflow pages of the directory
+ *   names   buckets of the directory from path to name (directory.h)
+ *
+ * ORDERING. One thread at a time, the holder of the commit right, works on a cop__tree. It writes
+ * pages that no reader can reach, then publishes by ONE release store of the root record's address
+ * (cop__tree_publish's caller does it); a reader acquires that address while pinned (pin.h) and
+ * follows plain pointers from there. The address dependency and the acquire make every page of the
+ * version visible whole. Readers never write here.
+ *
+ * PROGRESS. Readers: wait-free. Everything that takes a cop__tree: blocking by way of the commit
+ * right, no waiting of its own.
+ *
+ * FAILURE. Any draft operation may run out of memory; it then sets tree->failed, returns false or
+ * NULL, and the caller abandons the whole draft. Other refusals are found before anything is
+ * changed.
+ */
+#ifndef COP_TREE_TREE_H
+#define COP_TREE_TREE_H
+
+#include <coppice/snapshot.h>
+
+#include "reclaim/dead.h"
+#include "tree/slot.h"
+#include "tree/space.h"
+
+enum { COP_SPACE_VALUES, COP_SPACE_INFO, COP_SPACE_LISTS, COP_SPACE_NAMES, COP_SPACES };
+
+#define COP_SLOT_BITS 5u
+#define COP_SLOTS 32u /* value slots a page */
+#define COP_INFO_BITS 6u
+#define COP_INFOS 64u /* info words a page */
+
+/* The root record of one publication: a pool page, immutable once published but for the fields
+ * under the snapshot lock. Its address is what pins hold. */
+struct cop_snapshot {
+    const _Atomic uint64_t *alive; /* reads 0 in a forked child */
+    cop__space_root space[COP_SPACES];
+    uint64_t stamp;
+    uint64_t version;
+    uint64_t atoms;
+    uint64_t time_ns;
+    uint64_t hash_seed;
+    struct cop_store *store;
+    uint32_t buckets;
+    /* under the store's snapshot lock */
+    uint32_t holds;
+    struct cop_snapshot *previous_held, *next_held;
+};
+
+/*
+ * An info word says how an atom hangs in the tree:
+ *   0           anonymous
+ *   xx00        address of its cop__name: a child of an object
+ *   page << 2 | 1   element of an array, listed in this page of the lists space
+ *   id << 2 | 3     element of the array `id`, whose list is a block
+ */
+typedef uint64_t cop__info;
+
+/* A name: immutable while a reader can see it, but for `leaf`, which only the committer uses. */
+typedef struct cop__name {
+    uint64_t birth; /* the block header */
+    uint32_t hash;  /* low half of the directory hash */
+    uint32_t id;
+    uint32_t parent;
+    uint32_t anchor; /* the root, or the array element that the path counts from */
+    uint32_t leaf;   /* committer only: page of the parent's list that lists it, 0: a block */
+    uint16_t generation;
+    uint16_t length;
+    uint16_t key; /* offset of the last segment in path */
+    char path[];
+} cop__name;
+
+static inline size_t
+cop__name_bytes(size_t length)
+{
+    return offsetof(cop__name, path) + length;
+}
+
+/* One record a page or node that the draft touched first. */
+typedef struct cop__undo {
+    void *page; /* what stood there */
+    uint64_t birth;
+    uint32_t number;
+    uint16_t live;
+    uint16_t generation;
+    uint8_t space;
+    uint8_t level; /* 0: a page, k: a node of level k-1 */
+} cop__undo;
+
+typedef struct cop__run { /* ids next .. end-1 are free for the taking */
+    uint32_t next, end;
+} cop__run;
+
+typedef struct cop__freed { /* ids of one value page */
+    uint32_t page, mask;
+} cop__freed;
+
+typedef struct cop__purge_item { /* an info page whose names wait to leave the directory */
+    void *page;
+    uint64_t birth, death;
+} cop__purge_item;
+
+/* What a draft counts, restored when it is abandoned. */
+typedef struct cop__counts {
+    uint64_t atoms;
+    uint64_t names; /* in the directory, those waiting to leave included */
+    uint32_t buckets;
+    cop__run run;             /* ids for small branches and anonymous atoms */
+    uint64_t freed_head;      /* ring position of the oldest freed ids */
+    uint32_t freed_head_mask; /* what is left of that entry, 0: all of it */
+    uint32_t spare_lists;     /* free page numbers of the lists space, as a stack */
+    size_t purge_head;
+    uint32_t purge_place;
+    bool structure; /* the draft created or erased something, or changed a list */
+} cop__counts;
+
+typedef struct cop__tree {
+    cop__memory *memory;
+    cop__pool pool;
+    cop__dead dead;
+    cop__space space[COP_SPACES];
+    cop_snapshot *root; /* as published */
+    uint64_t stamp;     /* of the draft */
+    uint64_t version;   /* that the draft will publish */
+    cop_status failed;  /* sticky: the draft must be abandoned */
+    uint64_t hash_seed;
+    cop__counts now, before;
+    cop__undo *undo;
+    size_t undo_count, undo_capacity;
+    size_t limbo_before;
+    cop__freed *freed; /* ring of freed ids, oldest first; capacity a power of two */
+    uint64_t freed_tail;
+    size_t freed_capacity;
+    cop__freed *freeing; /* by this draft */
+    size_t freeing_count, freeing_capacity;
+    uint32_t *spare_list; /* stack of free numbers in the lists space */
+    size_t spare_list_capacity;
+    uint32_t *sparing; /* freed by this draft */
+    size_t sparing_count, sparing_capacity;
+    cop__purge_item *purge;
+    size_t purge_count, purge_capacity, purge_before;
+    uint64_t *scratch; /* words of a bucket that is being split or joined */
+    size_t scratch_capacity;
+    uint64_t names_purging; /* names of erased pages not yet out of the directory */
+} cop__tree;
+
+/* An empty tree with a published root (version 0). The root record is not yet visible to readers;
+ * `alive` and `store` go into every root record. */
+cop_status cop__tree_init(cop__tree *tree, cop__memory *memory, size_t chunk_bytes, bool huge_pages,
+                          cop_store *store, const _Atomic uint64_t *alive);
+/* No reader is left. Legal after a failed init. */
+void cop__tree_end(cop__tree *tree);
+
+/* ---- the draft ---- */
+
+void cop__draft_begin(cop__tree *tree);
+/* As if it had never been. */
+void cop__draft_abandon(cop__tree *tree);
+/* True when the draft differs from what is published; marks the branches above each change as
+ * changed, and retires what was replaced. False with tree->failed set when out of memory. */
+bool cop__draft_finish(cop__tree *tree);
+/* The new root record, filled in; NULL when refused (the draft is still to be abandoned). The caller
+ * makes it visible and then calls cop__draft_published. */
+cop_snapshot *cop__draft_root(cop__tree *tree);
+void cop__draft_published(cop__tree *tree, cop_snapshot *root);
+
+/* The page to write to, copied if need be; NULL when out of memory. A page that did not exist is
+ * zeroed. number may be one past the last. */
+void *cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number);
+/* Takes a page out; what happens to it if it was published: */
+typedef enum cop__fate {
+    COP_FATE_DIES,       /* it dies with this draft */
+    COP_FATE_DIES_WHOLE, /* and the long values in it die with it */
+    COP_FATE_KEPT        /* the caller lets it die later */
+} cop__fate;
+bool cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate);
+/* A fresh page number in the lists space, its page zeroed; 0 when out of memory. */
+uint32_t cop__draft_new_list_page(cop__tree *tree);
+bool cop__draft_drop_list_page(cop__tree *tree, uint32_t number);
+
+static inline void *
+cop__draft_page(const cop__tree *tree, unsigned space, uint32_t number)
+{
+    const cop__space *s = &tree->space[space];
+    return number < s->count ? s->entry[number].page : NULL;
+}
+
+/* The slot of an id in the draft, or NULL when its page does not exist. */
+static inline const cop__slot *
+cop__draft_slot(const cop__tree *tree, uint32_t id)
+{
+    const cop__slot *page = cop__draft_page(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS);
+    return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
+}
+
+static inline const cop__slot *
+cop__draft_atom(const cop__tree *tree, cop_atom atom)
+{
+    const cop__slot *slot = cop__draft_slot(tree, atom.id);
+    return slot != NULL && cop__slot_alive(slot) && slot->reserved == atom.generation ? slot : NULL;
+}
+
+static inline cop__info
+cop__draft_info(const cop__tree *tree, uint32_t id)
+{
+    const cop__info *page = cop__draft_page(tree, COP_SPACE_INFO, id >> COP_INFO_BITS);
+    return page != NULL ? page[id & (COP_INFOS - 1)] : 0;
+}
+
+/* ---- the same, as a reader of a root record ---- */
+
+static inline const cop__slot *
+cop__root_slot(const cop_snapshot *root, uint32_t id)
+{
+    const cop__slot *page = cop__space_page(&root->space[COP_SPACE_VALUES], id >> COP_SLOT_BITS);
+    return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
+}
+
+static inline const cop__slot *
+cop__root_atom(const cop_snapshot *root, cop_atom atom)
+{
+    const cop__slot *slot = cop__root_slot(root, atom.id);
+    return slot != NULL && cop__slot_alive(slot) && slot->reserved == atom.generation ? slot : NULL;
+}
+
+static inline cop__info
+cop__root_info(const cop_snapshot *root, uint32_t id)
+{
+    const cop__info *page = cop__space_page(&root->space[COP_SPACE_INFO], id >> COP_INFO_BITS);
+    return page != NULL ? page[id & (COP_INFOS - 1)] : 0;
+}
+
+static inline const cop__name *
+cop__info_name(cop__info info)
+{
+    return info != 0 && (info & 3) == 0 ? (const cop__name *)(uintptr_t)info : NULL;
+}
+
+/* Grows a vector counted under TABLES to at least `need` elements. False when refused. */
+bool cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, size_t element);
+
+#endif

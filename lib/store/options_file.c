@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options from a file, through libconfig.
+ * Options from a file, through libconfig, whose text is screened first.
  *
  * libconfig's scanner ends the process when a read fails (its default fatal error, exit(2)), for
  * one when the file is a directory. So the file is read here and parsed from memory, and @include,
- * which would let the scanner open files again, is refused. So are a NUL byte (the text would end
- * there unseen) and numbers that libconfig does not report as they stand: hexadecimal ones beyond
- * 32 bits are cut, decimal ones beyond 64 bits become the greatest.
+ * which would let the scanner open files again, is refused. A NUL byte would end the text unseen.
+ *
+ * Numbers that libconfig (1.5) does not report as they stand are refused as well: decimal ones
+ * beyond 32 bits without the suffix L, and hexadecimal ones, are cut without a word; with the
+ * suffix, those beyond 64 bits become the greatest.
  */
 #include "store/options_internal.h"
 
@@ -76,34 +78,116 @@ read_file(const reader *r, const char *file, char **text, size_t *length)
     return status;
 }
 
+/* --- the screen ------------------------------------------------------------------------------- */
+
+/* A place in the text. libconfig's own tokens, as far as they matter here. */
+typedef struct place {
+    const char *at, *end;
+    uint32_t line;
+} place;
+
 static bool
-is_include(const char *line, size_t length)
+starts(const place *p, const char *word)
 {
-    static const char word[] = "@include";
-    size_t blank = 0;
-    while (blank < length && (line[blank] == ' ' || line[blank] == '\t'))
-        blank++;
-    return length - blank >= sizeof word - 1 && memcmp(line + blank, word, sizeof word - 1) == 0;
+    size_t n = strlen(word);
+    return (size_t)(p->end - p->at) >= n && memcmp(p->at, word, n) == 0;
 }
 
-/* Refuses what must not reach the scanner, with its line. */
+/* Steps behind the next `mark`, or to the end. */
+static bool
+skip_past(place *p, const char *mark)
+{
+    for (; p->at < p->end; p->at++) {
+        if (starts(p, mark)) {
+            p->at += strlen(mark);
+            return true;
+        }
+        p->line += *p->at == '\n';
+    }
+    return false;
+}
+
+/* libconfig loses the memory of a string that has no end, so such a one does not get there. */
+static cop_status
+screen_string(const reader *r, place *p)
+{
+    uint32_t begin = p->line;
+    for (p->at++; p->at < p->end; p->at++) {
+        if (*p->at == '"') {
+            p->at++;
+            return COP_OK;
+        }
+        if (*p->at == '\\' && p->at + 1 < p->end)
+            p->at++;
+        p->line += *p->at == '\n';
+    }
+    return fail_here(r, COP_E_SYNTAX, begin, "a string without an end", "");
+}
+
+static bool
+is_word_byte(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c && strchr("_.*+-", c));
+}
+
+static cop_status
+screen_word(const reader *r, place *p)
+{
+    const char *begin = p->at;
+    char *stop;
+    while (p->at < p->end && is_word_byte(*p->at))
+        p->at++;
+    long long n = strtoll(begin, &stop, 10);
+    if (stop != p->at || (n >= INT32_MIN && n <= INT32_MAX))
+        return COP_OK;
+    return fail_here(r, COP_E_RANGE, p->line,
+                     "a number beyond 32 bits ends in L (5000000000L) or is text (\"5G\")", "");
+}
+
+static cop_status
+screen_token(const reader *r, place *p)
+{
+    if (*p->at == '"')
+        return screen_string(r, p);
+    if (is_word_byte(*p->at))
+        return screen_word(r, p);
+    if (starts(p, "@include"))
+        return fail_here(r, COP_E_SYNTAX, p->line, "@include is not supported", "");
+    if (starts(p, "/*")) {
+        skip_past(p, "*/");
+    } else if (*p->at == '#' || starts(p, "//")) {
+        skip_past(p, "\n");
+        p->line++;
+    } else {
+        p->line += *p->at++ == '\n';
+    }
+    return COP_OK;
+}
+
+static cop_status
+screen_bytes(const reader *r, const char *text, size_t length)
+{
+    uint32_t line = 1;
+    for (size_t i = 0; i < length; i++) {
+        if (line > LINES_MAX)
+            return fail_here(r, COP_E_RANGE, line, "the file has more than 65535 lines", "");
+        if (text[i] == '\0')
+            return fail_here(r, COP_E_SYNTAX, line, "a NUL byte", "");
+        line += text[i] == '\n';
+    }
+    return COP_OK;
+}
+
+/* Refuses what must not reach libconfig, with its line. */
 static cop_status
 screen(const reader *r, const char *text, size_t length)
 {
-    const char *end = text + length, *next;
-    uint32_t line = 1;
-    for (const char *p = text; p < end; p = next, line++) {
-        const char *newline = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((newline ? newline : end) - p);
-        next = newline ? newline + 1 : end;
-        if (line > LINES_MAX)
-            return fail_here(r, COP_E_RANGE, line, "the file has more than 65535 lines", "");
-        if (memchr(p, '\0', n))
-            return fail_here(r, COP_E_SYNTAX, line, "a NUL byte", "");
-        if (is_include(p, n))
-            return fail_here(r, COP_E_SYNTAX, line, "@include is not supported", "");
-    }
-    return COP_OK;
+    place p = {text, text + length, 1};
+    cop_status status = screen_bytes(r, text, length);
+    while (status == COP_OK && p.at < p.end)
+        status = screen_token(r, &p);
+    return status;
 }
 
 /* --- settings to options ---------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,19 @@ fail(cop_error *error, cop_status status, const char *what)
         snprintf(error->message, sizeof error->message, "%s", what);
     }
     return status;
+}
+
+/* A caller compiled against an earlier header has a shorter struct: the rest stays at default. */
+static bool
+copy_options(cop_http_options *to, const cop_http_options *from)
+{
+    if (!from)
+        return true;
+    if (from->size < offsetof(cop_http_options, address) || from->size > sizeof *to)
+        return false;
+    memcpy(to, from, from->size);
+    to->size = sizeof *to;
+    return true;
 }
 
 static cop_status
@@ -197,20 +210,19 @@ cop_status
 cop_http_open(cop_store *store, const cop_http_options *options, cop_http_server **server,
               cop_error *error)
 {
-    const cop_http_options defaults = COP_HTTP_OPTIONS_INIT;
-    const cop_http_options *o = options ? options : &defaults;
+    cop_http_options o = COP_HTTP_OPTIONS_INIT;
     if (!server)
         return fail(error, COP_E_INVALID, "server: must not be NULL");
     *server = NULL;
-    if (!store || o->size != sizeof *o)
-        return fail(error, COP_E_INVALID, "store or size: not set");
-    cop_status status = check_options(o, error);
+    if (!store || !copy_options(&o, options))
+        return fail(error, COP_E_INVALID, "store: NULL, or options of an unknown size");
+    cop_status status = check_options(&o, error);
     if (status != COP_OK)
         return status;
-    struct cop_http_server *made = server_new(store, o);
+    struct cop_http_server *made = server_new(store, &o);
     if (!made)
         return fail(error, COP_E_MEMORY, cop_status_message(COP_E_MEMORY));
-    status = start(made, o, error);
+    status = start(made, &o, error);
     if (status != COP_OK) {
         cop_http_close(made);
         return status;

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands of the program, one group to a file. */
+#ifndef COP_TOOLS_COMMANDS_H
+#define COP_TOOLS_COMMANDS_H
+
+#include "tools/args.h"
+
+int run_serve(const struct command *command, int argc, char **argv); /* serve.c */
+int run_get(const struct command *command, int argc, char **argv);   /* client.c */
+int run_set(const struct command *command, int argc, char **argv);
+int run_erase(const struct command *command, int argc, char **argv);
+int run_load(const struct command *command, int argc, char **argv);
+int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
+int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */
+int run_version(const struct command *command, int argc, char **argv); /* coppice.c */
+
+#endif

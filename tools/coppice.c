@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* The program `coppice`: finds the command and runs it. */
+#include <coppice/coppice.h>
+
+#include "tools/commands.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct command commands[] = {
+#ifdef COP_HAVE_HTTP
+    {"serve", "[OPTION...]", "Serves a store over HTTP, and feeds it", run_serve, NULL},
+#endif
+    {"get", "[OPTION...] [PATH]", "Prints the value at a path, or a branch as JSON", run_get,
+     "A plain value is printed bare, a branch as indented JSON. Without PATH: everything.\n"},
+    {"set", "[OPTION...] PATH VALUE", "Sets the value at a path", run_set,
+     "VALUE is JSON, and a string when it is not JSON; '-' reads it from standard input.\n"},
+    {"erase", "[OPTION...] PATH", "Erases a path and what is below it", run_erase, NULL},
+    {"load", "[OPTION...] FILE [PATH]", "Makes the branch at a path equal to a JSON file", run_load,
+     "FILE '-' is standard input. Without PATH the whole state is replaced.\n"},
+    {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
+    {"options", "[OPTION...]", "Lists the store's options with their values", run_options,
+     "Values come from the defaults, then the file, then the environment, then --set.\n"},
+    {"version", "[OPTION...]", "Prints the version of the library", run_version, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+int
+run_version(const struct command *command, int argc, char **argv)
+{
+    bool json = false;
+    const struct arg args[] = {{"json", ARG_FLAG, &json, 0, 0, NULL, "as JSON"},
+                               {NULL, ARG_FLAG, NULL, 0, 0, NULL, NULL}};
+    int code;
+    if (!args_parse(command, args, argc, argv, &argc, &code))
+        return code;
+    if (argc)
+        return usage_error(command, "version takes no argument");
+    printf(json ? "{\"version\":\"%s\"}\n" : "coppice %s\n", cop_library_version());
+    return EXIT_DONE;
+}
+
+static void
+print_usage(FILE *to)
+{
+    fprintf(to, "usage: coppice COMMAND [OPTION...] [ARGUMENT...]\n\n");
+    for (const struct command *command = commands; command->name; command++)
+        fprintf(to, "  %-9s %s\n", command->name, command->help);
+    fprintf(to, "\n'coppice COMMAND --help' says more about a command. Exit codes: 0 done,\n"
+                "1 failed, 2 wrong usage.\n");
+}
+
+/* What is still in stdio's buffer must get out for the command to have succeeded. */
+static int
+finish(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    complain("cannot write to standard output");
+    return code ? code : EXIT_FAILED;
+}
+
+int
+main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write, and said as one */
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        print_usage(stdout);
+        return finish(EXIT_DONE);
+    }
+    if (!strcmp(name, "--version"))
+        name = "version";
+    for (const struct command *command = commands; command->name; command++)
+        if (strcmp(command->name, name) == 0)
+            return finish(command->run(command, argc - 2, argv + 2));
+    if (*name)
+        complain("unknown command '%s' (coppice --help)", name);
+    else
+        print_usage(stderr);
+    return EXIT_USAGE;
+}

@@ -14,7 +14,7 @@ for file in $(find include lib workers http devtools tools tests bench examples 
     -o -name '*.cfg' -o -name '*.map' \) 2>/dev/null | sort); do
     case $file in
     # A program of one file is named without its ending.
-    tests/unit/test_*.c | tests/stress/stress_*.c | tests/property/*.c) name=${file%.c} ;;
+    tests/unit/test_*.c | tests/stress/stress_*.c | tests/property/*.c | tests/http/test_*.c) name=${file%.c} ;;
     *) name=$file ;;
     esac
     grep -Eq "(^|[[:space:]]|/)$name([[:space:]]|\$)" Makefile.am && continue

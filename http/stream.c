@@ -74,7 +74,7 @@ put_line(struct cop__stream *s)
 }
 
 static bool
-put_scalar(struct cop__stream *s, const cop_value *value)
+put_plain(struct cop__stream *s, const cop_value *value)
 {
     size_t needed = 0;
     if (!cop__buffer_reserve(&s->piece, 64))
@@ -93,6 +93,33 @@ put_scalar(struct cop__stream *s, const cop_value *value)
     return true;
 }
 
+/* {"$bytes":"..."}, laid out as the object it looks like. */
+static bool
+put_tagged(struct cop__stream *s, const cop_value *value)
+{
+    const size_t name = sizeof "{\"$bytes\":" - 1; /* as long with $error */
+    size_t begin = s->piece.length;
+    if (!put_plain(s, value))
+        return false;
+    size_t content = s->piece.length - begin - name - 1;
+    struct cop__buffer text = s->piece;
+    s->piece = (struct cop__buffer){0};
+    s->depth++;
+    bool good = cop__buffer_add(&s->piece, text.data, begin + 1) && put_line(s) &&
+                cop__buffer_add(&s->piece, text.data + begin + 1, name - 1) && put(s, " ") &&
+                cop__buffer_add(&s->piece, text.data + begin + name, content);
+    s->depth--;
+    cop__buffer_free(&text);
+    return good && put_line(s) && put(s, "}");
+}
+
+static bool
+put_scalar(struct cop__stream *s, const cop_value *value)
+{
+    bool tagged = value->type == COP_BYTES || value->type == COP_ERROR;
+    return tagged && s->options.indent ? put_tagged(s, value) : put_plain(s, value);
+}
+
 static bool
 put_key(struct cop__stream *s, const cop_child *child)
 {
@@ -101,7 +128,7 @@ put_key(struct cop__stream *s, const cop_child *child)
     if (cop_path_unescape(child->key, child->key_length, key, sizeof key, &n, NULL) != COP_OK)
         return false;
     cop_value text = cop_string(key, n);
-    return put_scalar(s, &text) && put(s, s->options.indent ? ": " : ":");
+    return put_plain(s, &text) && put(s, s->options.indent ? ": " : ":");
 }
 
 static bool

@@ -11,7 +11,6 @@
 static const struct command commands[] = {
 #ifdef COP_HAVE_HTTP
     {"serve", "[OPTION...]", "Serves a store over HTTP, and feeds it", run_serve, NULL},
-#endif
     {"get", "[OPTION...] [PATH]", "Prints the value at a path, or a branch as JSON", run_get,
      "A plain value is printed bare, a branch as indented JSON. Without PATH: everything.\n"},
     {"set", "[OPTION...] PATH VALUE", "Sets the value at a path", run_set,
@@ -20,6 +19,7 @@ static const struct command commands[] = {
     {"load", "[OPTION...] FILE [PATH]", "Makes the branch at a path equal to a JSON file", run_load,
      "FILE '-' is standard input. Without PATH the whole state is replaced.\n"},
     {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
+#endif
     {"options", "[OPTION...]", "Lists the store's options with their values", run_options,
      "Values come from the defaults, then the file, then the environment, then --set.\n"},
     {"version", "[OPTION...]", "Prints the version of the library", run_version, NULL},

@@ -45,9 +45,9 @@ full_fence(void)
 {
 #ifdef __SANITIZE_THREAD__
     /* gcc's thread sanitizer refuses fences; on x86, where it runs, an exchange is one too. */
-    _Atomic int word = 0;
+    _Atomic uint64_t word = 0;
 
-    (void)cop__swap_seq_cst(&word, 1);
+    (void)cop__swap_seq_cst(&word, UINT64_C(1));
 #else
     atomic_thread_fence(memory_order_seq_cst);
 #endif

@@ -223,10 +223,8 @@ cop__json_f64(char out[COP__JSON_NUMBER_MAX], double f)
     if (bits >> 63)
         *p++ = '-';
     bits &= UINT64_MAX >> 1;
-    if (bits == 0) {
-        memcpy(p, "0.0", 3);
-        return (size_t)(p + 3 - out);
-    }
+    if (bits == 0)
+        return (size_t)(put_fixed(p, "0", 1, 1) - out);
     struct decimal d = decompose(bits);
     while (d.digits % 10 == 0) {
         d.digits /= 10;

@@ -129,42 +129,41 @@ room_for_string(size_t longest)
     return probe != NULL;
 }
 
-static cop_status
+/* The text as jansson's tree, or NULL and why not. */
+static json_t *
 parse(const char *text, size_t length, const cop_json_read_options *limits,
-      cop__json_counts *counts, json_t **document, cop_error *error)
+      cop__json_counts *counts, cop_status *status, cop_error *error)
 {
     json_error_t fault;
-    if (!text && length)
-        return cop__fail(error, COP_E_INVALID, "no text");
+    json_t *document;
     text = text ? text : "";
-    cop_status status = cop__json_scan(text, length, limits, counts, error);
-    if (status)
-        return status;
-    if (!room_for_string(counts->longest))
-        return cop__fail(error, COP_E_MEMORY, "no memory for a string of %zu bytes",
-                         counts->longest);
-    *document =
+    *status = cop__json_scan(text, length, limits, counts, error);
+    if (*status)
+        return NULL;
+    if (!room_for_string(counts->longest)) {
+        *status = cop__fail(error, COP_E_MEMORY, "no memory for a string this long");
+        return NULL;
+    }
+    document =
         json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault);
-    return *document ? COP_OK : parse_fault(text, length, &fault, error);
+    if (!document)
+        *status = parse_fault(text, length, &fault, error);
+    return document;
 }
 
 /* --- values -------------------------------------------------------------------------------- */
 
-/* Makes room for n elements of `size` bytes in the array that *memory points to. */
-static bool
-reserve(void *memory, size_t *capacity, size_t n, size_t size)
+/* `old`, or what it has moved to, with room for n > 0 elements; NULL when refused: old stays. */
+static void *
+grown(void *old, size_t *capacity, size_t n, size_t element)
 {
-    void *old;
     if (n <= *capacity)
-        return true;
+        return old;
     size_t wanted = 2 * *capacity > n ? 2 * *capacity : n;
-    memcpy(&old, memory, sizeof old);
-    void *grown = realloc(old, wanted * size);
-    if (!grown)
-        return false;
-    memcpy(memory, &grown, sizeof grown);
-    *capacity = wanted;
-    return true;
+    void *moved = realloc(old, wanted * element);
+    if (moved)
+        *capacity = wanted;
+    return moved;
 }
 
 /* An object with the one member "$bytes" or "$error": true when it stands for a value. The bytes
@@ -187,10 +186,12 @@ tagged_value(struct walk *w, json_t *object, cop_value *value, cop_status *statu
     }
     if (strcmp(key, "$bytes") != 0)
         return false;
-    if (!reserve(&w->bytes, &w->bytes_capacity, length / 4 * 3 + 1, 1)) {
+    void *bytes = grown(w->bytes, &w->bytes_capacity, length / 4 * 3 + 1, 1);
+    if (!bytes) {
         *status = COP_E_MEMORY;
         return true;
     }
+    w->bytes = bytes;
     if (!cop__json_base64_decode(text, length, w->bytes, &length))
         return false;
     *value = cop_bytes(w->bytes, length);
@@ -273,9 +274,12 @@ static cop_status
 remember_branch(struct walk *w, const struct frame *f, json_t *node, cop_atom atom,
                 size_t path_bytes)
 {
-    if (!reserve(&w->branches, &w->branches_capacity, w->used + 1, sizeof *w->branches))
+    struct branch *branches =
+        grown(w->branches, &w->branches_capacity, w->used + 1, sizeof *branches);
+    if (!branches)
         return report(w, COP_E_MEMORY);
-    w->branches[w->used++] = (struct branch){node, atom, f->position, (uint32_t)path_bytes};
+    w->branches = branches;
+    branches[w->used++] = (struct branch){node, atom, f->position, (uint32_t)path_bytes};
     return COP_OK;
 }
 
@@ -348,8 +352,10 @@ enter(struct walk *w, struct branch branch, bool merge)
     f->first = f->next = w->used;
     if (count && w->segments + w->depth > COP_DEPTH_MAX)
         return fail_here(w, COP_E_LIMIT, "nested deeper than a path may be");
-    if (!reserve(&w->handles, &w->handles_capacity, count, sizeof *w->handles))
+    cop_atom *handles = grown(w->handles, &w->handles_capacity, count + 1, sizeof *handles);
+    if (!handles)
         return report(w, COP_E_MEMORY);
+    w->handles = handles;
     cop_status status = array ? put_elements(w, f) : put_children(w, f);
     if (status || f->merge)
         return status;
@@ -445,15 +451,13 @@ cop_json_read(cop_txn *txn, const char *path, size_t path_length, const char *te
 {
     cop_json_read_options limits;
     cop__json_counts counts;
-    json_t *document = NULL;
-    if (!txn || (!path && path_length))
-        return cop__fail(error, COP_E_INVALID, "no transaction, or no path");
+    if (!txn || (!path && path_length) || (!text && length))
+        return cop__fail(error, COP_E_INVALID, "no transaction, no path or no text");
     cop_status status = take_options(options, &limits, error);
     if (!status)
         status = cop_path_check(path, path_length, error);
-    if (!status)
-        status = parse(text, length, &limits, &counts, &document, error);
-    if (status)
+    json_t *document = status ? NULL : parse(text, length, &limits, &counts, &status, error);
+    if (!document)
         return status;
     struct walk w = {.txn = txn, .text = text, .length = length, .error = error};
     status = add_document(&w, path, path_length, document, &counts, limits.merge_patch);
@@ -466,13 +470,13 @@ cop_status
 cop_json_scalar(const char *text, size_t length, cop_value *value, cop_error *error)
 {
     cop__json_counts counts;
-    json_t *document = NULL;
     cop_value borrowed;
-    if (!value)
-        return cop__fail(error, COP_E_INVALID, "no place for the value");
+    cop_status status;
+    if (!value || (!text && length))
+        return cop__fail(error, COP_E_INVALID, "no text, or no place for the value");
     memset(value, 0, sizeof *value);
-    cop_status status = parse(text, length, &defaults, &counts, &document, error);
-    if (status)
+    json_t *document = parse(text, length, &defaults, &counts, &status, error);
+    if (!document)
         return status;
     struct walk w = {.text = text, .length = length, .error = error};
     status = value_of(&w, document, &borrowed);

@@ -213,7 +213,7 @@ put_base64(struct out *out, const char *text, size_t n)
 
 /* --- values -------------------------------------------------------------------------------- */
 
-#define PUT_LITERAL(out, text) put_bytes((out), text, sizeof text - 1)
+#define PUT_LITERAL(out, text) put_bytes((out), (text), sizeof(text) - 1)
 
 /* The name of a member (a segment) and what stands before its value; indent 0: compact. */
 static void

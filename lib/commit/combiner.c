@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The combiner.
+ *
+ * ORDERING. The commit right is a word taken by compare-and-swap (acquire) and given back by a swap
+ * (release), so each holder sees all that the one before did to the tree. Publication is the
+ * release store of the root in publish(); readers acquire it. A transaction's outcome is written
+ * before its state becomes DONE (release) and read after that is seen (acquire).
+ *
+ * WAITING. Whoever waits for a decision tries to take the right itself, spins and yields a little,
+ * and then sleeps on its transaction's state, at most SLEEP_NS at a time: a wake that is missed (the
+ * right given back between a waiter's last look and its sleep, a push still under way) costs that
+ * much and nothing more. A holder that has served ROUNDS batches wakes a sleeping waiter to go on in
+ * its place, so that nobody serves the others for ever.
+ *
+ * FAILURE. A batch that runs out of memory is abandoned before publication, whole, and its
+ * transactions are refused. A transaction one of whose later operations cannot be applied is undone
+ * by abandoning the draft, applying and publishing those before it again, and going on behind it:
+ * each transaction is applied at most twice.
+ *
+ * PROGRESS. Committing: blocking (the right). Submitting: wait-free (txn.c, queue.h).
+ */
+#include "commit/combiner.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include "reclaim/gate.h"
+#include "tree/atoms.h"
+
+#define ROUNDS 16u
+#define BATCH_MAX 1024u
+#define SLEEP_NS UINT64_C(2000000)
+#define SPINS 200u
+#define YIELDS 30u
+#define SCAN_ITEMS 1024u  /* dead things that make a scan worth its barrier */
+#define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
+#define PURGE_QUOTA 256u  /* names taken out of the directory by each commit */
+#define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */
+
+/* ---- the right ---- */
+
+bool
+cop__right_try(cop_store *store)
+{
+    uint32_t free = 0;
+    return cop__load_relaxed(&store->right) == 0 && cop__cas_seq_cst(&store->right, &free, 1u);
+}
+
+static cop_txn *
+txn_of(cop__queue_node *node)
+{
+    return (cop_txn *)(void *)node;
+}
+
+/* Wakes the first sleeping waiter in the queue's finished prefix. Needs the right. */
+static void
+wake_a_successor(cop_store *store)
+{
+    cop__queue_node *node = store->queue.head;
+    while (node != NULL) {
+        if (node != &store->queue.stub) {
+            cop_txn *txn = txn_of(node);
+            uint32_t state = cop__load_acquire(&txn->state);
+            if ((state & COP_TXN_SLEEP) &&
+                cop__cas_seq_cst(&txn->state, &state, state & ~(uint32_t)COP_TXN_SLEEP)) {
+                cop__futex_wake(&txn->state, 1);
+                return;
+            }
+        }
+        node = cop__load_acquire(&node->next);
+    }
+}
+
+static void
+counters_publish(cop_store *store)
+{
+    const cop__tree *tree = &store->tree;
+    cop__store_relaxed(&store->count.atoms, tree->root->atoms);
+    cop__store_relaxed(&store->count.pages, tree->pool.pages_used);
+    cop__store_relaxed(&store->count.pages_dead, tree->dead.pages_dead);
+    cop__store_relaxed(&store->count.value_bytes, tree->pool.block_bytes_used);
+    cop__store_relaxed(&store->count.values_dead, tree->dead.blocks_dead);
+    cop__store_relaxed(&store->count.names, tree->now.names);
+    cop__store_relaxed(&store->count.names_dead, (tree->purge_count - tree->now.purge_head) * COP_INFOS);
+}
+
+void
+cop__right_leave(cop_store *store)
+{
+    do {
+        if (cop__load_relaxed(&store->want_reclaim) &&
+            cop__swap_seq_cst(&store->want_reclaim, 0u))
+            (void)cop__reclaim(store, true, STEP_ITEMS);
+        counters_publish(store);
+        if (cop__load_seq_cst(&store->sleepers) > 0)
+            wake_a_successor(store);
+        (void)cop__swap_seq_cst(&store->right, 0u);
+    } while (cop__load_seq_cst(&store->want_reclaim) && cop__right_try(store));
+}
+
+static void
+pause_a_little(unsigned turn)
+{
+    if (turn < SPINS)
+        __builtin_ia32_pause();
+    else
+        sched_yield();
+}
+
+cop_status
+cop__right_wait(cop_store *store, uint64_t deadline)
+{
+    for (unsigned turn = 0; !cop__right_try(store); turn++) {
+        if (turn > SPINS + YIELDS) {
+            uint64_t now = cop__clock_ns();
+            if (now >= deadline)
+                return COP_E_TIMEOUT;
+            uint64_t until = deadline - now < SLEEP_NS / 8 ? deadline : now + SLEEP_NS / 8;
+            cop__futex_wait(&store->right, 1u, until);
+        } else {
+            pause_a_little(turn);
+        }
+    }
+    return COP_OK;
+}
+
+/* ---- deciding ---- */
+
+static void
+count_outcome(cop_store *store, cop_status result, bool unchanged)
+{
+    cop__add_relaxed(&store->count.transactions, 1u);
+    if (result == COP_OK && unchanged)
+        cop__add_relaxed(&store->count.unchanged, 1u);
+    else if (result == COP_E_CONFLICT)
+        cop__add_relaxed(&store->count.conflicts, 1u);
+    else if (result != COP_OK)
+        cop__add_relaxed(&store->count.failed, 1u);
+}
+
+/* The outcome is told; the transaction must not be touched afterwards. */
+static void
+decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool unchanged)
+{
+    txn->result = result;
+    txn->version = version;
+    count_outcome(store, result, unchanged);
+    uint32_t before = cop__swap_seq_cst(&txn->state, (uint32_t)COP_TXN_DONE);
+    if (before & COP_TXN_SLEEP)
+        cop__futex_wake(&txn->state, 64);
+    cop__txn_unref(txn);
+}
+
+/* ---- a batch: transactions chained by batch_next, in order ---- */
+
+typedef struct cop__batch {
+    cop_txn *first, *last;
+} cop__batch;
+
+static void
+batch_add(cop__batch *batch, cop_txn *txn)
+{
+    txn->batch_next = NULL;
+    if (batch->last != NULL)
+        batch->last->batch_next = txn;
+    else
+        batch->first = txn;
+    batch->last = txn;
+}
+
+static void
+batch_decide(cop_store *store, cop__batch *batch, cop_status result, uint64_t version, bool unchanged)
+{
+    cop_txn *txn = batch->first;
+    while (txn != NULL) {
+        cop_txn *next = txn->batch_next;
+        decide(store, txn, result, version, unchanged);
+        txn = next;
+    }
+    batch->first = batch->last = NULL;
+}
+
+static void
+version_tell(cop_store *store, uint64_t version)
+{
+    cop__store_seq_cst(&store->version_word, (uint32_t)version);
+    if (cop__load_seq_cst(&store->version_waiters) > 0)
+        cop__futex_wake(&store->version_word, INT32_MAX);
+}
+
+static void
+publish(cop_store *store, cop_snapshot *root)
+{
+    cop__store_release(&store->root, (void *)root);
+    cop__draft_published(&store->tree, root);
+    cop__store_release(&store->version, root->version);
+    version_tell(store, root->version);
+    cop__add_relaxed(&store->count.commits, 1u);
+}
+
+/* Publishes an unfilled root first, in builds that plant this fault. */
+static void
+plant_root_before_pages(cop_store *store)
+{
+    static _Alignas(64) cop_snapshot hollow;
+    if (!COP_FAULT(root_before_pages))
+        return;
+    hollow = *store->tree.root;
+    memset(hollow.space, 0, sizeof hollow.space);
+    hollow.version = store->tree.version;
+    cop__store_release(&store->root, (void *)&hollow);
+    sched_yield();
+}
+
+/* Ends the draft: publishes it, or drops it when nothing changed. COP_E_MEMORY: abandoned. */
+static cop_status
+draft_end(cop_store *store, cop__batch *batch)
+{
+    cop__tree *tree = &store->tree;
+    size_t limbo = tree->limbo_before;
+    bool changed = cop__draft_finish(tree);
+    if (!changed && tree->failed == COP_OK) {
+        cop__draft_abandon(tree);
+        batch_decide(store, batch, COP_OK, tree->root->version, true);
+        return COP_OK;
+    }
+    plant_root_before_pages(store);
+    cop_snapshot *root =
+        changed && cop__purge(tree, PURGE_QUOTA) ? cop__draft_root(tree) : NULL;
+    if (root == NULL) {
+        cop__draft_abandon(tree);
+        return COP_E_MEMORY;
+    }
+    publish(store, root);
+    batch_decide(store, batch, COP_OK, root->version, false);
+    size_t died = tree->dead.limbo_count - limbo;
+    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS;
+    (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
+    return COP_OK;
+}
+
+/* Applies one transaction. *clean: nothing was changed when it fails. */
+static cop_status
+txn_apply(cop_store *store, cop_txn *txn, bool *clean)
+{
+    *clean = true;
+    if (txn->condition_count > 0 && !cop__txn_holds(txn, &store->tree))
+        return COP_E_CONFLICT;
+    for (size_t i = 0; i < txn->op_count; i++) {
+        cop_status status = cop__txn_apply(txn, i, &store->tree);
+        if (cop__unlikely(status != COP_OK)) {
+            txn->failed_op = (uint32_t)i;
+            return status;
+        }
+        *clean = false;
+    }
+    cop__add_relaxed(&store->count.operations, txn->op_count);
+    return COP_OK;
+}
+
+/* Applies what is known to apply once more, after the draft was abandoned. */
+static cop_status
+apply_again(cop_store *store, const cop__batch *batch)
+{
+    bool clean;
+    cop__draft_begin(&store->tree);
+    for (cop_txn *txn = batch->first; txn != NULL; txn = txn->batch_next) {
+        cop_status status = txn_apply(store, txn, &clean);
+        if (status != COP_OK)
+            return status;
+    }
+    return COP_OK;
+}
+
+static void
+batch_refuse(cop_store *store, cop__batch *batch, cop_txn *also)
+{
+    cop__add_relaxed(&store->count.abandoned, 1u);
+    uint64_t version = store->tree.root->version;
+    batch_decide(store, batch, COP_E_MEMORY, version, false);
+    if (also != NULL)
+        decide(store, also, COP_E_MEMORY, version, false);
+    (void)cop__reclaim(store, true, SIZE_MAX);
+}
+
+/* A transaction failed after it had changed the draft. Publishes those before it without it. */
+static void
+undo_one(cop_store *store, cop__batch *applied)
+{
+    cop__draft_abandon(&store->tree);
+    cop_status status = apply_again(store, applied);
+    if (status == COP_OK)
+        status = draft_end(store, applied);
+    else
+        cop__draft_abandon(&store->tree);
+    if (status != COP_OK)
+        batch_refuse(store, applied, NULL);
+    cop__draft_begin(&store->tree);
+}
+
+/* Commits a chain of taken transactions. */
+static void
+batch_commit(cop_store *store, cop_txn *chain)
+{
+    cop__batch applied = {NULL, NULL};
+    cop__tree *tree = &store->tree;
+    cop__add_relaxed(&store->count.batches, 1u);
+    cop__draft_begin(tree);
+    while (chain != NULL) {
+        cop_txn *txn = chain;
+        chain = txn->batch_next;
+        bool clean;
+        if (cop__unlikely(txn->wants_fresh && applied.first != NULL)) {
+            if (draft_end(store, &applied) != COP_OK)
+                batch_refuse(store, &applied, NULL);
+            cop__draft_begin(tree);
+        }
+        cop_status status = txn_apply(store, txn, &clean);
+        if (cop__likely(status == COP_OK)) {
+            batch_add(&applied, txn);
+        } else if (status == COP_E_MEMORY) {
+            cop__draft_abandon(tree);
+            batch_refuse(store, &applied, txn);
+            cop__draft_begin(tree);
+        } else {
+            if (!clean)
+                undo_one(store, &applied);
+            decide(store, txn, status, tree->root->version, false);
+        }
+    }
+    if (applied.first == NULL)
+        cop__draft_abandon(tree);
+    else if (draft_end(store, &applied) != COP_OK)
+        batch_refuse(store, &applied, NULL);
+}
+
+/* Takes a transaction off the queue; false when it was cancelled first. */
+static bool
+txn_take(cop_store *store, cop_txn *txn)
+{
+    cop__sub_relaxed(&store->queued, UINT64_C(1));
+    if (COP_FAULT(txn_dropped) && (cop__load_relaxed(&store->count.transactions) & 1023) == 1000)
+        return false;
+    uint32_t state = cop__load_acquire(&txn->state);
+    for (;;) {
+        if ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_CANCELLED) {
+            decide(store, txn, COP_E_CANCELLED, store->tree.root->version, false);
+            return false;
+        }
+        if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_TAKEN | (state & COP_TXN_SLEEP)))
+            return true;
+    }
+}
+
+void
+cop__combine(cop_store *store, unsigned rounds)
+{
+    while (rounds-- > 0) {
+        cop__batch batch = {NULL, NULL};
+        unsigned taken = 0, most = store->options.batch_updates ? BATCH_MAX : 1;
+        cop__queue_node *node;
+        while (taken < most && (node = cop__queue_pop(&store->queue)) != NULL)
+            if (txn_take(store, txn_of(node))) {
+                batch_add(&batch, txn_of(node));
+                taken++;
+            }
+        if (batch.first == NULL)
+            return;
+        batch_commit(store, batch.first);
+    }
+}
+
+void
+cop__commit_alone(cop_store *store, cop_txn *txn)
+{
+    txn->batch_next = NULL;
+    cop__store_relaxed(&txn->state, (uint32_t)COP_TXN_TAKEN);
+    cop__add_relaxed(&txn->references, 1u);
+    batch_commit(store, txn);
+}
+
+/* ---- waiting ---- */
+
+static bool
+is_done(cop_txn *txn)
+{
+    return cop__load_acquire(&txn->state) == COP_TXN_DONE;
+}
+
+static void
+sleep_until_decided(cop_txn *txn, uint64_t until)
+{
+    cop_store *store = txn->store;
+    uint32_t state = cop__load_acquire(&txn->state);
+    cop__add_acq_rel(&store->sleepers, 1u);
+    if (state != COP_TXN_DONE &&
+        ((state & COP_TXN_SLEEP) || cop__cas_seq_cst(&txn->state, &state, state | COP_TXN_SLEEP)) &&
+        cop__load_seq_cst(&store->right) != 0)
+        cop__futex_wait(&txn->state, state | COP_TXN_SLEEP, until);
+    cop__sub_acq_rel(&store->sleepers, 1u);
+}
+
+cop_status
+cop__wait_decided(cop_txn *txn, uint64_t deadline)
+{
+    cop_store *store = txn->store;
+    for (unsigned turn = 0; !is_done(txn); turn++) {
+        if (cop__right_try(store)) {
+            cop__combine(store, ROUNDS);
+            cop__right_leave(store);
+            continue;
+        }
+        if (turn < SPINS + YIELDS) {
+            pause_a_little(turn);
+            continue;
+        }
+        uint64_t now = cop__clock_ns();
+        if (now >= deadline)
+            return COP_E_TIMEOUT;
+        sleep_until_decided(txn, deadline - now < SLEEP_NS ? deadline : now + SLEEP_NS);
+    }
+    return COP_OK;
+}
+
+void
+cop__reclaim_soon(cop_store *store)
+{
+    cop__store_seq_cst(&store->want_reclaim, 1u);
+    if (!cop__right_try(store))
+        return;
+    cop__store_seq_cst(&store->want_reclaim, 0u);
+    size_t left = cop__reclaim(store, true, STEP_ITEMS);
+    while (left > 0) {
+        cop__combine(store, 1);
+        size_t before = left;
+        left = cop__reclaim(store, false, STEP_ITEMS);
+        if (left >= before)
+            break;
+    }
+    cop__right_leave(store);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The combiner: whoever holds the commit right takes everything queued and commits it in batches
+ * (flat combining, Hendler et al. 2010).
+ */
+#ifndef COP_COMMIT_COMBINER_H
+#define COP_COMMIT_COMBINER_H
+
+#include "commit/txn.h"
+
+/* The commit right. try: lock-free. wait: blocking, COP_E_TIMEOUT. leave: hands over to a sleeping
+ * waiter if there is one, and does what was left for the holder to see. */
+bool cop__right_try(cop_store *store);
+cop_status cop__right_wait(cop_store *store, uint64_t deadline);
+void cop__right_leave(cop_store *store);
+
+/* Commits what is queued, in at most `rounds` batches. Needs the right. */
+void cop__combine(cop_store *store, unsigned rounds);
+/* Commits one transaction that is not in the queue, at once. Needs the right; the queue must hold
+ * nothing of the same thread. */
+void cop__commit_alone(cop_store *store, cop_txn *txn);
+/* Queues a transaction and waits until it is decided; commits if nobody else does. COP_E_TIMEOUT
+ * leaves it queued. */
+cop_status cop__wait_decided(cop_txn *txn, uint64_t deadline);
+
+/* Frees what a dropped snapshot held: now if the right is free, else by its holder. */
+void cop__reclaim_soon(cop_store *store);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a transaction read, and whether it still holds.
+ *
+ * The reads of a transaction are of one version, which it holds as a snapshot. A condition names
+ * what was read; the commit compares it in that snapshot with the draft, so that a value which went
+ * away and came back is no conflict.
+ */
+#include "commit/txn.h"
+#include "reclaim/gate.h"
+
+static cop_status
+condition_add(cop_txn *txn, cop__condition condition, const void *text, size_t length)
+{
+    if (cop__load_relaxed(&txn->state) != COP_TXN_BUILDING)
+        return COP_E_STATE;
+    if (txn->condition_count == txn->condition_capacity) {
+        size_t more = txn->condition_capacity ? txn->condition_capacity * 2 : 8;
+        void *grown = cop__memory_realloc(txn->gate->memory, COP_MEMORY_TXN, txn->conditions,
+                                          txn->condition_capacity * sizeof *txn->conditions,
+                                          more * sizeof *txn->conditions);
+        if (grown == NULL)
+            return COP_E_MEMORY;
+        txn->conditions = grown;
+        txn->condition_capacity = more;
+    }
+    if (text != NULL) {
+        char *kept = cop__txn_bytes(txn, length + 1);
+        if (kept == NULL)
+            return COP_E_MEMORY;
+        memcpy(kept, text, length);
+        condition.text = kept;
+        condition.length = (uint32_t)length;
+    }
+    txn->conditions[txn->condition_count++] = condition;
+    return COP_OK;
+}
+
+cop_status
+cop_txn_snapshot(cop_txn *txn, const cop_snapshot **snapshot)
+{
+    cop_status status = COP_OK;
+    if (cop__load_relaxed(&txn->state) != COP_TXN_BUILDING)
+        status = COP_E_STATE;
+    else if (txn->snapshot == NULL)
+        status = cop_snapshot_take(txn->store, &txn->snapshot);
+    *snapshot = txn->snapshot;
+    return status;
+}
+
+/* ---- reading ---- */
+
+static bool
+same_atom(cop_atom a, cop_atom b)
+{
+    return a.id == b.id && a.generation == b.generation;
+}
+
+/* The transaction's own operations on this handle, in order, on top of what the snapshot says.
+ * False when there is none. */
+static bool
+own_writes(const cop_txn *txn, cop_atom atom, cop_value *value, cop_status *status)
+{
+    bool any = false;
+    for (size_t i = 0; i < txn->op_count; i++) {
+        const cop__op *op = &txn->ops[i];
+        if (!same_atom(op->target, atom) ||
+            (op->code != COP_OP_SET && op->code != COP_OP_ERASE && op->code != COP_OP_ADD &&
+             op->code != COP_OP_MAX && op->code != COP_OP_COMPARE_SET))
+            continue;
+        any = true;
+        if (op->code == COP_OP_ERASE) {
+            *status = COP_E_GONE;
+            memset(value, 0, sizeof *value);
+        } else if (*status == COP_OK) {
+            *status = cop__op_result(op, value, value);
+        }
+    }
+    return any;
+}
+
+cop_status
+cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
+{
+    const cop_snapshot *snapshot;
+    memset(value, 0, sizeof *value);
+    cop_status status = cop_txn_snapshot(txn, &snapshot);
+    if (status != COP_OK)
+        return status;
+    status = cop_get(snapshot, atom, value);
+    if (status != COP_OK && status != COP_E_GONE)
+        return status;
+    cop_status added =
+        condition_add(txn, (cop__condition){.code = COP_READ_ATOM, .atom = atom}, NULL, 0);
+    if (added != COP_OK)
+        return added;
+    (void)own_writes(txn, atom, value, &status);
+    return status;
+}
+
+cop_status
+cop_txn_find(cop_txn *txn, const char *path, size_t length, cop_atom *atom, cop_error *error)
+{
+    const cop_snapshot *snapshot;
+    *atom = (cop_atom){0, 0};
+    cop_status status = cop_path_check(path, length, error);
+    if (status == COP_OK)
+        status = cop_txn_snapshot(txn, &snapshot);
+    if (status != COP_OK)
+        return status;
+    status = cop_find(snapshot, path, length, atom);
+    if (status != COP_OK && status != COP_E_ABSENT)
+        return status;
+    cop_status added = condition_add(
+        txn, (cop__condition){.code = COP_READ_PATH, .atom = *atom}, path, length);
+    return added == COP_OK ? status : added;
+}
+
+cop_status
+cop_txn_each(cop_txn *txn, cop_atom branch, cop_each_function function, void *context, int *stopped)
+{
+    const cop_snapshot *snapshot;
+    cop_status status = cop_txn_snapshot(txn, &snapshot);
+    if (status == COP_OK)
+        status = condition_add(txn, (cop__condition){.code = COP_READ_LIST, .atom = branch}, NULL, 0);
+    return status == COP_OK ? cop_each(snapshot, branch, function, context, stopped) : status;
+}
+
+cop_status
+cop_txn_require_unchanged(cop_txn *txn, cop_atom branch, uint64_t version)
+{
+    txn->wants_fresh = true; /* branches are marked as changed when a draft is finished */
+    return condition_add(
+        txn, (cop__condition){.code = COP_IF_UNCHANGED, .atom = branch, .version = version}, NULL,
+        0);
+}
+
+cop_status
+cop_txn_require_value(cop_txn *txn, cop_atom atom, const cop_value *value)
+{
+    if (value == NULL || value->type == COP_NONE || value->type > COP_ARRAY)
+        return COP_E_INVALID;
+    cop_value kept = *value;
+    bool outside = cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE;
+    if (outside) {
+        void *bytes = cop__txn_bytes(txn, cop_value_length(value));
+        if (bytes == NULL)
+            return COP_E_MEMORY;
+        memcpy(bytes, cop_value_data(value), cop_value_length(value));
+        memcpy(&kept.small.words[1], &bytes, sizeof bytes);
+    }
+    return condition_add(txn, (cop__condition){.code = COP_IF_VALUE, .atom = atom}, &kept,
+                         sizeof kept);
+}
+
+cop_status
+cop_txn_require_path(cop_txn *txn, const char *path, size_t length, bool present, cop_error *error)
+{
+    cop_status status = cop_path_check(path, length, error);
+    if (status != COP_OK)
+        return status;
+    return condition_add(
+        txn, (cop__condition){.code = present ? COP_IF_PRESENT : COP_IF_ABSENT}, path, length);
+}
+
+/* ---- checking, under the commit right ---- */
+
+static bool
+atom_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree *tree)
+{
+    const cop__slot *now = cop__draft_atom(tree, condition->atom);
+    const cop__slot *then = cop__root_atom(txn->snapshot, condition->atom);
+    if (now == NULL || then == NULL)
+        return now == then;
+    return cop__slot_holds(now, then);
+}
+
+static bool
+path_holds(const cop__condition *condition, const cop__tree *tree)
+{
+    cop__found found =
+        cop__path_resolve((cop__view){NULL, tree}, condition->text, condition->length);
+    if (!found.found)
+        return condition->atom.generation == 0;
+    return condition->atom.generation == cop__draft_slot(tree, found.id)->reserved &&
+           condition->atom.id == found.id;
+}
+
+static bool
+list_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree *tree)
+{
+    const cop__slot *now = cop__draft_atom(tree, condition->atom);
+    const cop__slot *then = cop__root_atom(txn->snapshot, condition->atom);
+    if (now == NULL || then == NULL)
+        return now == then;
+    if (!cop__slot_is_branch(now) || cop__slot_type(now) != cop__slot_type(then))
+        return cop__slot_type(now) == cop__slot_type(then);
+    return cop__list_changed((cop__view){NULL, tree}, now) <= txn->snapshot->version;
+}
+
+static bool
+condition_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree *tree)
+{
+    const cop__slot *now;
+    switch ((enum cop__condition_code)condition->code) {
+    case COP_READ_ATOM:
+        return atom_holds(txn, condition, tree);
+    case COP_READ_PATH:
+        return path_holds(condition, tree);
+    case COP_READ_LIST:
+        return list_holds(txn, condition, tree);
+    case COP_IF_UNCHANGED:
+        now = cop__draft_atom(tree, condition->atom);
+        return now != NULL && cop__slot_is_branch(now) &&
+               cop__slot_changed(now) <= condition->version;
+    case COP_IF_VALUE:
+        now = cop__draft_atom(tree, condition->atom);
+        return now != NULL && cop__slot_holds(now, condition->text);
+    case COP_IF_PRESENT:
+    case COP_IF_ABSENT:
+        return cop__path_resolve((cop__view){NULL, tree}, condition->text, condition->length)
+                   .found == (condition->code == COP_IF_PRESENT);
+    }
+    return false;
+}
+
+bool
+cop__txn_holds(const cop_txn *txn, const cop__tree *tree)
+{
+    for (size_t i = 0; i < txn->condition_count; i++)
+        if (!condition_holds(txn, &txn->conditions[i], tree))
+            return false;
+    return true;
+}

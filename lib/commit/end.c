@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a transaction ends: commit, submit, cancel; tickets; transact; the calls that commit what
+ * others submitted. A ticket is the transaction itself under another name.
+ */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "commit/combiner.h"
+#include "reclaim/gate.h"
+
+#define CONFLICTS_BEFORE_PRIORITY 8
+
+/* ---- queueing ---- */
+
+/* From here on the queue has a reference of its own. Wait-free. */
+static void
+enqueue(cop_txn *txn)
+{
+    cop_store *store = txn->store;
+    cop__add_relaxed(&txn->references, 1u);
+    cop__add_relaxed(&store->queued, UINT64_C(1));
+    cop__store_release(&txn->state, (uint32_t)COP_TXN_QUEUED);
+    cop__queue_push(&store->queue, &txn->node);
+}
+
+static cop_status
+can_end(const cop_txn *txn)
+{
+    cop_status status = cop__store_usable(txn->store);
+    return status == COP_OK && cop__evaluating ? COP_E_IN_EVALUATION : status;
+}
+
+static const char *const op_names[] = {
+    [COP_OP_SET] = "set",
+    [COP_OP_SET_AT] = "set_at",
+    [COP_OP_SET_CHILD] = "set_child",
+    [COP_OP_INSERT] = "insert",
+    [COP_OP_CREATE] = "create",
+    [COP_OP_ERASE] = "erase",
+    [COP_OP_ERASE_AT] = "erase_at",
+    [COP_OP_ERASE_CHILD] = "erase_child",
+    [COP_OP_CLEAR] = "clear",
+    [COP_OP_CLEAR_AT] = "clear_at",
+    [COP_OP_ADD] = "add",
+    [COP_OP_MAX] = "max",
+    [COP_OP_COMPARE_SET] = "compare_set",
+    [COP_OP_ELEMENT] = "put element",
+    [COP_OP_ARRANGE] = "arrange",
+};
+
+static bool
+op_has_path(const cop__op *op)
+{
+    return op->code == COP_OP_SET_AT || op->code == COP_OP_ERASE_AT || op->code == COP_OP_CLEAR_AT;
+}
+
+/* Says which operation could not be applied. */
+static void
+explain(const cop_txn *txn, cop_status status, cop_error *error)
+{
+    bool of_operation = status != COP_E_CONFLICT && status != COP_E_CLOSING &&
+                        status != COP_E_CANCELLED && status != COP_E_MEMORY &&
+                        txn->failed_op < txn->op_count;
+    if (!of_operation) {
+        (void)cop__fail(error, status, "%s", cop_status_message(status));
+        return;
+    }
+    const cop__op *op = &txn->ops[txn->failed_op];
+    if (op_has_path(op))
+        (void)cop__fail(error, status, "operation %u, %s %.*s: %s", txn->failed_op,
+                        op_names[op->code], (int)(op->number < 128 ? op->number : 128),
+                        (const char *)op->text, cop_status_message(status));
+    else
+        (void)cop__fail(error, status, "operation %u, %s: %s", txn->failed_op, op_names[op->code],
+                        cop_status_message(status));
+}
+
+static cop_status
+outcome(const cop_txn *txn, uint64_t *version, cop_error *error)
+{
+    if (version != NULL)
+        *version = txn->version;
+    if (txn->result != COP_OK)
+        explain(txn, txn->result, error);
+    return txn->result;
+}
+
+/* Commits and waits; the right may be held by the caller already. */
+static void
+commit_now(cop_txn *txn)
+{
+    cop_store *store = txn->store;
+    if (!cop__right_try(store)) {
+        enqueue(txn);
+        (void)cop__wait_decided(txn, COP_FOREVER);
+        return;
+    }
+    if (cop__likely(cop__queue_empty(&store->queue))) {
+        cop__commit_alone(store, txn); /* nothing of this thread is queued before it */
+        cop__right_leave(store);
+        return;
+    }
+    enqueue(txn);
+    cop__right_leave(store);
+    (void)cop__wait_decided(txn, COP_FOREVER);
+}
+
+cop_status
+cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error *error)
+{
+    cop_status status = can_end(txn);
+    if (cop__unlikely(status != COP_OK)) {
+        cop_txn_cancel(txn);
+        return cop__fail(error, status, "%s", cop_status_message(status));
+    }
+    commit_now(txn);
+    status = outcome(txn, version, error);
+    if (status == COP_OK)
+        cop__txn_tell(txn);
+    cop__txn_unref(txn);
+    return status;
+}
+
+static void
+fd_signal(cop_store *store)
+{
+    int fd = cop__load_acquire(&store->fd);
+    uint64_t one = 1;
+    if (fd >= 0 && cop__swap_seq_cst(&store->fd_signalled, 1u) == 0)
+        (void)!write(fd, &one, sizeof one); /* a full counter is readable already */
+}
+
+cop_status
+cop_txn_submit(cop_txn *txn, cop_ticket **ticket)
+{
+    if (ticket != NULL)
+        *ticket = NULL;
+    cop_status status = can_end(txn);
+    if (cop__unlikely(status != COP_OK)) {
+        cop_txn_cancel(txn);
+        return status;
+    }
+    struct cop__gate *gate = txn->gate;
+    cop__add_relaxed(&gate->references, 1u);
+    txn->out_count = 0; /* only a synchronous commit writes to the caller's memory */
+    enqueue(txn);
+    fd_signal(txn->store);
+    if (ticket != NULL)
+        *ticket = (cop_ticket *)txn;
+    else
+        cop__txn_unref(txn);
+    if (cop__unlikely(cop__load_seq_cst(&gate->closing)))
+        cop__store_progress(gate); /* closing may have missed it: it is then refused */
+    cop__gate_unref(gate);
+    return COP_OK;
+}
+
+void
+cop_txn_cancel(cop_txn *txn)
+{
+    if (txn != NULL)
+        cop__txn_unref(txn);
+}
+
+/* ---- tickets ---- */
+
+static cop_txn *
+txn_of_ticket(cop_ticket *ticket)
+{
+    return (cop_txn *)(void *)ticket;
+}
+
+cop_status
+cop_ticket_poll(cop_ticket *ticket, uint64_t *version)
+{
+    cop_txn *txn = txn_of_ticket(ticket);
+    if (cop__load_acquire(&txn->state) != COP_TXN_DONE)
+        return COP_E_PENDING;
+    return outcome(txn, version, NULL);
+}
+
+cop_status
+cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uint64_t *version, cop_error *error)
+{
+    cop_txn *txn = txn_of_ticket(ticket);
+    bool done = cop__load_acquire(&txn->state) == COP_TXN_DONE;
+    cop_status status = COP_OK;
+    if (!done && atomic_load_explicit(txn->store->alive, memory_order_relaxed) == 0)
+        status = COP_E_FORKED;
+    else if (!done && cop__evaluating)
+        status = COP_E_IN_EVALUATION;
+    else if (!done)
+        status = cop__wait_decided(txn, deadline);
+    if (status != COP_OK)
+        return cop__fail(error, status, "%s", cop_status_message(status));
+    return outcome(txn, version, error);
+}
+
+cop_status
+cop_ticket_cancel(cop_ticket *ticket)
+{
+    cop_txn *txn = txn_of_ticket(ticket);
+    uint32_t state = cop__load_acquire(&txn->state);
+    while ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_QUEUED)
+        if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_CANCELLED | (state & COP_TXN_SLEEP)))
+            return COP_OK;
+    return COP_E_STATE;
+}
+
+cop_status
+cop_ticket_atom(cop_ticket *ticket, cop_atom provisional, cop_atom *atom)
+{
+    cop_txn *txn = txn_of_ticket(ticket);
+    *atom = (cop_atom){0, 0};
+    if (cop__load_acquire(&txn->state) != COP_TXN_DONE || txn->result != COP_OK)
+        return COP_E_STATE;
+    if (provisional.generation != COP_PROVISIONAL || provisional.id >= txn->op_count)
+        return COP_E_INVALID;
+    *atom = txn->ops[provisional.id].made;
+    return COP_OK;
+}
+
+void
+cop_ticket_release(cop_ticket *ticket)
+{
+    if (ticket != NULL)
+        cop__txn_unref(txn_of_ticket(ticket));
+}
+
+/* ---- transact ---- */
+
+/* One try. *consumed tells whether the transaction was committed (else the function refused). */
+static cop_status
+try_once(cop_store *store, cop_transact_function function, void *context, bool priority,
+         uint64_t *version, bool *refused)
+{
+    cop_txn *txn;
+    cop_status status = cop_txn_begin(store, &txn);
+    *refused = true;
+    if (status != COP_OK)
+        return status;
+    cop__evaluating = priority;
+    status = function(txn, context);
+    cop__evaluating = false;
+    if (status != COP_OK) {
+        cop_txn_cancel(txn);
+        return status;
+    }
+    *refused = false;
+    if (!priority)
+        return cop_txn_commit(txn, version, NULL);
+    cop__commit_alone(store, txn);
+    status = outcome(txn, version, NULL);
+    if (status == COP_OK)
+        cop__txn_tell(txn);
+    cop__txn_unref(txn);
+    return status;
+}
+
+/* With the right held no other commit comes between reading and applying. What was queued, perhaps
+ * by this thread, goes before. */
+static cop_status
+try_with_priority(cop_store *store, cop_transact_function function, void *context,
+                  uint64_t deadline, uint64_t *version)
+{
+    bool refused;
+    cop_status status = cop__right_wait(store, deadline);
+    if (status != COP_OK)
+        return status;
+    cop__combine(store, 1);
+    status = try_once(store, function, context, true, version, &refused);
+    cop__right_leave(store);
+    return status;
+}
+
+cop_status
+cop_transact(cop_store *store, cop_transact_function function, void *context, uint64_t deadline,
+             uint64_t *version)
+{
+    if (cop__evaluating)
+        return COP_E_IN_EVALUATION;
+    for (unsigned conflicts = 0;; conflicts++) {
+        if (conflicts >= CONFLICTS_BEFORE_PRIORITY)
+            return try_with_priority(store, function, context, deadline, version);
+        bool refused;
+        cop_status status = try_once(store, function, context, false, version, &refused);
+        if (refused || status != COP_E_CONFLICT)
+            return status;
+        if (deadline != COP_FOREVER && cop__clock_ns() >= deadline)
+            return COP_E_TIMEOUT;
+    }
+}
+
+/* ---- committing what others submitted ---- */
+
+/* Goes through the queue behind everything submitted before, as a transaction without operations. */
+cop_status
+cop_flush(cop_store *store, uint64_t deadline)
+{
+    cop_txn *txn;
+    cop_status status = cop_txn_begin(store, &txn);
+    if (status != COP_OK)
+        return status;
+    enqueue(txn);
+    status = cop__wait_decided(txn, deadline);
+    if (status == COP_OK)
+        status = txn->result;
+    cop__txn_unref(txn);
+    return status;
+}
+
+cop_status
+cop_store_fd(cop_store *store, int *fd)
+{
+    cop_status status = cop__store_usable(store);
+    *fd = cop__load_acquire(&store->fd);
+    if (status != COP_OK || *fd >= 0)
+        return status;
+    int fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), none = -1;
+    if (fresh < 0)
+        return COP_E_IO;
+    if (!cop__cas_seq_cst(&store->fd, &none, fresh)) {
+        (void)close(fresh);
+        fresh = none;
+    }
+    *fd = fresh;
+    if (cop__load_seq_cst(&store->queued) > 0)
+        fd_signal(store);
+    return COP_OK;
+}
+
+static void
+fd_clear(cop_store *store)
+{
+    int fd = cop__load_acquire(&store->fd);
+    uint64_t count;
+    if (fd >= 0 && cop__swap_seq_cst(&store->fd_signalled, 0u) != 0)
+        (void)!read(fd, &count, sizeof count);
+}
+
+#define POLL_ROUNDS 64
+#define POLL_FREES 65536
+
+cop_status
+cop_store_poll(cop_store *store)
+{
+    cop_status status = cop__store_usable(store);
+    if (status == COP_OK && cop__evaluating)
+        status = COP_E_IN_EVALUATION;
+    if (status != COP_OK)
+        return status;
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
+    fd_clear(store);
+    if (cop__right_try(store)) {
+        cop__combine(store, POLL_ROUNDS);
+        (void)cop__reclaim(store, true, POLL_FREES);
+        cop__right_leave(store);
+        if (cop__load_seq_cst(&store->queued) > 0)
+            fd_signal(store);
+    }
+    cop__gate_end_use(gate);
+    return COP_OK;
+}
+
+cop_status
+cop_wait_version(cop_store *store, uint64_t version, uint64_t deadline)
+{
+    struct cop__gate *gate = store->gate;
+    cop_status status = COP_OK;
+    cop__gate_use(gate);
+    cop__add_acq_rel(&store->version_waiters, 1u);
+    for (;;) {
+        uint32_t word = cop__load_seq_cst(&store->version_word);
+        if (cop__load_acquire(&store->version) >= version)
+            break;
+        status = cop__store_usable(store);
+        if (status == COP_OK && cop__clock_ns() >= deadline)
+            status = COP_E_TIMEOUT;
+        if (status != COP_OK)
+            break;
+        cop__futex_wait(&store->version_word, word, deadline);
+    }
+    cop__sub_acq_rel(&store->version_waiters, 1u);
+    cop__gate_end_use(gate);
+    return status;
+}

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT */
+/* Transactions: building, ending, tickets. The states are described in txn.h. */
+#include "commit/txn.h"
+
+#include "commit/combiner.h"
+#include "reclaim/gate.h"
+#include "tree/path.h"
+
+#define CHUNK_BYTES ((size_t)16384)
+
+typedef struct cop__arena_chunk {
+    struct cop__arena_chunk *next;
+    size_t bytes;
+} arena_chunk;
+
+_Thread_local bool cop__evaluating;
+
+/* ---- memory ---- */
+
+static cop__memory *
+memory_of(const cop_txn *txn)
+{
+    return txn->gate->memory;
+}
+
+static void
+arena_reset(cop_txn *txn)
+{
+    txn->arena_next = txn->inline_arena;
+    txn->arena_left = sizeof txn->inline_arena;
+    txn->arena_used = 0;
+}
+
+static void *
+bytes_from_new_chunk(cop_txn *txn, size_t n)
+{
+    size_t bytes = n + sizeof(arena_chunk) > CHUNK_BYTES ? n + sizeof(arena_chunk) : CHUNK_BYTES;
+    arena_chunk *chunk = cop__memory_alloc(memory_of(txn), COP_MEMORY_TXN, bytes, 16);
+    if (chunk == NULL)
+        return NULL;
+    chunk->bytes = bytes;
+    chunk->next = txn->chunks;
+    txn->chunks = chunk;
+    char *first = (char *)(chunk + 1);
+    if (bytes - sizeof *chunk - n >= txn->arena_left) { /* go on in the chunk with more room */
+        txn->arena_next = first + n;
+        txn->arena_left = bytes - sizeof *chunk - n;
+    }
+    return first;
+}
+
+void *
+cop__txn_bytes(cop_txn *txn, size_t n)
+{
+    n = (n + 7) & ~(size_t)7;
+    txn->arena_used += n;
+    if (cop__unlikely(n > txn->arena_left))
+        return bytes_from_new_chunk(txn, n);
+    void *p = txn->arena_next;
+    txn->arena_next += n;
+    txn->arena_left -= n;
+    return p;
+}
+
+static void
+chunks_free(cop_txn *txn, cop__memory *memory)
+{
+    while (txn->chunks != NULL) {
+        arena_chunk *next = txn->chunks->next;
+        cop__memory_free(memory, COP_MEMORY_TXN, txn->chunks, txn->chunks->bytes, 16);
+        txn->chunks = next;
+    }
+}
+
+static bool
+grow(cop_txn *txn, void *vector, size_t *capacity, size_t need, size_t element)
+{
+    void **p = vector;
+    if (cop__likely(need <= *capacity))
+        return true;
+    size_t more = *capacity ? *capacity * 2 : 8;
+    void *grown = cop__memory_realloc(memory_of(txn), COP_MEMORY_TXN, *p, *capacity * element,
+                                      more * element);
+    if (grown == NULL)
+        return false;
+    *p = grown;
+    *capacity = more;
+    return true;
+}
+
+static bool
+ops_grow(cop_txn *txn)
+{
+    if (txn->ops != txn->inline_ops)
+        return grow(txn, &txn->ops, &txn->op_capacity, txn->op_count + 1, sizeof *txn->ops);
+    size_t capacity = COP_TXN_OPS * 4;
+    cop__op *ops =
+        cop__memory_alloc(memory_of(txn), COP_MEMORY_TXN, capacity * sizeof *ops, 16);
+    if (ops == NULL)
+        return false;
+    memcpy(ops, txn->inline_ops, sizeof txn->inline_ops);
+    txn->ops = ops;
+    txn->op_capacity = capacity;
+    return true;
+}
+
+/* Everything but the struct. */
+static void
+txn_release_parts(cop_txn *txn, cop__memory *memory)
+{
+    chunks_free(txn, memory);
+    if (txn->ops != txn->inline_ops)
+        cop__memory_free(memory, COP_MEMORY_TXN, txn->ops, txn->op_capacity * sizeof *txn->ops, 16);
+    cop__memory_free(memory, COP_MEMORY_TXN, txn->conditions,
+                     txn->condition_capacity * sizeof *txn->conditions, 16);
+    cop__memory_free(memory, COP_MEMORY_TXN, txn->outs, txn->out_capacity * sizeof *txn->outs, 16);
+    txn->conditions = NULL;
+    txn->outs = NULL;
+    txn->condition_capacity = txn->out_capacity = 0;
+}
+
+void
+cop__txn_free_spare(cop_txn *txn, cop__memory *memory)
+{
+    cop__memory_free(memory, COP_MEMORY_TXN, txn, sizeof *txn, 16);
+}
+
+void
+cop__txn_unref(cop_txn *txn)
+{
+    if (cop__load_acquire(&txn->references) != 1 && cop__sub_acq_rel(&txn->references, 1) != 1)
+        return;
+    struct cop__gate *gate = txn->gate;
+    cop_store *store = txn->store;
+    const cop_snapshot *snapshot = txn->snapshot;
+    struct cop_reader *reader = cop__reader_known(store);
+    txn_release_parts(txn, gate->memory);
+    if (reader != NULL && reader->spare_txn == NULL)
+        reader->spare_txn = txn;
+    else
+        cop__txn_free_spare(txn, gate->memory);
+    cop_snapshot_drop(snapshot);
+    cop__gate_end_use(gate);
+}
+
+static void
+txn_reset(cop_txn *txn)
+{
+    txn->result = COP_OK;
+    txn->version = 0;
+    txn->ops = txn->inline_ops;
+    txn->op_count = 0;
+    txn->op_capacity = COP_TXN_OPS;
+    txn->conditions = NULL;
+    txn->condition_count = txn->condition_capacity = 0;
+    txn->outs = NULL;
+    txn->out_count = txn->out_capacity = 0;
+    txn->snapshot = NULL;
+    txn->chunks = NULL;
+    txn->wants_fresh = false;
+    txn->failed_op = 0;
+    arena_reset(txn);
+    cop__store_relaxed(&txn->state, (uint32_t)COP_TXN_BUILDING);
+    cop__store_relaxed(&txn->references, 1u);
+}
+
+cop_status
+cop_txn_begin(cop_store *store, cop_txn **txn)
+{
+    *txn = NULL;
+    cop_status status = cop__store_usable(store);
+    if (status != COP_OK)
+        return status;
+    if (cop__unlikely(cop__evaluating))
+        return COP_E_IN_EVALUATION;
+    struct cop_reader *reader = cop__reader_known(store);
+    cop_txn *t = reader != NULL ? reader->spare_txn : NULL;
+    if (cop__likely(t != NULL)) {
+        reader->spare_txn = NULL;
+    } else {
+        t = cop__memory_alloc(store->memory, COP_MEMORY_TXN, sizeof *t, 16);
+        if (t == NULL)
+            return COP_E_MEMORY;
+        (void)cop__reader_of_thread(store, &status); /* so that it can be kept; not needed */
+    }
+    t->store = store;
+    t->gate = store->gate;
+    cop__gate_use(t->gate);
+    txn_reset(t);
+    *txn = t;
+    return COP_OK;
+}
+
+/* ---- operations ---- */
+
+/* Copies a value's bytes into the arena. */
+static bool
+value_keep(cop_txn *txn, const cop_value *value, cop_value *kept)
+{
+    *kept = *value;
+    kept->reserved = 0;
+    if (!cop_value_is_text(value) || value->inlined != COP_VALUE_OUTSIDE)
+        return true;
+    size_t length = cop_value_length(value);
+    void *bytes = cop__txn_bytes(txn, length);
+    if (bytes == NULL)
+        return false;
+    memcpy(bytes, cop_value_data(value), length);
+    memcpy(&kept->small.words[1], &bytes, sizeof bytes);
+    return true;
+}
+
+static void *
+text_keep(cop_txn *txn, const void *text, size_t length)
+{
+    void *kept = cop__txn_bytes(txn, length ? length : 1);
+    if (kept != NULL && length > 0)
+        memcpy(kept, text, length);
+    return kept;
+}
+
+static bool
+value_valid(const cop_value *value)
+{
+    return value != NULL && value->type > COP_NONE && value->type <= COP_ARRAY &&
+           (!cop_value_is_text(value) || cop_value_length(value) <= COP_VALUE_MAX);
+}
+
+/* A target may be an earlier operation of this transaction that makes something. */
+static bool
+target_valid(const cop_txn *txn, cop_atom target)
+{
+    return target.generation != COP_PROVISIONAL || target.id < txn->op_count;
+}
+
+static cop_status
+op_add(cop_txn *txn, cop__op op, const cop_value *value)
+{
+    if (cop__load_relaxed(&txn->state) != COP_TXN_BUILDING)
+        return COP_E_STATE;
+    if (!target_valid(txn, op.target))
+        return COP_E_INVALID;
+    if (txn->op_count >= COP_PROVISIONAL - 1)
+        return COP_E_LIMIT;
+    if (cop__unlikely(txn->op_count == txn->op_capacity) && !ops_grow(txn))
+        return COP_E_MEMORY;
+    if (value != NULL) {
+        if (!value_valid(value))
+            return COP_E_INVALID;
+        if (!value_keep(txn, value, &op.value))
+            return COP_E_MEMORY;
+    }
+    txn->ops[txn->op_count++] = op;
+    return COP_OK;
+}
+
+/* Adds an operation with a text; out, if given, gets a provisional handle now and the real one at
+ * commit. */
+static cop_status
+op_add_text(cop_txn *txn, cop__op op, const char *text, size_t length, const cop_value *value)
+{
+    op.text = text_keep(txn, text, length);
+    op.number = (uint32_t)length;
+    return op.text != NULL ? op_add(txn, op, value) : COP_E_MEMORY;
+}
+
+static cop_status
+out_reserve(cop_txn *txn)
+{
+    return grow(txn, &txn->outs, &txn->out_capacity, txn->out_count + 1, sizeof *txn->outs)
+               ? COP_OK
+               : COP_E_MEMORY;
+}
+
+static void
+out_add(cop_txn *txn, cop_atom *atom, bool *told)
+{
+    uint32_t op = (uint32_t)txn->op_count - 1;
+    txn->outs[txn->out_count++] = (cop__out){op, atom, told};
+    if (atom != NULL)
+        *atom = (cop_atom){op, COP_PROVISIONAL};
+}
+
+/* Adds an operation that makes an atom, which the caller may want to know. */
+static cop_status
+op_add_making(cop_txn *txn, cop__op op, const char *text, size_t length, const cop_value *value,
+              cop_atom *out)
+{
+    cop_status status = out != NULL ? out_reserve(txn) : COP_OK;
+    if (status == COP_OK)
+        status = text != NULL ? op_add_text(txn, op, text, length, value) : op_add(txn, op, value);
+    if (status == COP_OK && out != NULL)
+        out_add(txn, out, NULL);
+    return status;
+}
+
+cop_status
+cop_txn_set(cop_txn *txn, cop_atom atom, const cop_value *value)
+{
+    return value_valid(value) ? op_add(txn, (cop__op){.code = COP_OP_SET, .target = atom}, value)
+                              : COP_E_INVALID;
+}
+
+static cop_status
+path_op(cop_txn *txn, cop__op op, const char *path, size_t length, const cop_value *value,
+        cop_error *error)
+{
+    cop_status status = cop_path_check(path, length, error);
+    if (status != COP_OK)
+        return status;
+    status = op_add_text(txn, op, path, length, value);
+    return status == COP_OK ? COP_OK : cop__fail(error, status, "%s", cop_status_message(status));
+}
+
+cop_status
+cop_txn_set_at(cop_txn *txn, const char *path, size_t length, const cop_value *value,
+               cop_error *error)
+{
+    if (!value_valid(value))
+        return cop__fail(error, COP_E_INVALID, "a value of type none cannot be set");
+    return path_op(txn, (cop__op){.code = COP_OP_SET_AT}, path, length, value, error);
+}
+
+/* Escapes a key and adds an operation on that child. */
+static cop_status
+child_op(cop_txn *txn, cop__op op, const char *key, size_t length, const cop_value *value,
+         cop_atom *out)
+{
+    char segment[COP_PATH_MAX];
+    size_t written;
+    cop_status status = cop_path_escape(key, length, segment, sizeof segment, &written, NULL);
+    if (status != COP_OK)
+        return status == COP_E_RANGE ? COP_E_LIMIT : status;
+    return op_add_making(txn, op, segment, written, value, out);
+}
+
+cop_status
+cop_txn_set_child(cop_txn *txn, cop_atom object, const char *key, size_t length,
+                  const cop_value *value, cop_atom *out)
+{
+    if (!value_valid(value))
+        return COP_E_INVALID;
+    return child_op(txn, (cop__op){.code = COP_OP_SET_CHILD, .target = object}, key, length, value,
+                    out);
+}
+
+cop_status
+cop_txn_insert(cop_txn *txn, cop_atom array, uint32_t index, const cop_value *value, cop_atom *out)
+{
+    if (!value_valid(value))
+        return COP_E_INVALID;
+    return op_add_making(
+        txn, (cop__op){.code = COP_OP_INSERT, .target = array, .number = index}, NULL, 0, value,
+        out);
+}
+
+cop_status
+cop_txn_create(cop_txn *txn, const cop_value *value, cop_atom *out)
+{
+    if (!value_valid(value) || value->type >= COP_OBJECT)
+        return COP_E_INVALID;
+    return op_add_making(txn, (cop__op){.code = COP_OP_CREATE}, NULL, 0, value, out);
+}
+
+cop_status
+cop_txn_erase(cop_txn *txn, cop_atom atom)
+{
+    if (atom.id == 0 && atom.generation != COP_PROVISIONAL)
+        return COP_E_INVALID;
+    return op_add(txn, (cop__op){.code = COP_OP_ERASE, .target = atom}, NULL);
+}
+
+cop_status
+cop_txn_erase_at(cop_txn *txn, const char *path, size_t length, cop_error *error)
+{
+    if (length == 0)
+        return cop__fail(error, COP_E_INVALID, "the root cannot be erased, only cleared");
+    return path_op(txn, (cop__op){.code = COP_OP_ERASE_AT}, path, length, NULL, error);
+}
+
+cop_status
+cop_txn_clear(cop_txn *txn, cop_atom branch)
+{
+    return op_add(txn, (cop__op){.code = COP_OP_CLEAR, .target = branch}, NULL);
+}
+
+cop_status
+cop_txn_clear_at(cop_txn *txn, const char *path, size_t length, cop_error *error)
+{
+    return path_op(txn, (cop__op){.code = COP_OP_CLEAR_AT}, path, length, NULL, error);
+}
+
+static bool
+is_number(const cop_value *value)
+{
+    return value != NULL && (value->type == COP_I64 || value->type == COP_F64);
+}
+
+cop_status
+cop_txn_add(cop_txn *txn, cop_atom atom, const cop_value *delta)
+{
+    return is_number(delta) ? op_add(txn, (cop__op){.code = COP_OP_ADD, .target = atom}, delta)
+                            : COP_E_TYPE;
+}
+
+cop_status
+cop_txn_max(cop_txn *txn, cop_atom atom, const cop_value *candidate)
+{
+    return is_number(candidate)
+               ? op_add(txn, (cop__op){.code = COP_OP_MAX, .target = atom}, candidate)
+               : COP_E_TYPE;
+}
+
+cop_status
+cop_txn_compare_set(cop_txn *txn, cop_atom atom, const cop_value *expected,
+                    const cop_value *desired, bool *applied)
+{
+    if (!value_valid(expected) || !value_valid(desired) || desired->type >= COP_OBJECT)
+        return COP_E_INVALID;
+    cop_value *kept = cop__txn_bytes(txn, sizeof *kept);
+    if (kept == NULL || !value_keep(txn, expected, kept) ||
+        (applied != NULL && out_reserve(txn) != COP_OK))
+        return COP_E_MEMORY;
+    cop__op op = {.code = COP_OP_COMPARE_SET, .target = atom, .text = kept};
+    cop_status status = op_add(txn, op, desired);
+    if (status == COP_OK && applied != NULL)
+        out_add(txn, NULL, applied);
+    return status;
+}
+
+/* ---- for other rooms (txn_internal.h) ---- */
+
+cop_status
+cop__txn_put_child(cop_txn *txn, cop_atom parent, const char *key, size_t length,
+                   const cop_value *value, cop_atom *out)
+{
+    cop__op op = {.code = COP_OP_SET_CHILD, .flags = COP_OP_PUT, .target = parent};
+    cop_status status = child_op(txn, op, key, length, value, NULL);
+    if (status == COP_OK)
+        *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return status;
+}
+
+cop_status
+cop__txn_put_at(cop_txn *txn, const char *path, size_t length, const cop_value *value,
+                cop_atom *out, cop_error *error)
+{
+    cop__op op = {.code = COP_OP_SET_AT, .flags = COP_OP_PUT};
+    cop_status status = path_op(txn, op, path, length, value, error);
+    if (status == COP_OK)
+        *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return status;
+}
+
+cop_status
+cop__txn_put_element(cop_txn *txn, cop_atom array, uint32_t index, const cop_value *value,
+                     cop_atom *out)
+{
+    cop__op op = {
+        .code = COP_OP_ELEMENT, .flags = COP_OP_PUT, .target = array, .number = index};
+    cop_status status = op_add(txn, op, value);
+    if (status == COP_OK)
+        *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return status;
+}
+
+cop_status
+cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32_t n)
+{
+    uint32_t *ops = cop__txn_bytes(txn, (n ? n : 1) * sizeof *ops);
+    if (ops == NULL)
+        return COP_E_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        if (children[i].generation != COP_PROVISIONAL || children[i].id >= txn->op_count)
+            return COP_E_INVALID;
+        ops[i] = children[i].id;
+    }
+    return op_add(
+        txn, (cop__op){.code = COP_OP_ARRANGE, .target = branch, .text = ops, .number = n}, NULL);
+}
+
+cop_status
+cop__txn_erase_child(cop_txn *txn, cop_atom parent, const char *key, size_t length)
+{
+    return child_op(txn, (cop__op){.code = COP_OP_ERASE_CHILD, .target = parent}, key, length, NULL,
+                    NULL);
+}
+
+cop__txn_mark
+cop__txn_mark_here(const cop_txn *txn)
+{
+    return (cop__txn_mark){txn->op_count, txn->arena_used, {txn->out_count, txn->condition_count}};
+}
+
+/* The arena keeps what was added since: it goes with the transaction. */
+void
+cop__txn_rewind(cop_txn *txn, cop__txn_mark mark)
+{
+    txn->op_count = mark.operations;
+    txn->out_count = mark.other[0];
+    txn->condition_count = mark.other[1];
+}

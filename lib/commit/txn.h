@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A transaction's inside: operations, conditions, and the state that tells who has it.
+ *
+ * STATES. BUILDING is its owner's. Submitted, the word `state` decides:
+ *
+ *   from        to          by
+ *   BUILDING    QUEUED      submit
+ *   QUEUED      CANCELLED   cop_ticket_cancel (compare-and-swap)
+ *   QUEUED      TAKEN       the combiner (compare-and-swap): cancelling is over
+ *   TAKEN       DONE        the combiner (swap, release): result, version, handles may be read
+ *   CANCELLED   DONE        the combiner
+ *   any but DONE |= SLEEP   a waiter before it sleeps; DONE wakes it
+ *
+ * MEMORY. Reference-counted: the owner or its ticket holds one, the queue another. Operations,
+ * paths and long values lie in an arena that begins inside the struct, so that a small transaction
+ * allocates nothing; a reader keeps one spent transaction for the next begin.
+ */
+#ifndef COP_COMMIT_TXN_H
+#define COP_COMMIT_TXN_H
+
+#include "commit/queue.h"
+#include "commit/txn_internal.h"
+#include "store/store_internal.h"
+#include "tree/directory.h"
+
+enum cop__txn_state {
+    COP_TXN_BUILDING,
+    COP_TXN_QUEUED,
+    COP_TXN_TAKEN,
+    COP_TXN_DONE,
+    COP_TXN_CANCELLED,
+    COP_TXN_SLEEP = 0x10
+};
+
+enum cop__op_code {
+    COP_OP_SET,       /* target */
+    COP_OP_SET_AT,    /* text: path */
+    COP_OP_SET_CHILD, /* target, text: segment */
+    COP_OP_INSERT,    /* target, number: position */
+    COP_OP_CREATE,
+    COP_OP_ERASE,       /* target */
+    COP_OP_ERASE_AT,    /* text: path */
+    COP_OP_ERASE_CHILD, /* target, text: segment */
+    COP_OP_CLEAR,       /* target */
+    COP_OP_CLEAR_AT,    /* text: path */
+    COP_OP_ADD,
+    COP_OP_MAX,
+    COP_OP_COMPARE_SET, /* text: a cop_value, the expected one */
+    COP_OP_ELEMENT,     /* target, number: position; the one there or a new last one */
+    COP_OP_ARRANGE      /* target, text: operation numbers, number: how many */
+};
+
+#define COP_OP_PUT 1u /* flag: replace whatever is there */
+
+typedef struct cop__op {
+    uint8_t code;
+    uint8_t flags;
+    uint8_t told; /* compare_set: it was equal */
+    uint8_t unused;
+    uint32_t number; /* length of text, or as the code says */
+    cop_atom target;
+    cop_value value;
+    const void *text;
+    cop_atom made; /* the real handle of what it created or wrote */
+} cop__op;
+
+_Static_assert(sizeof(cop__op) == 48, "an operation is 48 bytes");
+
+/* Provisional handles: generation all ones, id the operation's number. */
+#define COP_PROVISIONAL UINT32_MAX
+
+enum cop__condition_code {
+    COP_READ_ATOM,      /* atom: same value as in the snapshot */
+    COP_READ_PATH,      /* text: path leads to `atom`, or nowhere if its generation is 0 */
+    COP_READ_LIST,      /* atom: same children as in the snapshot */
+    COP_IF_UNCHANGED,   /* atom: not changed since `version` */
+    COP_IF_VALUE,       /* atom: equal to text, a cop_value */
+    COP_IF_PRESENT,     /* text: path leads somewhere */
+    COP_IF_ABSENT
+};
+
+typedef struct cop__condition {
+    uint8_t code;
+    uint32_t length;
+    cop_atom atom;
+    uint64_t version;
+    const void *text;
+} cop__condition;
+
+/* Where cop_txn_commit writes what an operation made or found. */
+typedef struct cop__out {
+    uint32_t op;
+    cop_atom *atom;
+    bool *told;
+} cop__out;
+
+struct cop__arena_chunk;
+
+#define COP_TXN_OPS 8
+#define COP_TXN_ARENA 640
+
+struct cop_txn {
+    cop__queue_node node; /* first: the queue's nodes are transactions */
+    cop_store *store;
+    struct cop__gate *gate;
+    _Atomic uint32_t state;
+    _Atomic uint32_t references;
+    cop_status result;
+    uint32_t failed_op;
+    uint64_t version;
+    cop__op *ops;
+    size_t op_count, op_capacity;
+    cop__condition *conditions;
+    size_t condition_count, condition_capacity;
+    cop__out *outs;
+    size_t out_count, out_capacity;
+    const cop_snapshot *snapshot; /* of its reads */
+    struct cop__arena_chunk *chunks;
+    char *arena_next;
+    size_t arena_left, arena_used;
+    struct cop_txn *batch_next;
+    bool wants_fresh; /* its conditions can be checked in a fresh draft only */
+    cop__op inline_ops[COP_TXN_OPS];
+    char inline_arena[COP_TXN_ARENA];
+};
+
+/* n bytes, aligned to 8, living as long as the transaction. NULL when refused. */
+void *cop__txn_bytes(cop_txn *txn, size_t n);
+/* Ends one reference; the last one frees it or keeps it for its thread. */
+void cop__txn_unref(cop_txn *txn);
+/* A spent one that a reader kept. */
+void cop__txn_free_spare(cop_txn *txn, cop__memory *memory);
+/* Runs the transaction's conditions against the draft. */
+bool cop__txn_holds(const cop_txn *txn, const cop__tree *tree);
+/* Applies one operation to the draft. On any failure but COP_E_MEMORY nothing was changed by it. */
+cop_status cop__txn_apply(cop_txn *txn, size_t op, cop__tree *tree);
+/* What set, add, max or compare_set makes of a value. COP_E_TYPE, COP_E_RANGE. result may be now. */
+cop_status cop__op_result(const cop__op *op, const cop_value *now, cop_value *result);
+/* Writes what its owner asked to be told; after success. */
+void cop__txn_tell(cop_txn *txn);
+
+#endif

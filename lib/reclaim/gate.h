@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gate: what readers and their threads need of a store, and what may outlive it.
+ *
+ * A reader's slot is written by its thread without asking anyone, so it must stay mapped until that
+ * thread is done with it, also when the store is gone. The gate owns the slots; the store, every
+ * registered thread and every explicit reader hold one reference to it each.
+ */
+#ifndef COP_RECLAIM_GATE_H
+#define COP_RECLAIM_GATE_H
+
+#include <pthread.h>
+
+#include "reclaim/pin.h"
+#include "store/store_internal.h"
+
+/* One reader: a thread's, or an explicit one. Mapped memory that a forked child sees as zero, so
+ * that the child's first look at `store` sends it to the slow path. */
+struct cop_reader {
+    struct cop__pin_slot slot;
+    _Alignas(COP_CACHE_LINE) _Atomic(cop_store *) store; /* NULL: unowned, or the store is gone */
+    uint32_t used;            /* owner only: bit i is set while pin i is held */
+    _Atomic uint32_t closing; /* whoever unpins last has the store to free */
+    _Atomic uint32_t owned;
+    struct cop__gate *gate;
+    struct cop_reader *next_of_thread;
+    struct cop_txn *spare_txn; /* owner only: kept for the next cop_txn_begin */
+};
+
+typedef struct cop__gate {
+    pthread_mutex_t lock;
+    cop_store *store; /* under the lock: NULL once it is freed */
+    _Atomic uint32_t references;
+    _Atomic uint32_t closing;
+    _Atomic uint64_t users; /* transactions, tickets and calls that still need the store */
+    cop__memory *memory;
+    struct cop__pin_slot **slots; /* of all readers ever made, owned or not */
+    size_t count, slots_capacity;
+    size_t owned, owned_max;
+} cop__gate;
+
+/* Readers are mapped by the slab. */
+#define COP_SLAB_BYTES ((size_t)16384)
+#define COP_READERS_A_SLAB (COP_SLAB_BYTES / sizeof(struct cop_reader))
+
+/* While a use lasts the store is not freed. Ending it may free the store. */
+static inline void
+cop__gate_use(cop__gate *gate)
+{
+    cop__add_relaxed(&gate->users, UINT64_C(1));
+}
+
+static inline void
+cop__gate_end_use(cop__gate *gate)
+{
+    (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
+    if (cop__unlikely(cop__load_seq_cst(&gate->closing)))
+        cop__store_progress(gate);
+}
+
+/* The calling thread's reader, registering it if need be; NULL with *status set. */
+struct cop_reader *cop__reader_of_thread(cop_store *store, cop_status *status);
+/* The calling thread's reader if it has one. Wait-free. */
+struct cop_reader *cop__reader_known(cop_store *store);
+
+/* Whether this kernel offers the membarrier command; registers the process for it. */
+bool cop__membarrier_ready(void);
+void cop__membarrier(void);
+/* Unregisters the calling thread from this gate, unless it holds pins. */
+void cop__reader_of_thread_leave(cop__gate *gate);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Snapshots: holds on versions that outlive a pin and go from thread to thread.
+ *
+ * A root record that is held stands in the store's list, under snapshot_lock. It is entered while
+ * it is still pinned (or held already), so the scan, which looks at pins first and at the list
+ * second, never misses it.
+ *
+ * PROGRESS. take, keep, drop: a short lock. drop also frees what only this version needed, if the
+ * commit right is free; if it is not, its holder is told (want_reclaim) and does it.
+ */
+#include "commit/combiner.h"
+#include "reclaim/gate.h"
+
+static cop_status
+hold(cop_store *store, cop_snapshot *snapshot)
+{
+    cop_status status = COP_OK;
+    pthread_mutex_lock(&store->snapshot_lock);
+    if (store->holds >= store->options.snapshots_max) {
+        status = COP_E_LIMIT;
+    } else {
+        store->holds++;
+        if (snapshot->holds++ == 0) {
+            snapshot->previous_held = NULL;
+            snapshot->next_held = store->held_first;
+            if (store->held_first != NULL)
+                store->held_first->previous_held = snapshot;
+            store->held_first = snapshot;
+            store->held_records++;
+        }
+    }
+    pthread_mutex_unlock(&store->snapshot_lock);
+    return status;
+}
+
+cop_status
+cop_snapshot_take(cop_store *store, const cop_snapshot **snapshot)
+{
+    *snapshot = NULL;
+    cop_status status = cop__store_usable(store);
+    if (status != COP_OK)
+        return status;
+    cop_pin_t pin = cop_pin(store);
+    if (pin.snapshot == NULL)
+        return cop_pin_status();
+    status = hold(store, (cop_snapshot *)(uintptr_t)pin.snapshot);
+    if (status == COP_OK)
+        *snapshot = pin.snapshot;
+    cop_unpin(pin);
+    return status;
+}
+
+cop_status
+cop_snapshot_keep(const cop_snapshot *snapshot)
+{
+    if (atomic_load_explicit(snapshot->alive, memory_order_relaxed) == 0)
+        return COP_E_FORKED;
+    return hold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot);
+}
+
+/* True when this was the last hold on the version. */
+static bool
+unhold(cop_store *store, cop_snapshot *snapshot)
+{
+    pthread_mutex_lock(&store->snapshot_lock);
+    COP_ALWAYS(snapshot->holds > 0);
+    store->holds--;
+    bool last = --snapshot->holds == 0;
+    if (last) {
+        if (snapshot->previous_held != NULL)
+            snapshot->previous_held->next_held = snapshot->next_held;
+        else
+            store->held_first = snapshot->next_held;
+        if (snapshot->next_held != NULL)
+            snapshot->next_held->previous_held = snapshot->previous_held;
+        store->held_records--;
+    }
+    pthread_mutex_unlock(&store->snapshot_lock);
+    return last;
+}
+
+void
+cop_snapshot_drop(const cop_snapshot *snapshot)
+{
+    if (snapshot == NULL || atomic_load_explicit(snapshot->alive, memory_order_relaxed) == 0)
+        return;
+    cop_store *store = snapshot->store;
+    cop__gate *gate = store->gate;
+    cop__add_relaxed(&gate->references, 1u); /* the store may go with this hold */
+    cop__gate_use(gate);
+    bool newest = cop__load_acquire(&store->root) == snapshot;
+    if (unhold(store, (cop_snapshot *)(uintptr_t)snapshot) && !newest)
+        cop__reclaim_soon(store);
+    cop__gate_end_use(gate);
+    cop__gate_unref(gate);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* Statistics: a copy of the counters. Each is exact at some moment during the call. */
+#include "reclaim/gate.h"
+#include "store/store_internal.h"
+
+static void
+fill_counts(cop_store *store, cop_stats *stats)
+{
+    stats->commits = cop__load_relaxed(&store->count.commits);
+    stats->transactions = cop__load_relaxed(&store->count.transactions);
+    stats->transactions_unchanged = cop__load_relaxed(&store->count.unchanged);
+    stats->transactions_conflict = cop__load_relaxed(&store->count.conflicts);
+    stats->transactions_failed = cop__load_relaxed(&store->count.failed);
+    stats->operations = cop__load_relaxed(&store->count.operations);
+    stats->batches = cop__load_relaxed(&store->count.batches);
+    stats->batches_abandoned = cop__load_relaxed(&store->count.abandoned);
+    stats->queued = cop__load_relaxed(&store->queued);
+    stats->pins = cop__load_relaxed(&store->count.pins);
+    stats->pins_resolved = cop__load_relaxed(&store->count.resolved);
+    stats->pins_leaked = cop__load_relaxed(&store->count.leaked);
+    stats->scans = cop__load_relaxed(&store->count.scans);
+}
+
+static void
+fill_held(cop_store *store, cop_stats *stats)
+{
+    pthread_mutex_lock(&store->gate->lock);
+    stats->readers = store->gate->owned;
+    pthread_mutex_unlock(&store->gate->lock);
+    pthread_mutex_lock(&store->snapshot_lock);
+    stats->snapshots = store->holds;
+    pthread_mutex_unlock(&store->snapshot_lock);
+    stats->held_versions = cop__load_relaxed(&store->count.held_versions);
+    uint64_t stamp = cop__load_relaxed(&store->count.oldest_held);
+    stats->oldest_held_version = stamp > 0 ? stamp - 1 : stats->version; /* stamps begin at 1 */
+}
+
+static void
+fill_memory(cop_store *store, cop_stats *stats)
+{
+    cop__memory *memory = store->memory;
+    stats->pages = cop__load_relaxed(&store->count.pages);
+    stats->pages_dead = cop__load_relaxed(&store->count.pages_dead);
+    stats->value_bytes = cop__load_relaxed(&store->count.value_bytes);
+    stats->values_dead = cop__load_relaxed(&store->count.values_dead);
+    stats->names = cop__load_relaxed(&store->count.names);
+    stats->names_dead = cop__load_relaxed(&store->count.names_dead);
+    stats->bytes_held = cop__load_relaxed(&memory->held);
+    stats->bytes_peak = cop__load_relaxed(&memory->peak);
+    stats->bytes_limit = cop__load_relaxed(&memory->limit);
+    for (unsigned i = 0; i < COP_MEMORY_KINDS; i++)
+        stats->bytes_by_kind[i] = cop__load_relaxed(&memory->by_kind[i]);
+}
+
+cop_status
+cop_stats_take(cop_store *store, cop_stats *stats)
+{
+    if (stats == NULL || stats->size != sizeof *stats)
+        return COP_E_INVALID;
+    cop_status status = cop__store_usable(store);
+    if (status != COP_OK)
+        return status;
+    stats->version = cop__load_acquire(&store->version);
+    stats->atoms = cop__load_relaxed(&store->count.atoms);
+    fill_counts(store, stats);
+    fill_held(store, stats);
+    fill_memory(store, stats);
+    stats->membarrier = !store->fence;
+    stats->huge_pages = store->options.memory_huge_pages;
+    return COP_OK;
+}

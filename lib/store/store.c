@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and closing: the wiring of the rooms.
+ *
+ * CLOSING. `closing` is set first, so that new calls are refused; then what was submitted is
+ * committed; then the store is freed by whoever ends its last use: the closer, an unpin, a drop, a
+ * released ticket (cop__store_progress, under the gate's lock, exactly once).
+ */
+#include "store/store_internal.h"
+
+#include <unistd.h>
+
+#include "commit/combiner.h"
+#include "reclaim/gate.h"
+
+#define ALIVE_BYTES ((size_t)4096)
+
+/* ---- opening ---- */
+
+static cop_status
+options_take(const cop_options *given, cop_options *options, cop_error *error)
+{
+    cop_options_init(options);
+    if (given != NULL) {
+        cop_status status = cop_options_check(given, error);
+        if (status != COP_OK)
+            return status;
+        *options = *given;
+    }
+    if (options->memory_limit_bytes == 0)
+        options->memory_limit_bytes = cop__memory_default_limit();
+    return COP_OK;
+}
+
+static bool
+alive_map(cop_store *store)
+{
+    _Atomic uint64_t *alive =
+        cop__memory_map(store->memory, COP_MEMORY_READERS, ALIVE_BYTES, true);
+    if (alive == NULL)
+        return false;
+    atomic_store_explicit(alive, 1, memory_order_relaxed);
+    store->alive = alive;
+    return true;
+}
+
+static void
+store_init(cop_store *store, const cop_options *options, cop__memory *memory)
+{
+    memset(store, 0, sizeof *store);
+    store->memory = memory;
+    store->options = *options;
+    store->log = (cop__log){options->log, options->log_context, options->log_destroy};
+    store->fd = -1;
+    store->fence = !options->readers_membarrier || !cop__membarrier_ready();
+    pthread_mutex_init(&store->snapshot_lock, NULL);
+    cop__queue_init(&store->queue);
+}
+
+/* Gives back everything; legal at every stage of opening. The gate is the caller's. */
+static void
+store_end(cop_store *store)
+{
+    cop__memory *memory = store->memory;
+    cop__tree_end(&store->tree);
+    cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
+                     store->stamps_capacity * sizeof *store->stamps, 16);
+    if (store->alive != NULL)
+        cop__memory_unmap(memory, COP_MEMORY_READERS, (void *)(uintptr_t)store->alive, ALIVE_BYTES);
+    if (store->fd >= 0)
+        (void)close(store->fd);
+    pthread_mutex_destroy(&store->snapshot_lock);
+    cop__memory_free(memory, COP_MEMORY_OTHER, store, sizeof *store, _Alignof(cop_store));
+}
+
+static bool
+store_build(cop_store *store)
+{
+    if (!alive_map(store))
+        return false;
+    store->gate = cop__gate_new(store);
+    if (store->gate == NULL)
+        return false;
+    if (cop__tree_init(&store->tree, store->memory, store->options.memory_chunk_bytes,
+                       store->options.memory_huge_pages != 0, store, store->alive) != COP_OK)
+        return false;
+    cop__store_release(&store->root, (void *)store->tree.root);
+    return true;
+}
+
+/* The allocator as long as opening may fail: its destructor must not run then. */
+static cop_allocator
+without_destructor(const cop_allocator *allocator)
+{
+    cop_allocator copy = *allocator;
+    copy.destroy = NULL;
+    return copy;
+}
+
+cop_status
+cop_store_open(const cop_options *given, cop_store **store, cop_error *error)
+{
+    cop_options options;
+    *store = NULL;
+    cop_status status = options_take(given, &options, error);
+    if (status != COP_OK)
+        return status;
+    cop_allocator allocator = without_destructor(&options.allocator);
+    cop__memory *memory = cop__memory_new(&allocator, options.memory_limit_bytes);
+    cop_store *s = memory != NULL ? cop__memory_alloc(memory, COP_MEMORY_OTHER, sizeof *s,
+                                                      _Alignof(cop_store))
+                                  : NULL;
+    if (s != NULL) {
+        store_init(s, &options, memory);
+        if (store_build(s)) {
+            memory->allocator.destroy = options.allocator.destroy;
+            *store = s;
+            return COP_OK;
+        }
+        struct cop__gate *gate = s->gate;
+        store_end(s);
+        if (gate != NULL)
+            cop__gate_unref(gate);
+    }
+    if (memory != NULL)
+        cop__memory_unref(memory);
+    return cop__fail(error, COP_E_MEMORY, "no memory for a new store");
+}
+
+/* ---- closing ---- */
+
+/* Nothing pins, holds or uses the store. Under the gate's lock. */
+static bool
+is_unused(cop__gate *gate)
+{
+    if (cop__load_seq_cst(&gate->users) > 0)
+        return false;
+    for (size_t i = 0; i < gate->count; i++)
+        for (unsigned k = 0; k < COP__PIN_NESTED; k++)
+            if (cop__load_acquire(&gate->slots[i]->state[k]) != 0)
+                return false;
+    pthread_mutex_lock(&gate->store->snapshot_lock);
+    bool unused = gate->store->holds == 0;
+    pthread_mutex_unlock(&gate->store->snapshot_lock);
+    return unused;
+}
+
+static struct cop_reader *
+reader_at(cop__gate *gate, size_t i)
+{
+    return (struct cop_reader *)(void *)((char *)gate->slots[i] - offsetof(struct cop_reader, slot));
+}
+
+/* Refuses what slipped into the queue while the store was closing. */
+static void
+refuse_stragglers(cop_store *store)
+{
+    if (cop__load_seq_cst(&store->queued) == 0 || !cop__right_try(store))
+        return;
+    cop__combine(store, UINT32_MAX);
+    cop__right_leave(store);
+}
+
+void
+cop__store_progress(cop__gate *gate)
+{
+    if (!cop__load_seq_cst(&gate->closing))
+        return;
+    cop__add_relaxed(&gate->references, 1u);
+    cop__add_relaxed(&gate->users, UINT64_C(1));
+    pthread_mutex_lock(&gate->lock);
+    cop_store *store = gate->store;
+    pthread_mutex_unlock(&gate->lock);
+    if (store != NULL)
+        refuse_stragglers(store);
+    (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
+    pthread_mutex_lock(&gate->lock);
+    bool last = gate->store != NULL && is_unused(gate);
+    if (last) {
+        store = gate->store;
+        gate->store = NULL;
+        for (size_t i = 0; i < gate->count; i++) {
+            cop__store_relaxed(&reader_at(gate, i)->store, (cop_store *)NULL);
+            cop__store_relaxed(&reader_at(gate, i)->closing, 0u);
+        }
+    }
+    pthread_mutex_unlock(&gate->lock);
+    if (last) {
+        cop__log log = store->log;
+        cop__memory *memory = store->memory;
+        store_end(store);
+        if (log.destroy != NULL)
+            log.destroy(log.context);
+        cop__gate_unref(gate);
+        cop__memory_unref(memory);
+    }
+    cop__gate_unref(gate);
+}
+
+static void
+closing_tell(cop_store *store)
+{
+    cop__gate *gate = store->gate;
+    cop__store_seq_cst(&store->closing, 1u);
+    pthread_mutex_lock(&gate->lock);
+    for (size_t i = 0; i < gate->count; i++)
+        cop__store_seq_cst(&reader_at(gate, i)->closing, 1u);
+    pthread_mutex_unlock(&gate->lock);
+    cop__futex_wake(&store->version_word, INT32_MAX);
+}
+
+void
+cop_store_close(cop_store *store)
+{
+    if (store == NULL || atomic_load_explicit(store->alive, memory_order_relaxed) == 0)
+        return;
+    cop__gate *gate = store->gate;
+    cop__add_relaxed(&gate->references, 1u);
+    cop__gate_use(gate);
+    closing_tell(store);
+    (void)cop__right_wait(store, COP_FOREVER);
+    while (!cop__queue_empty(&store->queue))
+        cop__combine(store, UINT32_MAX); /* waits for a push under way */
+    cop__right_leave(store);
+    if (!store->fence)
+        cop__membarrier();
+    cop__store_seq_cst(&gate->closing, 1u);
+    (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
+    cop__reader_of_thread_leave(gate);
+    cop__store_progress(gate);
+    cop__gate_unref(gate);
+}
+
+/* ---- small questions ---- */
+
+uint64_t
+cop_store_version(const cop_store *store)
+{
+    return cop__load_acquire(&((cop_store *)(uintptr_t)store)->version);
+}
+
+cop__memory *
+cop__store_memory(cop_store *store)
+{
+    return store->memory;
+}
+
+uint64_t
+cop_deadline_in_ms(uint64_t milliseconds)
+{
+    uint64_t now = cop__clock_ns(), wait;
+    if (__builtin_mul_overflow(milliseconds, UINT64_C(1000000), &wait) ||
+        __builtin_add_overflow(now, wait, &wait))
+        return COP_FOREVER;
+    return wait;
+}
+
+cop_status
+cop_atom_find(cop_store *store, const char *path, size_t length, cop_atom *atom)
+{
+    *atom = (cop_atom){0, 0};
+    cop_pin_t pin = cop_pin(store);
+    if (pin.snapshot == NULL)
+        return cop_pin_status();
+    cop_status status = cop_find(pin.snapshot, path, length, atom);
+    cop_unpin(pin);
+    return status;
+}
+
+/* Makes the atom if it is not there; if another thread made it meanwhile, that one serves. */
+cop_status
+cop_atom_at(cop_store *store, const char *path, size_t length, cop_atom *atom, cop_error *error)
+{
+    const cop_value null = cop_null();
+    for (;;) {
+        cop_txn *txn = NULL;
+        cop_status status = cop_atom_find(store, path, length, atom);
+        if (status == COP_E_PATH || status == COP_E_LIMIT)
+            return cop_path_check(path, length, error);
+        if (status == COP_E_ABSENT)
+            status = cop_txn_begin(store, &txn);
+        else if (status == COP_OK)
+            return COP_OK;
+        if (status == COP_OK)
+            status = cop_txn_require_path(txn, path, length, false, error);
+        if (status == COP_OK)
+            status = cop_txn_set_at(txn, path, length, &null, error);
+        if (status != COP_OK) {
+            cop_txn_cancel(txn);
+            return cop__fail(error, status, "%s", cop_status_message(status));
+        }
+        status = cop_txn_commit(txn, NULL, error);
+        if (status != COP_OK && status != COP_E_CONFLICT)
+            return status;
+    }
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store's inside: the one room that knows all the others.
+ *
+ * Fields are grouped by who writes them, a cache line and more apart: what readers load on every
+ * pin, the queue that submitters write, and what only the holder of the commit right touches.
+ */
+#ifndef COP_STORE_STORE_INTERNAL_H
+#define COP_STORE_STORE_INTERNAL_H
+
+#include <pthread.h>
+
+#include <coppice/coppice.h>
+
+#include "commit/queue.h"
+#include "reclaim/pin.h"
+#include "store/log.h"
+#include "tree/tree.h"
+
+struct cop__gate;
+
+struct cop_store {
+    /* read by every pin, written by every publication */
+    _Alignas(128) _Atomic(void *) root; /* cop_snapshot, the newest published */
+    _Atomic uint64_t version;           /* its version; stored after it */
+    bool fence;                         /* no membarrier: readers pay for a fence */
+    struct cop__gate *gate;
+    const _Atomic uint64_t *alive; /* reads 0 in a forked child */
+
+    /* written by submitters and waiters */
+    _Alignas(128) cop__queue queue;
+    _Atomic uint32_t right;    /* the commit right: 0 free, 1 held */
+    _Atomic uint32_t sleepers; /* threads asleep until a transaction is decided */
+    _Atomic uint32_t closing;
+    _Atomic uint32_t want_reclaim; /* a snapshot was dropped while the right was held */
+    _Atomic uint32_t fd_signalled;
+    _Atomic int fd;
+    _Atomic uint64_t queued;
+    _Atomic uint32_t version_word; /* low half of version, for waiting */
+    _Atomic uint32_t version_waiters;
+
+    /* snapshots held, under snapshot_lock */
+    _Alignas(128) pthread_mutex_t snapshot_lock;
+    cop_snapshot *held_first;
+    uint64_t held_records; /* distinct versions */
+    uint64_t holds;
+
+    /* the holder of the commit right's own */
+    _Alignas(128) cop__tree tree;
+    uint64_t *stamps; /* scratch of a scan */
+    size_t stamps_count, stamps_capacity;
+    size_t limbo_left; /* that the last scan could not file */
+
+    /* counters: written under the right, read by anyone */
+    struct {
+        _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
+            abandoned, scans, pins, resolved, leaked, held_versions, oldest_held, atoms, pages,
+            pages_dead, value_bytes, values_dead, names, names_dead;
+    } count;
+
+    cop__memory *memory;
+    cop__log log;
+    cop_options options;
+};
+
+/* For tests and modules. */
+cop__memory *cop__store_memory(cop_store *store);
+
+/* COP_OK, COP_E_FORKED or COP_E_CLOSING. */
+static inline cop_status
+cop__store_usable(cop_store *store)
+{
+    if (cop__unlikely(atomic_load_explicit(store->alive, memory_order_relaxed) == 0))
+        return COP_E_FORKED;
+    return cop__unlikely(cop__load_relaxed(&store->closing)) ? COP_E_CLOSING : COP_OK;
+}
+
+/* Set while user code runs that must not come back to the store (an evaluation, or the function of
+ * a transact that holds the commit right). */
+extern _Thread_local bool cop__evaluating __attribute__((visibility("hidden")));
+
+/* ---- lib/store/store.c ---- */
+
+/* Frees the store if it is closing and nothing holds it any more. */
+void cop__store_progress(struct cop__gate *gate);
+
+/* ---- lib/reclaim/reader.c ---- */
+
+struct cop__gate *cop__gate_new(cop_store *store);
+void cop__gate_unref(struct cop__gate *gate);
+/* Finds out what is held and files what died since; then frees up to quota dead things. Returns
+ * what is left to free, about. Needs the commit right. */
+size_t cop__reclaim(cop_store *store, bool scan, size_t quota);
+
+#endif

@@ -413,6 +413,8 @@ put_document(struct walk *w, const char *path, size_t length, json_t *document, 
     cop_status status = value_of(w, document, &value);
     if (status)
         return report(w, status);
+    if (!length && !is_branch(&value))
+        return fail_here(w, COP_E_INVALID, "the root is an object or an array");
     status = cop__txn_put_at(w->txn, path, length, &value, &branch.atom, w->error);
     if (status || !is_branch(&value))
         return status;

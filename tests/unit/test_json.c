@@ -306,9 +306,9 @@ START_TEST(root_is_a_branch)
     j_load(store, "1/a", "[3]");
     j_load(store, "-", "true");
     ck_assert_str_eq(j_text(store, "", NULL), "[1,{\"a\":[3]},true]");
-    cop_status status = j_read(store, "", "1", 1, NULL, &error);
-    ck_assert_int_ne(status, COP_OK);
-    ck_assert_int_eq(error.status, status);
+    CHECK_STATUS(j_read(store, "", P("1"), NULL, &error), COP_E_INVALID);
+    CHECK_STATUS(j_read(store, "", P(" {\"$bytes\":\"\"}"), NULL, &error), COP_E_INVALID);
+    ck_assert_uint_eq(error.column, 2);
     t_close(store);
 }
 END_TEST

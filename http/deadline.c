@@ -51,6 +51,15 @@ connection_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
+/* When the socket is closed, what was written and not yet read goes too: or a client that reads
+ * slowly would keep the kernel's buffers. */
+static void
+forget_unsent(const struct cop__http_connection *c)
+{
+    const struct linger none = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 void
 cop__http_deadline_begin(struct cop_http_server *server, struct MHD_Connection *connection)
 {
@@ -60,11 +69,15 @@ cop__http_deadline_begin(struct cop_http_server *server, struct MHD_Connection *
 }
 
 void
-cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection)
+cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection,
+                       bool timed_out)
 {
     struct cop__http_connection *c = connection_of(connection);
-    if (c)
-        set_limit(c, waiting_ns(server));
+    if (!c)
+        return;
+    set_limit(c, waiting_ns(server));
+    if (timed_out)
+        forget_unsent(c);
 }
 
 static void
@@ -120,6 +133,14 @@ cop__http_connection_notify(void *context, struct MHD_Connection *connection, vo
     }
 }
 
+static void
+cut(struct cop__http_connection *c)
+{
+    forget_unsent(c);
+    shutdown(c->fd, SHUT_RDWR);
+    c->cut = true;
+}
+
 /* Under the mutex. */
 static void
 cut_late_connections(struct cop_http_server *server, uint64_t now_ns)
@@ -128,8 +149,7 @@ cut_late_connections(struct cop_http_server *server, uint64_t now_ns)
         uint64_t limit = atomic_load_explicit(&c->limit_ns, memory_order_relaxed);
         if (c->cut || limit > now_ns)
             continue;
-        shutdown(c->fd, SHUT_RDWR);
-        c->cut = true;
+        cut(c);
         cop__http_count(&server->deadlines_passed);
     }
 }

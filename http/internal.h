@@ -128,7 +128,8 @@ void cop__http_connection_notify(void *context, struct MHD_Connection *connectio
                                  enum MHD_ConnectionNotificationCode code);
 /* The absolute deadline of a request begins, ends. */
 void cop__http_deadline_begin(struct cop_http_server *server, struct MHD_Connection *connection);
-void cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection);
+void cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection,
+                            bool timed_out);
 
 /* request.c: libmicrohttpd's entry points. */
 void *cop__http_on_uri(void *context, const char *uri, struct MHD_Connection *connection);

@@ -93,8 +93,9 @@ enum MHD_Result
 cop__http_reply_json(struct cop__http_request *r, unsigned status, json_t *document,
                      const char *location)
 {
-    const char *pretty =
-        MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "pretty");
+    const char *value; /* NULL too when it has none: ?pretty */
+    bool pretty = MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND, "pretty", 6,
+                                                &value, NULL) == MHD_YES;
     char *text = document ? json_dumps(document, pretty ? JSON_INDENT(2) : JSON_COMPACT) : NULL;
     json_decref(document);
     struct MHD_Response *response = response_of_text(text);

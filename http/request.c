@@ -134,8 +134,7 @@ cop__http_on_completed(void *context, struct MHD_Connection *connection, void **
                        enum MHD_RequestTerminationCode code)
 {
     struct cop__http_request *r = *own;
-    (void)code;
-    cop__http_deadline_end(context, connection);
+    cop__http_deadline_end(context, connection, code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED);
     if (!r)
         return;
     cop__buffer_free(&r->body);

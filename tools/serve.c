@@ -141,7 +141,6 @@ open_server(struct serve *s)
     o.max_lease_ms = (uint32_t)s->max_lease_ms;
     o.hosts = s->hosts.items;
     o.hosts_count = s->hosts.count;
-    o.log = log_line;
     if (cop_http_open(s->store, &o, &s->server, &error) == COP_OK)
         return EXIT_DONE;
     complain("cannot serve: %s", error.message);

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # run_one.sh PROGRAM [ARGUMENT...]
-# Runs one test for make check: says how long to go on, bounds the
-# time, and sets what the sanitizers want. From the environment:
-#   COP_STRESS_SECONDS  seconds for each stress program and property test (2)
+# Runs one test for make check: gives a stress program its seconds, bounds
+# the time, and sets what the sanitizers want. From the environment:
+#   COP_STRESS_SECONDS  seconds for each stress program (2)
 #   COP_TEST_TIMEOUT    seconds after which a test is ended and has failed (180)
 #   COP_SANITIZE        no, address or thread: how the program was built
 #   COP_TEST_WRAPPER    a command to run the program under, such as valgrind
@@ -14,7 +14,7 @@ shift
 here=$(cd "$(dirname "$0")/.." && pwd)
 
 case ${program##*/} in
-stress_* | *_property.py) [ $# -gt 0 ] || set -- --seconds "${COP_STRESS_SECONDS:-2}" ;;
+stress_*) [ $# -gt 0 ] || set -- --seconds "${COP_STRESS_SECONDS:-2}" ;;
 esac
 case $program in
 *.sh) set -- "$program" "$@"; program="sh" ;;

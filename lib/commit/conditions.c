@@ -172,7 +172,8 @@ atom_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree 
     const cop__slot *then = cop__root_atom(txn->snapshot, condition->atom);
     if (now == NULL || then == NULL)
         return now == then;
-    return cop__slot_holds(now, then);
+    cop_value value = cop__slot_value(then);
+    return cop__slot_holds(now, &value);
 }
 
 static bool

@@ -272,7 +272,9 @@ free_block(cop__dead *dead, uint64_t tagged)
 {
     void *block = (void *)(uintptr_t)(tagged & ADDRESS_MASK);
     uint64_t class = tagged >> 48;
-    if (class == COP_DEAD_LARGE)
+    if (class == COP_DEAD_ROOT)
+        cop__pool_root_free(dead->pool, block);
+    else if (class == COP_DEAD_LARGE)
         cop__pool_large_free(dead->pool, block);
     else
         cop__pool_block_free(dead->pool, block, class * COP_CLASS_STEP);

@@ -32,6 +32,7 @@
 /* What a limbo record's upper 16 bits say: a block's size class, or one of these. */
 #define COP_DEAD_LARGE 0xffffu
 #define COP_DEAD_PAGE 0xfffeu
+#define COP_DEAD_ROOT 0xfffcu           /* a root record; its own first word is its header */
 #define COP_DEAD_PAGE_OF_VALUES 0xfffdu /* a page that dies with the long values in it */
 
 typedef struct cop__limbo_item {
@@ -110,6 +111,12 @@ static inline void
 cop__dead_page(cop__dead *dead, void *page, uint64_t birth, uint64_t death, bool of_values)
 {
     cop__dead_push(dead, page, of_values ? COP_DEAD_PAGE_OF_VALUES : COP_DEAD_PAGE, birth, death);
+}
+
+static inline void
+cop__dead_root(cop__dead *dead, void *root, uint64_t birth, uint64_t death)
+{
+    cop__dead_push(dead, root, COP_DEAD_ROOT, birth, death);
 }
 
 /* Takes the held stamps found by a scan (ascending, without duplicates, none newer than the current

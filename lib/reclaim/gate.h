@@ -19,7 +19,6 @@
 struct cop_reader {
     struct cop__pin_slot slot;
     _Alignas(COP_CACHE_LINE) _Atomic(cop_store *) store; /* NULL: unowned, or the store is gone */
-    uint32_t used;            /* owner only: bit i is set while pin i is held */
     _Atomic uint32_t closing; /* whoever unpins last has the store to free */
     _Atomic uint32_t owned;
     struct cop__gate *gate;

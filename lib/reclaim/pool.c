@@ -78,9 +78,64 @@ carver_end(cop__pool *pool, cop__carver *carver)
     carver->chunks = NULL;
 }
 
+/* ---- root records ---- */
+
+#define SLAB_BYTES ((size_t)65536)
+
+struct cop__root_slab { /* stands in the first record of the slab */
+    struct cop__root_slab *next;
+};
+
+static bool
+roots_refill(cop__pool *pool)
+{
+    struct cop__root_slab *slab =
+        cop__memory_map(pool->memory, COP_MEMORY_PAGES, SLAB_BYTES, true);
+    if (slab == NULL)
+        return false;
+    slab->next = pool->root_slabs;
+    pool->root_slabs = slab;
+    for (size_t at = SLAB_BYTES - COP_ROOT_BYTES; at > 0; at -= COP_ROOT_BYTES)
+        cop__pool_root_free(pool, (char *)slab + at);
+    return true;
+}
+
+void *
+cop__pool_root(cop__pool *pool)
+{
+    if (!cop__pool_permit(pool) || (pool->free_roots == NULL && !roots_refill(pool)))
+        return NULL;
+    cop__free_item *item = pool->free_roots;
+    cop__pool_unpoison(item, COP_ROOT_BYTES);
+    pool->free_roots = item->next;
+    return item;
+}
+
+void
+cop__pool_root_free(cop__pool *pool, void *root)
+{
+    cop__free_item *item = root;
+    item->next = pool->free_roots;
+    pool->free_roots = item;
+    if (COP_POOL_POISON)
+        cop__pool_poison(root, COP_ROOT_BYTES);
+}
+
+static void
+roots_end(cop__pool *pool)
+{
+    while (pool->root_slabs != NULL) {
+        struct cop__root_slab *slab = pool->root_slabs;
+        pool->root_slabs = slab->next;
+        cop__pool_unpoison(slab, SLAB_BYTES);
+        cop__memory_unmap(pool->memory, COP_MEMORY_PAGES, slab, SLAB_BYTES);
+    }
+}
+
 void
 cop__pool_end(cop__pool *pool)
 {
+    roots_end(pool);
     carver_end(pool, &pool->pages);
     carver_end(pool, &pool->blocks);
 }

@@ -37,9 +37,11 @@ typedef struct cop__pool {
     size_t chunk_bytes;
     bool huge_pages;
     cop__free_item *free_pages;
+    cop__free_item *free_roots;
     cop__free_item *free_blocks[COP_CLASSES];
     cop__carver pages;
     cop__carver blocks;
+    struct cop__root_slab *root_slabs;
     uint64_t pages_used;
     uint64_t block_bytes_used;
 } cop__pool;
@@ -47,6 +49,12 @@ typedef struct cop__pool {
 void cop__pool_init(cop__pool *pool, cop__memory *memory, size_t chunk_bytes, bool huge_pages);
 /* Gives every chunk back; large blocks must have been freed. */
 void cop__pool_end(cop__pool *pool);
+
+/* Root records: of COP_ROOT_BYTES, aligned to a cache line, in memory that a forked child sees as
+ * zero, so that no reading call needs a check of its own to notice a fork. NULL when refused. */
+#define COP_ROOT_BYTES ((size_t)256)
+void *cop__pool_root(cop__pool *pool);
+void cop__pool_root_free(cop__pool *pool, void *root);
 
 /* NULL when refused. Not zeroed. */
 void *cop__pool_page_slow(cop__pool *pool);

@@ -123,7 +123,6 @@ reader_take(cop_store *store, cop_status *status)
         *status = COP_E_MEMORY;
     } else {
         gate->owned++;
-        reader->used = 0;
         reader->spare_txn = NULL;
         cop__store_relaxed(&reader->closing, 0u);
         cop__store_relaxed(&reader->store, store);
@@ -134,19 +133,27 @@ reader_take(cop_store *store, cop_status *status)
     return reader;
 }
 
+/* Owner only. */
+static unsigned
+pins_held(struct cop_reader *reader)
+{
+    unsigned held = 0;
+    for (unsigned i = 0; i < COP__PIN_NESTED; i++)
+        held += cop__load_relaxed(&reader->slot.state[i]) != 0;
+    return held;
+}
+
 /* Gives a reader back; pins that it still holds are released and counted. */
 static void
 reader_leave(struct cop_reader *reader)
 {
     cop__gate *gate = reader->gate;
-    unsigned leaked = (unsigned)__builtin_popcount(reader->used);
+    unsigned leaked = pins_held(reader);
     if (reader->spare_txn != NULL)
         cop__txn_free_spare(reader->spare_txn, gate->memory);
     reader->spare_txn = NULL;
     for (unsigned i = 0; i < COP__PIN_NESTED; i++)
-        if (reader->used >> i & 1)
-            cop__pin_end(&reader->slot, i);
-    reader->used = 0;
+        cop__pin_end(&reader->slot, i);
     pthread_mutex_lock(&gate->lock);
     gate->owned--;
     if (leaked > 0 && gate->store != NULL) {
@@ -211,7 +218,7 @@ cop__reader_of_thread_leave(cop__gate *gate)
     while (*link != NULL && (*link)->gate != gate)
         link = &(*link)->next_of_thread;
     struct cop_reader *reader = *link;
-    if (reader == NULL || reader->used != 0)
+    if (reader == NULL || pins_held(reader) > 0)
         return;
     *link = reader->next_of_thread;
     if (last_reader == reader)
@@ -282,10 +289,10 @@ cop_pin_status(void)
 static inline cop_pin_t
 pin_with(struct cop_reader *reader, cop_store *store)
 {
-    unsigned i = (unsigned)__builtin_ctz(~reader->used);
-    if (cop__unlikely(i >= COP_PINS_MAX))
-        return pin_failed(COP_E_PINS);
-    reader->used |= 1u << i;
+    unsigned i = 0;
+    while (cop__unlikely(atomic_load_explicit(&reader->slot.state[i], memory_order_relaxed) != 0))
+        if (++i == COP_PINS_MAX)
+            return pin_failed(COP_E_PINS);
     const cop_snapshot *root = cop__pin_begin(&reader->slot, i, &store->root, store->fence);
     /* Readers are aligned to cache lines: the low bits say which pin. */
     return (cop_pin_t){root, (char *)reader + i};
@@ -317,7 +324,6 @@ cop_unpin(cop_pin_t pin)
     uintptr_t tagged = (uintptr_t)pin.slot;
     struct cop_reader *reader = (struct cop_reader *)(tagged & ~(uintptr_t)(COP_CACHE_LINE - 1));
     unsigned i = (unsigned)(tagged & (COP_CACHE_LINE - 1));
-    reader->used &= ~(1u << i);
     cop__pin_end(&reader->slot, i);
     cop__light_barrier();
     if (cop__unlikely(cop__load_relaxed(&reader->closing)))

@@ -54,7 +54,7 @@ cop_snapshot_take(cop_store *store, const cop_snapshot **snapshot)
 cop_status
 cop_snapshot_keep(const cop_snapshot *snapshot)
 {
-    if (atomic_load_explicit(snapshot->alive, memory_order_relaxed) == 0)
+    if (snapshot->store == NULL)
         return COP_E_FORKED;
     return hold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot);
 }
@@ -83,7 +83,7 @@ unhold(cop_store *store, cop_snapshot *snapshot)
 void
 cop_snapshot_drop(const cop_snapshot *snapshot)
 {
-    if (snapshot == NULL || atomic_load_explicit(snapshot->alive, memory_order_relaxed) == 0)
+    if (snapshot == NULL || snapshot->store == NULL) /* the latter in a forked child */
         return;
     cop_store *store = snapshot->store;
     cop__gate *gate = store->gate;

@@ -82,7 +82,7 @@ store_build(cop_store *store)
     if (store->gate == NULL)
         return false;
     if (cop__tree_init(&store->tree, store->memory, store->options.memory_chunk_bytes,
-                       store->options.memory_huge_pages != 0, store, store->alive) != COP_OK)
+                       store->options.memory_huge_pages != 0, store) != COP_OK)
         return false;
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;

@@ -120,9 +120,9 @@ slot_create(cop__tree *tree, uint32_t id, const cop_value *value, uint8_t named)
         slot_release_draft(tree, &fresh);
         return false;
     }
-    COP_ASSERT(!cop__slot_alive(slot) && slot->reserved < COP_GENERATION_MAX);
+    COP_ASSERT(!cop__slot_alive(slot) && slot->reserved > 0);
     fresh.type |= named;
-    fresh.reserved = (uint16_t)(slot->reserved + 1);
+    fresh.reserved = slot->reserved;
     *slot = fresh;
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS];
     entry->live++;

@@ -34,6 +34,14 @@ undo_push(cop__tree *tree, unsigned space, unsigned level, uint32_t number, void
 
 /* ---- the radix nodes above a page ---- */
 
+/* Stands where a value page was taken out, so that readers need not ask: all its slots are dead. */
+static void *
+cop__nothing_page(void)
+{
+    static const _Alignas(COP_PAGE_BYTES) cop__slot nothing[COP_SLOTS];
+    return (void *)(uintptr_t)nothing;
+}
+
 /* The node, copied into the draft if need be. */
 static void **
 node_edit(cop__tree *tree, unsigned space, unsigned level, uint32_t index)
@@ -64,7 +72,7 @@ static bool
 link_page(cop__tree *tree, unsigned space, uint32_t number, void *page)
 {
     cop__space *s = &tree->space[space];
-    void *child = page;
+    void *child = page == NULL && space == COP_SPACE_VALUES ? cop__nothing_page() : page;
     uint32_t index = number;
     for (unsigned level = 0; level < s->levels; level++) {
         uint32_t place = index & (COP_FANOUT - 1);
@@ -140,11 +148,11 @@ static void
 page_clear(unsigned space, cop__page_entry *entry, void *page)
 {
     memset(page, 0, COP_PAGE_BYTES);
-    if (space != COP_SPACE_VALUES || entry->generation == 0)
+    if (space != COP_SPACE_VALUES)
         return;
     cop__slot *slot = page;
     for (unsigned i = 0; i < COP_SLOTS; i++)
-        slot[i].reserved = entry->generation;
+        slot[i].reserved = (uint16_t)(entry->generation + 1);
     entry->touched = entry->before != NULL ? UINT32_MAX : 0;
 }
 
@@ -425,7 +433,7 @@ cop__draft_finish(cop__tree *tree)
 cop_snapshot *
 cop__draft_root(cop__tree *tree)
 {
-    cop_snapshot *root = cop__dead_reserve(&tree->dead, 1) ? cop__pool_page(&tree->pool) : NULL;
+    cop_snapshot *root = cop__dead_reserve(&tree->dead, 1) ? cop__pool_root(&tree->pool) : NULL;
     if (root == NULL) {
         tree->failed = COP_E_MEMORY;
         return NULL;
@@ -439,7 +447,6 @@ cop__draft_root(cop__tree *tree)
         root->space[i].count = s->count;
         root->space[i].shift = COP_FANOUT_BITS * (s->levels - 1);
     }
-    root->alive = tree->root->alive;
     root->store = tree->root->store;
     root->hash_seed = tree->hash_seed;
     root->stamp = tree->stamp;
@@ -453,7 +460,7 @@ cop__draft_root(cop__tree *tree)
 void
 cop__draft_published(cop__tree *tree, cop_snapshot *root)
 {
-    cop__dead_page(&tree->dead, tree->root, tree->root->stamp, root->stamp, false);
+    cop__dead_root(&tree->dead, tree->root, tree->root->stamp, root->stamp);
     tree->root = root;
     tree->undo_count = 0;
     cop__id_publish(tree);

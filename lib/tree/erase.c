@@ -93,9 +93,9 @@ slot_kill(cop__tree *tree, cop__slot *slot)
     uint64_t *block = cop__slot_block(slot, &bytes);
     if (block != NULL && *block == tree->stamp)
         cop__pool_block_free(&tree->pool, block, bytes);
-    uint16_t generation = slot->reserved;
+    uint16_t next = (uint16_t)(slot->reserved + 1); /* 0: used up, never created again */
     memset(slot, 0, sizeof *slot);
-    slot->reserved = generation;
+    slot->reserved = next;
 }
 
 /* Erases the atoms of a mask in one value page. */

@@ -82,12 +82,17 @@ fresh_run(cop__tree *tree, cop__run *run, uint32_t *id)
 bool
 cop__id_take(cop__tree *tree, cop__run *run, uint32_t *id)
 {
-    if (run->next < run->end) {
-        *id = run->next++;
-    } else if (!ring_take(tree, run, id) && !fresh_run(tree, run, id)) {
-        return false;
+    for (;;) {
+        if (run->next < run->end)
+            *id = run->next++;
+        else if (!ring_take(tree, run, id) && !fresh_run(tree, run, id))
+            return false;
+        const cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, *id >> COP_SLOT_BITS);
+        if (page == NULL)
+            return false;
+        if (cop__likely(page[*id & (COP_SLOTS - 1)].reserved != 0)) /* else: retired */
+            return true;
     }
-    return cop__draft_edit(tree, COP_SPACE_VALUES, *id >> COP_SLOT_BITS) != NULL;
 }
 
 static uint32_t

@@ -13,7 +13,7 @@
 static inline bool
 forked(const cop_snapshot *snapshot)
 {
-    return cop__unlikely(atomic_load_explicit(snapshot->alive, memory_order_relaxed) == 0);
+    return cop__unlikely(snapshot->store == NULL);
 }
 
 static cop__view
@@ -48,15 +48,36 @@ cop_snapshot_atoms(const cop_snapshot *snapshot)
 
 /* ---- values ---- */
 
+/* What is left of cop_get once no living slot was found, or a branch. */
+static __attribute__((noinline)) cop_status
+get_rare(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
+{
+    const cop__slot *slot = cop__root_atom(snapshot, atom);
+    memset(value, 0, sizeof *value);
+    if (slot == NULL)
+        return forked(snapshot) ? COP_E_FORKED : COP_E_GONE;
+    value->type = (uint8_t)cop__slot_type(slot);
+    return COP_OK;
+}
+
+/* The hottest read: about 35 instructions, so that the processor overlaps the cache misses of as
+ * many lookups as it can. In a forked child count reads 0. */
 cop_status
 cop_get(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
 {
-    const cop__slot *slot = cop__root_atom(snapshot, atom);
-    if (forked(snapshot) || cop__unlikely(slot == NULL)) {
-        memset(value, 0, sizeof *value);
-        return forked(snapshot) ? COP_E_FORKED : COP_E_GONE;
-    }
-    *value = cop__slot_value(slot);
+    const cop__space_root *values = &snapshot->space[COP_SPACE_VALUES];
+    uint32_t number = atom.id >> COP_SLOT_BITS;
+    if (cop__unlikely(number >= values->count))
+        return get_rare(snapshot, atom, value);
+    const cop__slot *page = cop__space_page_dense(values, number);
+    uint64_t word[2];
+    memcpy(word, &page[atom.id & (COP_SLOTS - 1)], sizeof word);
+    unsigned type = (unsigned)(word[0] & COP_SLOT_TYPE);
+    if (cop__unlikely((word[0] >> 16 & UINT16_MAX) != atom.generation ||
+                      type - COP_NULL > COP_ERROR - COP_NULL))
+        return get_rare(snapshot, atom, value);
+    word[0] = cop__slot_public_word(word[0]);
+    memcpy(value, word, sizeof word);
     return COP_OK;
 }
 

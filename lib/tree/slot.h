@@ -3,7 +3,8 @@
  * A slot: 16 bytes of a value page, one atom. It is a cop_value with two additions that never leave
  * the library: the generation of the atom (in `reserved`), and flags in the upper bits of `type`.
  *
- *   dead slot      type COP_NONE; the generation is that of its last atom
+ *   dead slot      type COP_NONE; the generation is that of its next atom, so that no handle given
+ *                  out so far matches it (0 once generations are used up)
  *   long text      the pointer leads behind an 8-byte block header (the birth stamp)
  *   branch         where its list of children is, and the version in which it last changed:
  *       LIST_NONE   no children         words[1..2] version
@@ -164,17 +165,37 @@ cop__slot_same(const cop__slot *a, const cop__slot *b)
     return x[0] == y[0] && x[1] == y[1];
 }
 
-/* The slot as a public value: flags, generation and a branch's bookkeeping taken off. Two 8-byte
- * moves: a 16-byte load after two 8-byte stores would not be forwarded. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots are read as two 64-bit words");
+
+/* The slot's first eight bytes as a public value has them: no flags, no generation. */
+static inline uint64_t
+cop__slot_public_word(uint64_t word)
+{
+    return word & UINT64_C(0xffffffff0000ff0f);
+}
+
+/*
+ * The slot as a public value: flags, generation and a branch's bookkeeping taken off. Through two
+ * 8-byte words in registers: writing single bytes of a value and then loading it whole would wait
+ * for the store buffer, and with it for every cache miss of the lookups before.
+ */
+static inline void
+cop__slot_read(const cop__slot *slot, cop_value *value)
+{
+    uint64_t word[2];
+    memcpy(word, slot, sizeof word);
+    word[0] = cop__slot_public_word(word[0]);
+    memcpy(value, word, sizeof word);
+    if (cop__unlikely(value->type >= COP_OBJECT))
+        memset(&value->small, 0, sizeof value->small);
+}
+
 static inline cop_value
 cop__slot_value(const cop__slot *slot)
 {
-    cop_value v = *slot;
-    v.type &= COP_SLOT_TYPE;
-    v.reserved = 0;
-    if (cop__unlikely(v.type >= COP_OBJECT))
-        memset(&v.small, 0, sizeof v.small);
-    return v;
+    cop_value value;
+    cop__slot_read(slot, &value);
+    return value;
 }
 
 /* Equal as values; a long text by its bytes. */

@@ -32,7 +32,7 @@ typedef struct cop__page_entry {
     uint64_t birth;
     uint32_t touched;    /* value pages, in the draft: slots written */
     uint16_t live;       /* value and info pages: atoms in it */
-    uint16_t generation; /* value pages: highest generation given out */
+    uint16_t generation; /* value pages: none of its atoms ever had a higher one */
 } cop__page_entry;
 
 typedef struct cop__node_entry {
@@ -56,6 +56,30 @@ typedef struct cop__space {
     uint32_t levels;
     uint32_t count_before, levels_before; /* at the draft's begin */
 } cop__space;
+
+/* The same in a space whose numbers below count all have a page (the value space: where one was
+ * taken out stands a page of dead slots). number < root->count. */
+static inline void *
+cop__space_page_dense(const cop__space_root *root, uint32_t number)
+{
+    void **node = root->top;
+    switch (root->shift) {
+    case 24:
+        node = node[(number >> 24) & (COP_FANOUT - 1)];
+        /* fall through */
+    case 18:
+        node = node[(number >> 18) & (COP_FANOUT - 1)];
+        /* fall through */
+    case 12:
+        node = node[(number >> 12) & (COP_FANOUT - 1)];
+        /* fall through */
+    case 6:
+        node = node[(number >> 6) & (COP_FANOUT - 1)];
+        /* fall through */
+    default:
+        return node[number & (COP_FANOUT - 1)];
+    }
+}
 
 /* A reader's way to a page: NULL when there is none. Wait-free, `levels` dependent loads. */
 static inline void *

@@ -34,9 +34,9 @@ first_draft(cop__tree *tree)
 
 cop_status
 cop__tree_init(cop__tree *tree, cop__memory *memory, size_t chunk_bytes, bool huge_pages,
-               cop_store *store, const _Atomic uint64_t *alive)
+               cop_store *store)
 {
-    cop_snapshot nothing = {.alive = alive, .store = store};
+    cop_snapshot nothing = {.store = store};
     memset(tree, 0, sizeof *tree);
     tree->memory = memory;
     cop__pool_init(&tree->pool, memory, chunk_bytes, huge_pages);

@@ -37,22 +37,25 @@ enum { COP_SPACE_VALUES, COP_SPACE_INFO, COP_SPACE_LISTS, COP_SPACE_NAMES, COP_S
 #define COP_INFO_BITS 6u
 #define COP_INFOS 64u /* info words a page */
 
-/* The root record of one publication: a pool page, immutable once published but for the fields
- * under the snapshot lock. Its address is what pins hold. */
+/* The root record of one publication, immutable once published but for the header and the fields
+ * under the snapshot lock. Its address is what pins hold. Its memory reads as zero in a forked
+ * child: no page is found then, and `store` is NULL. */
 struct cop_snapshot {
-    const _Atomic uint64_t *alive; /* reads 0 in a forked child */
+    uint64_t header; /* the dead lists' */
+    struct cop_store *store;
     cop__space_root space[COP_SPACES];
     uint64_t stamp;
     uint64_t version;
     uint64_t atoms;
     uint64_t time_ns;
     uint64_t hash_seed;
-    struct cop_store *store;
     uint32_t buckets;
     /* under the store's snapshot lock */
     uint32_t holds;
     struct cop_snapshot *previous_held, *next_held;
 };
+
+_Static_assert(sizeof(struct cop_snapshot) <= COP_ROOT_BYTES, "a root record fits its memory");
 
 /*
  * An info word says how an atom hangs in the tree:
@@ -151,10 +154,10 @@ typedef struct cop__tree {
     uint64_t names_purging; /* names of erased pages not yet out of the directory */
 } cop__tree;
 
-/* An empty tree with a published root (version 0). The root record is not yet visible to readers;
- * `alive` and `store` go into every root record. */
+/* An empty tree with a published root (version 0), not yet visible to readers; `store` goes into
+ * every root record. */
 cop_status cop__tree_init(cop__tree *tree, cop__memory *memory, size_t chunk_bytes, bool huge_pages,
-                          cop_store *store, const _Atomic uint64_t *alive);
+                          cop_store *store);
 /* No reader is left. Legal after a failed init. */
 void cop__tree_end(cop__tree *tree);
 
@@ -219,15 +222,18 @@ cop__draft_info(const cop__tree *tree, uint32_t id)
 static inline const cop__slot *
 cop__root_slot(const cop_snapshot *root, uint32_t id)
 {
-    const cop__slot *page = cop__space_page(&root->space[COP_SPACE_VALUES], id >> COP_SLOT_BITS);
-    return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
+    const cop__space_root *values = &root->space[COP_SPACE_VALUES];
+    if (cop__unlikely(id >> COP_SLOT_BITS >= values->count))
+        return NULL;
+    const cop__slot *page = cop__space_page_dense(values, id >> COP_SLOT_BITS);
+    return &page[id & (COP_SLOTS - 1)];
 }
 
 static inline const cop__slot *
 cop__root_atom(const cop_snapshot *root, cop_atom atom)
 {
     const cop__slot *slot = cop__root_slot(root, atom.id);
-    return slot != NULL && cop__slot_alive(slot) && slot->reserved == atom.generation ? slot : NULL;
+    return slot != NULL && slot->reserved == atom.generation && cop__slot_alive(slot) ? slot : NULL;
 }
 
 static inline cop__info

@@ -6,6 +6,8 @@
  *               OP: load (replace), patch (RFC 7396); STORE: doc (at path "doc"), root
  *     reply     STATUS LINE COLUMN POSITION LENGTH\n and LENGTH bytes: the branch after the request
  *
+ * The version before each request is held over it, and must be written as it was.
+ *
  * With a file as argument: the best of five times for jansson alone, for reading, committing and
  * writing, and whether what was written equals the file read again.
  */
@@ -68,18 +70,25 @@ read_into(cop_store *store, const char *path, const text *document, bool patch, 
 }
 
 static void
-write_out(cop_store *store, const char *path, const cop_json_write_options *options, text *out)
+write_snapshot(const cop_snapshot *snapshot, const char *path,
+               const cop_json_write_options *options, text *out)
 {
     cop_atom atom;
-    cop_pin_t pin = cop_pin(store);
     out->length = 0;
-    if (!pin.snapshot)
-        die("pin", cop_pin_status(), NULL);
-    cop_status status = cop_find(pin.snapshot, path, strlen(path), &atom);
+    cop_status status = cop_find(snapshot, path, strlen(path), &atom);
     if (!status)
-        status = cop_json_write(pin.snapshot, atom, options, append, out);
+        status = cop_json_write(snapshot, atom, options, append, out);
     if (status && status != COP_E_ABSENT)
         die("write", status, NULL);
+}
+
+static void
+write_out(cop_store *store, const char *path, const cop_json_write_options *options, text *out)
+{
+    cop_pin_t pin = cop_pin(store);
+    if (!pin.snapshot)
+        die("pin", cop_pin_status(), NULL);
+    write_snapshot(pin.snapshot, path, options, out);
     cop_unpin(pin);
 }
 
@@ -90,6 +99,26 @@ read_bytes(text *t, size_t n)
     t->length = n;
     if (!t->bytes || fread(t->bytes, 1, n, stdin) != n)
         die("short request", COP_E_IO, NULL);
+}
+
+/* Reads a document into the store, holding the version before it meanwhile. */
+static cop_status
+apply(cop_store *store, const char *path, bool patch, const text *document, cop_error *error)
+{
+    text before = {0}, after = {0};
+    const cop_snapshot *held;
+    cop_status status = cop_snapshot_take(store, &held);
+    if (status)
+        die("snapshot", status, NULL);
+    write_snapshot(held, "", NULL, &before);
+    status = read_into(store, path, document, patch, error);
+    write_snapshot(held, "", NULL, &after);
+    if (before.length != after.length || memcmp(before.bytes, after.bytes, after.length) != 0)
+        die("a held version has changed", COP_E_STATE, NULL);
+    cop_snapshot_drop(held);
+    free(before.bytes);
+    free(after.bytes);
+    return status;
 }
 
 static bool
@@ -106,13 +135,12 @@ serve_one(cop_store *stores[2])
         return false;
     }
     read_bytes(&document, length);
-    bool root = strcmp(where, "root") == 0;
-    const char *path = root ? "" : "doc";
     cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
     options.indent = indent;
     options.ascii = ascii != 0;
-    cop_status status = read_into(stores[root], path, &document, strcmp(op, "patch") == 0, &error);
-    write_out(stores[root], path, &options, &out);
+    bool root = strcmp(where, "root") == 0, patch = strcmp(op, "patch") == 0;
+    cop_status status = apply(stores[root], root ? "" : "doc", patch, &document, &error);
+    write_out(stores[root], root ? "" : "doc", &options, &out);
     printf("%s %" PRIu32 " %" PRIu32 " %zd %zu\n", cop_status_name(status), error.line,
            error.column, (ssize_t)error.position, out.length);
     fwrite(out.bytes, 1, out.length, stdout);
@@ -158,17 +186,19 @@ static void
 time_once(const text *document, text *out, double best[4])
 {
     cop_store *store;
-    cop_txn *txn;
+    cop_txn *txn = NULL;
     cop_error error = COP_ERROR_INIT;
     double began = now_ms();
     json_decref(json_loadb(document->bytes, document->length,
                            JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL));
     least(&best[0], began);
-    if (cop_store_open(NULL, &store, &error) || cop_txn_begin(store, &txn))
-        die("open", error.status, &error);
+    cop_status status = cop_store_open(NULL, &store, &error);
+    if (!status)
+        status = cop_txn_begin(store, &txn);
+    if (status)
+        die("open", status, &error);
     began = now_ms();
-    cop_status status =
-        cop_json_read(txn, "doc", 3, document->bytes, document->length, NULL, &error);
+    status = cop_json_read(txn, "doc", 3, document->bytes, document->length, NULL, &error);
     least(&best[1], began);
     if (status)
         die("read", status, &error);

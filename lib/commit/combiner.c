@@ -36,6 +36,8 @@
 #define SCAN_ITEMS 1024u  /* dead things that make a scan worth its barrier */
 #define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
 #define PURGE_QUOTA 256u  /* names taken out of the directory by each commit */
+#define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
+#define VALUES_AHEAD 8u
 #define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */
 
 /* ---- the right ---- */
@@ -240,6 +242,18 @@ draft_end(cop_store *store, cop__batch *batch)
     return COP_OK;
 }
 
+/* The memory of later operations is fetched while earlier ones are applied. */
+static inline void
+look_ahead(const cop__tree *tree, const cop_txn *txn, size_t i, bool page)
+{
+    if (i >= txn->op_count || txn->ops[i].target.generation == COP_PROVISIONAL)
+        return;
+    if (page)
+        cop__draft_prefetch_page(tree, txn->ops[i].target.id);
+    else
+        cop__draft_prefetch_value(tree, txn->ops[i].target.id);
+}
+
 /* Applies one transaction. *clean: nothing was changed when it fails. */
 static cop_status
 txn_apply(cop_store *store, cop_txn *txn, bool *clean)
@@ -247,7 +261,11 @@ txn_apply(cop_store *store, cop_txn *txn, bool *clean)
     *clean = true;
     if (txn->condition_count > 0 && !cop__txn_holds(txn, &store->tree))
         return COP_E_CONFLICT;
+    for (size_t i = 0; i < PAGES_AHEAD && i < txn->op_count; i++)
+        look_ahead(&store->tree, txn, i, true);
     for (size_t i = 0; i < txn->op_count; i++) {
+        look_ahead(&store->tree, txn, i + PAGES_AHEAD, true);
+        look_ahead(&store->tree, txn, i + VALUES_AHEAD, false);
         cop_status status = cop__txn_apply(txn, i, &store->tree);
         if (cop__unlikely(status != COP_OK)) {
             txn->failed_op = (uint32_t)i;

@@ -4,6 +4,7 @@
 
 #define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
 #define CHUNK_RECORDS 30
+#define FREE_AT_ONCE 8192
 
 typedef struct page_record {
     uint64_t tagged;
@@ -235,14 +236,42 @@ held_place(const cop__dead *dead, uint64_t stamp)
     return low;
 }
 
-/* Files one dead thing, or dooms it. False when refused. */
+static void
+free_block(cop__dead *dead, uint64_t tagged)
+{
+    void *block = (void *)(uintptr_t)(tagged & ADDRESS_MASK);
+    uint64_t class = tagged >> 48;
+    if (class == COP_DEAD_ROOT)
+        cop__pool_root_free(dead->pool, block);
+    else if (class == COP_DEAD_LARGE)
+        cop__pool_large_free(dead->pool, block);
+    else
+        cop__pool_block_free(dead->pool, block, class * COP_CLASS_STEP);
+}
+
+static void
+free_item(cop__dead *dead, const cop__limbo_item *item)
+{
+    if (item->tagged >> 48 == COP_DEAD_PAGE)
+        cop__pool_page_free(dead->pool, (void *)(uintptr_t)(item->tagged & ADDRESS_MASK));
+    else
+        free_block(dead, item->tagged);
+}
+
+/* Files one dead thing; what nobody holds is doomed, or freed at once. False when refused. */
 static bool
-file_item(cop__dead *dead, const cop__limbo_item *item)
+file_item(cop__dead *dead, const cop__limbo_item *item, bool at_once)
 {
     size_t oldest = held_place(dead, item->birth);
     size_t beyond = held_place(dead, item->death);
     cop__dead_list *list = &dead->doomed;
-    if (oldest < beyond && !COP_FAULT(page_freed_while_pinned))
+    if (COP_FAULT(page_freed_while_pinned))
+        oldest = beyond;
+    if (oldest == beyond && at_once && item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES) {
+        free_item(dead, item);
+        return true;
+    }
+    if (oldest < beyond)
         list = sub_get(dead, &dead->held[beyond - 1], dead->held[oldest].stamp);
     if (list == NULL)
         return false;
@@ -258,27 +287,15 @@ cop__dead_scan(cop__dead *dead, const uint64_t *stamps, size_t n)
     if (!held_update(dead, stamps, n))
         return false;
     size_t left = 0;
+    bool at_once = dead->limbo_count <= FREE_AT_ONCE; /* more go by quota */
     for (size_t i = 0; i < dead->limbo_count; i++)
-        if (!file_item(dead, &dead->limbo[i]))
+        if (!file_item(dead, &dead->limbo[i], at_once))
             dead->limbo[left++] = dead->limbo[i];
     dead->limbo_count = left;
     return left == 0;
 }
 
 /* ---- freeing ---- */
-
-static void
-free_block(cop__dead *dead, uint64_t tagged)
-{
-    void *block = (void *)(uintptr_t)(tagged & ADDRESS_MASK);
-    uint64_t class = tagged >> 48;
-    if (class == COP_DEAD_ROOT)
-        cop__pool_root_free(dead->pool, block);
-    else if (class == COP_DEAD_LARGE)
-        cop__pool_large_free(dead->pool, block);
-    else
-        cop__pool_block_free(dead->pool, block, class * COP_CLASS_STEP);
-}
 
 struct emit_context {
     cop__dead *dead;
@@ -300,7 +317,7 @@ emit_value(void *context, void *block, size_t bytes)
         return;
     }
     /* Sub-lists for this are reserved by free_page; a block needs no node of its own. */
-    COP_ALWAYS(file_item(dead, &item));
+    COP_ALWAYS(file_item(dead, &item, false));
 }
 
 /* Makes sure that filing a value that dies at `death` cannot fail: one more sub-list may be needed

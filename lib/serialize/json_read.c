@@ -227,9 +227,8 @@ value_of(struct walk *w, json_t *node, cop_value *value)
         *value = cop_null();
         break;
     }
-    if (!status && value->type == COP_NONE)
-        return COP_E_LIMIT; /* longer than COP_VALUE_MAX */
-    return status;
+    bool too_long = !status && value->type == COP_NONE; /* than COP_VALUE_MAX */
+    return too_long ? COP_E_LIMIT : status;
 }
 
 static bool

@@ -333,14 +333,11 @@ put_atom(struct writer *w, cop_atom atom, const cop_value *value)
     if (!room_for_frame(w))
         return COP_E_MEMORY;
     struct frame *f = &w->frames[w->depth];
-    cop_status status = cop_cursor_open(w->snapshot, atom, &f->cursor);
-    if (status)
-        return status;
     f->array = array;
     f->begun = false;
     w->depth++;
     put_char(&w->out, array ? '[' : '{');
-    return COP_OK;
+    return cop_cursor_open(w->snapshot, atom, &f->cursor);
 }
 
 static void

@@ -77,10 +77,26 @@ slot_before(const cop__tree *tree, uint32_t id)
     return &((const cop__slot *)entry->before)[id & (COP_SLOTS - 1)];
 }
 
+/* Comparing two long texts waits for the old one's bytes to come from memory. The page is brought
+ * into the draft meanwhile; if they turn out equal, the copy is dropped with nothing changed. */
+static bool
+overlap_compare(cop__tree *tree, uint32_t id, const cop__slot *now, const cop_value *value)
+{
+    if (!cop__slot_is_long(now) || value->inlined != COP_VALUE_OUTSIDE ||
+        value->small.words[0] != now->small.words[0])
+        return true;
+    __builtin_prefetch(cop_value_data(now) - sizeof(uint64_t));
+    __builtin_prefetch(cop_value_data(now) + sizeof(uint64_t) * 7);
+    return cop__draft_edit(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS) != NULL;
+}
+
 bool
 cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
 {
     const cop__slot *now = cop__draft_slot(tree, id);
+    if (!overlap_compare(tree, id, now, value))
+        return false;
+    now = cop__draft_slot(tree, id);
     if (cop__slot_holds(now, value))
         return true;
     uint8_t named = now->type & COP_SLOT_NAMED;

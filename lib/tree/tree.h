@@ -203,6 +203,33 @@ cop__draft_slot(const cop__tree *tree, uint32_t id)
     return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
 }
 
+/* Asks for the memory of an atom that is about to be written, in two steps some operations apart:
+ * its page, then its long value. */
+static inline void
+cop__draft_prefetch_page(const cop__tree *tree, uint32_t id)
+{
+    const cop__space *s = &tree->space[COP_SPACE_VALUES];
+    uint32_t number = id >> COP_SLOT_BITS;
+    if (number >= s->count || s->entry[number].page == NULL)
+        return;
+    const char *page = s->entry[number].page;
+    if (s->entry[number].birth == tree->stamp)
+        __builtin_prefetch(page + (id & (COP_SLOTS - 1)) * sizeof(cop__slot));
+    else
+        for (unsigned i = 0; i < COP_PAGE_BYTES; i += COP_CACHE_LINE)
+            __builtin_prefetch(page + i);
+}
+
+static inline void
+cop__draft_prefetch_value(const cop__tree *tree, uint32_t id)
+{
+    const cop__slot *slot = cop__draft_slot(tree, id);
+    if (slot == NULL || !cop__slot_is_long(slot))
+        return;
+    __builtin_prefetch(cop_value_data(slot) - sizeof(uint64_t));
+    __builtin_prefetch(cop_value_data(slot) + sizeof(uint64_t) * 7);
+}
+
 static inline const cop__slot *
 cop__draft_atom(const cop__tree *tree, cop_atom atom)
 {

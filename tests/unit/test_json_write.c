@@ -329,6 +329,25 @@ START_TEST(streamed)
 }
 END_TEST
 
+/* The end of the buffer falls on every byte of what follows a long string. */
+START_TEST(buffer_ends_anywhere)
+{
+    cop_store *store = t_open();
+    char *text = t_bytes(16384, 2);
+    for (uint32_t i = 0; i < 48; i++) {
+        char tail[] = "[],{},-1.5,true,\"\\u0001\\\"\",{\"$bytes\":\"AAE=\"}]";
+        char *document = malloc(16384 + sizeof tail + 8);
+        ck_assert_ptr_nonnull(document);
+        sprintf(document, "[\"%s\",%s", text + 4 + i, tail);
+        j_load(store, "d", document);
+        ck_assert_str_eq(j_text(store, "d", NULL), document);
+        free(document);
+    }
+    free(text);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(writing_refused)
 {
     cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
@@ -436,6 +455,7 @@ add(TCase *tests)
     tcase_add_test(tests, to_a_depth);
     tcase_add_test(tests, as_ascii);
     tcase_add_test(tests, streamed);
+    tcase_add_test(tests, buffer_ends_anywhere);
     tcase_add_test(tests, writing_refused);
     tcase_add_test(tests, sink_stops);
 #ifndef J_MALLOC_IS_TAKEN

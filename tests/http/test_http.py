@@ -81,7 +81,7 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.end()
+        equal(self.end(), 0, "a server ends with 0")
 
     def end(self, number=signal.SIGTERM):
         if self.process.poll() is None:
@@ -909,7 +909,8 @@ def read_slowly(s):
 
 
 def test_deadlines():
-    with Server("--deadline-ms", "1000", "--idle-timeout-s", "1") as s:
+    second = str(1000 * SLOW)
+    with Server("--deadline-ms", second, "--idle-timeout-s", "1") as s:
         name = b"Host: 127.0.0.1:%d\r\n" % s.port
         body = (b"PUT /v1/state/slow HTTP/1.1\r\n" + name + b"Content-Type: application/json\r\n"
                 b"Content-Length: 100000\r\n\r\n")
@@ -929,7 +930,7 @@ def test_deadlines():
             began = time.time()
             equal(c.recv(10), b"", "an idle connection is closed")
             check(time.time() - began < 5 * SLOW, "in time", time.time() - began)
-    with Server("--deadline-ms", "1000") as s:
+    with Server("--deadline-ms", second) as s:
         took, total = read_slowly(s)
         check(took is not None and total < 10000000, "a slow reader is cut by the deadline too",
               (took, total))

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* The C API of the HTTP module, and the parts of it that test_http.py cannot see into. */
+#include <coppice/http.h>
+
+#include "http/buffer.h"
+#include "http/etag.h"
+#include "http/siphash.h"
+#include "tests/support/store_test.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static cop_http_options
+any_port(void)
+{
+    cop_http_options options = COP_HTTP_OPTIONS_INIT;
+
+    options.port = 0;
+    return options;
+}
+
+/* The status of a GET of target, 0 when there is no answer. */
+static int
+get(uint16_t port, const char *target)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    char text[512];
+    int status = 0, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0) {
+        int n = snprintf(text, sizeof text,
+                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: close\r\n\r\n",
+                         target, port);
+        ck_assert_int_eq(send(fd, text, (size_t)n, 0), n);
+        ssize_t got = recv(fd, text, sizeof text - 1, 0);
+        text[got > 0 ? got : 0] = '\0';
+        sscanf(text, "HTTP/1.1 %d", &status);
+    }
+    close(fd);
+    return status;
+}
+
+static void
+refused(cop_store *store, const cop_http_options *options, cop_status wanted)
+{
+    cop_http_server *server = (cop_http_server *)store; /* must be set to NULL */
+    cop_error error = COP_ERROR_INIT;
+
+    CHECK_STATUS(cop_http_open(store, options, &server, &error), wanted);
+    ck_assert_ptr_null(server);
+    ck_assert_int_eq(error.status, wanted);
+    ck_assert_int_ne(error.message[0], '\0');
+    CHECK_STATUS(cop_http_open(store, options, &server, NULL), wanted);
+}
+
+START_TEST(opens_and_closes)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_http_server *one, *two;
+
+    t_set_at(store, "a", cop_i64(1));
+    CHECK_OK(cop_http_open(store, &options, &one, NULL));
+    CHECK_OK(cop_http_open(store, &options, &two, NULL));
+    ck_assert_uint_ne(cop_http_port(one), 0);
+    ck_assert_uint_ne(cop_http_port(one), cop_http_port(two));
+    ck_assert_int_eq(get(cop_http_port(one), "/v1/state/a"), 200);
+    ck_assert_int_eq(get(cop_http_port(two), "/v1/state/b"), 404);
+    cop_http_close(one);
+    ck_assert_int_eq(get(cop_http_port(two), "/healthz"), 200);
+    cop_http_close(two);
+    cop_http_close(NULL);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(default_options_listen_on_the_known_port)
+{
+    cop_store *store = t_open();
+    cop_http_server *server;
+    cop_error error = COP_ERROR_INIT;
+    cop_status status = cop_http_open(store, NULL, &server, &error);
+
+    if (status == COP_OK)
+        ck_assert_uint_eq(cop_http_port(server), COP_HTTP_PORT);
+    else /* somebody's server has it */
+        CHECK_STATUS(status, COP_E_IO);
+    cop_http_close(server);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(a_port_in_use)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_http_server *server;
+    cop_error error = COP_ERROR_INIT;
+
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    options.port = cop_http_port(server);
+    refused(store, &options, COP_E_IO);
+    ck_assert_int_eq(cop_http_open(store, &options, &(cop_http_server *){NULL}, &error), COP_E_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "in use"));
+    cop_http_close(server);
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    ck_assert_uint_eq(cop_http_port(server), options.port);
+    cop_http_close(server);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(arguments)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_http_server *server;
+
+    CHECK_STATUS(cop_http_open(store, &options, NULL, NULL), COP_E_INVALID);
+    CHECK_STATUS(cop_http_open(NULL, &options, &server, NULL), COP_E_INVALID);
+    options.size = 0;
+    refused(store, &options, COP_E_INVALID);
+    options.size = sizeof options + 8;
+    refused(store, &options, COP_E_INVALID);
+    options = any_port();
+    options.address = "localhost";
+    refused(store, &options, COP_E_INVALID);
+    options.address = "192.0.2.1";
+    refused(store, &options, COP_E_IO);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(bounds)
+{
+    cop_store *store = t_open();
+    cop_http_options options;
+
+#define OUTSIDE(field, value) \
+    options = any_port();     \
+    options.field = (value);  \
+    refused(store, &options, COP_E_RANGE)
+    OUTSIDE(threads, 0);
+    OUTSIDE(threads, 257);
+    OUTSIDE(max_connections, 1); /* fewer than threads */
+    OUTSIDE(max_connections, 1000001);
+    OUTSIDE(max_header_bytes, 1023);
+    OUTSIDE(max_header_bytes, 1048577);
+    OUTSIDE(max_body_bytes, 0);
+    OUTSIDE(max_body_bytes, 1073741825);
+    OUTSIDE(request_deadline_ms, 9);
+    OUTSIDE(request_deadline_ms, 86400001);
+    OUTSIDE(idle_timeout_s, 0);
+    OUTSIDE(idle_timeout_s, 86401);
+    OUTSIDE(max_snapshots, 1000001);
+    OUTSIDE(lease_ms, 0);
+    OUTSIDE(lease_ms, 3600001); /* over max_lease_ms */
+    OUTSIDE(max_lease_ms, 86400001);
+#undef OUTSIDE
+    t_close(store);
+}
+END_TEST
+
+/* A host compiled against a shorter struct: what it does not know stays at its default. */
+START_TEST(shorter_options)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_http_server *server;
+
+    options.size = offsetof(cop_http_options, max_header_bytes);
+    options.max_header_bytes = 0;
+    options.hosts_count = SIZE_MAX;
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    ck_assert_int_eq(get(cop_http_port(server), "/healthz"), 200);
+    cop_http_close(server);
+    t_close(store);
+}
+END_TEST
+
+/* The first vectors of the authors' table: key 00..0f, input 00..n-1. */
+START_TEST(siphash_vectors)
+{
+    static const uint64_t wanted[] = {
+        0x726fdb47dd0e0e31u, 0x74f839c593dc67fdu, 0x0d6c8009d9a94f5au,
+        0x85676696d7fb7e2du, 0xcf2794e0277187b7u, 0x18765564cd99a68du,
+        0xcbc9466e58fee3ceu, 0xab0200f58b01d137u, 0x93f5f5799a932462u};
+    const uint64_t key[2] = {0x0706050403020100u, 0x0f0e0d0c0b0a0908u};
+    unsigned char bytes[16];
+
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)i;
+    for (size_t n = 0; n < sizeof wanted / sizeof *wanted; n++)
+        ck_assert_uint_eq(cop__siphash(key, bytes, n), wanted[n]);
+    ck_assert_uint_eq(cop__siphash(key, bytes, 15), 0xa129ca6149be45e5u);
+}
+END_TEST
+
+START_TEST(etag_lists)
+{
+    const char *tag = "\"12-00abcdef\"";
+
+    ck_assert(cop__etag_listed("*", tag));
+    ck_assert(cop__etag_listed(" * ", tag));
+    ck_assert(cop__etag_listed(tag, tag));
+    ck_assert(cop__etag_listed("W/\"12-00abcdef\"", tag));
+    ck_assert(cop__etag_listed("\"a\",  W/\"b\" ,\"12-00abcdef\"", tag));
+    ck_assert(!cop__etag_listed("", tag));
+    ck_assert(!cop__etag_listed("**", tag));
+    ck_assert(!cop__etag_listed("12-00abcdef", tag));
+    ck_assert(!cop__etag_listed("\"12-00abcdef", tag));
+    ck_assert(!cop__etag_listed("\"12-00abcdef-p\"", tag));
+    ck_assert(cop__etag_listed_state("*", tag));
+    ck_assert(cop__etag_listed_state(tag, tag));
+    ck_assert(cop__etag_listed_state("\"12-00abcdef-p-d3\"", tag));
+    ck_assert(!cop__etag_listed_state("\"12-00abcdef0\"", tag));
+    ck_assert(!cop__etag_listed_state("\"12-00abcde\"", tag));
+    ck_assert(!cop__etag_listed_state("W/\"12-00abcdef\"", tag));
+}
+END_TEST
+
+START_TEST(etag_forms)
+{
+    const struct cop_http_server server = {.instance = 0xabcdef, .hash_key = {1, 2}};
+    const struct cop__etag_form form = {true, 7};
+    char text[COP_HTTP_ETAG_MAX], bytes[COP_HTTP_ETAG_MAX];
+    cop_value value = cop_string("x", 1);
+
+    cop__etag_branch(&server, 12, NULL, text);
+    ck_assert_str_eq(text, "\"12-00abcdef\"");
+    cop__etag_branch(&server, UINT64_MAX, &form, text);
+    ck_assert_str_eq(text, "\"18446744073709551615-00abcdef-p-d7\"");
+    cop__etag_value(&server, &value, text);
+    value = cop_bytes("x", 1);
+    cop__etag_value(&server, &value, bytes);
+    ck_assert_str_ne(text, bytes);
+}
+END_TEST
+
+START_TEST(budget)
+{
+    struct cop__budget limit = {.limit = 4096};
+    struct cop__buffer a = {.budget = &limit}, b = {.budget = &limit};
+
+    ck_assert(cop__buffer_add(&a, "12345", 5));
+    ck_assert(cop__buffer_reserve(&b, 2000));
+    ck_assert_uint_eq(limit.used, 1024 + 2048);
+    ck_assert(!cop__buffer_reserve(&b, 4096)); /* over, and nothing is lost */
+    ck_assert_uint_eq(limit.used, 1024 + 2048);
+    ck_assert(cop__buffer_add(&b, "", 0));
+    cop__buffer_free(&b);
+    ck_assert(cop__buffer_reserve(&a, 2000));
+    ck_assert_int_eq(memcmp(a.data, "12345", 5), 0);
+    cop__buffer_free(&a);
+    cop__buffer_free(&a);
+    ck_assert_uint_eq(limit.used, 0);
+}
+END_TEST
+
+static void
+add(TCase *tests)
+{
+    tcase_add_test(tests, opens_and_closes);
+    tcase_add_test(tests, default_options_listen_on_the_known_port);
+    tcase_add_test(tests, a_port_in_use);
+    tcase_add_test(tests, arguments);
+    tcase_add_test(tests, bounds);
+    tcase_add_test(tests, shorter_options);
+    tcase_add_test(tests, siphash_vectors);
+    tcase_add_test(tests, etag_lists);
+    tcase_add_test(tests, etag_forms);
+    tcase_add_test(tests, budget);
+}
+
+int
+main(void)
+{
+    return t_run("http", add);
+}

@@ -162,7 +162,7 @@ check_list(const cop_snapshot *s)
         bool same = child.key != NULL && child.key_length == (size_t)n &&
                     memcmp(child.key, key, (size_t)n) == 0;
         stress_check(BRANCHES, same, "version %" PRIu64 ": %.*s instead of %s", v,
-                     child.key != NULL ? (int)child.key_length : 0, child.key, key);
+                     child.key != NULL ? (int)child.key_length : 0, child.key != NULL ? child.key : "", key);
         if (!same)
             return;
     }

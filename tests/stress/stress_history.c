@@ -38,7 +38,9 @@ record(actor *a, history_kind kind, uint32_t cell, uint64_t value, uint64_t seen
     history_record r = {start, stress_now_ns(), version, value, seen, cell, kind};
 
     if (!history_add(a->log, r))
-        a->full = true;
+        stress_need(COP_E_LIMIT, "log");
+    /* What is done must be recorded, so the last operation begins while there is room for it. */
+    a->full = a->log->capacity - a->log->count < 2 * READS;
 }
 
 static uint64_t

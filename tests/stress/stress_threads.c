@@ -88,12 +88,17 @@ check_cells(unsigned property, const cop_snapshot *snapshot, const int64_t *expe
     return first;
 }
 
+static bool
+exits_pinning(uint64_t kind)
+{
+    return kind % 16 == 7;
+}
+
 static void
 pin_some(uint64_t kind)
 {
     cop_pin_t pins[COP_PINS_MAX];
     unsigned n = 1 + kind % COP_PINS_MAX;
-    bool leak = kind % 16 == 7;
 
     for (unsigned i = 0; i < n; i++) {
         pins[i] = cop_pin(store);
@@ -101,7 +106,7 @@ pin_some(uint64_t kind)
             stress_need(cop_pin_status(), "pin");
         check_cells(ONE_VERSION, pins[i].snapshot, NULL);
     }
-    if (leak) {
+    if (exits_pinning(kind)) {
         atomic_fetch_add(&lost_pins, n);
         return;
     }
@@ -127,7 +132,7 @@ visitor(void *context)
     }
     if (v->kind % 8 != 5)
         pin_some(v->kind);
-    if (v->kind % 3 == 0) {
+    if (v->kind % 3 == 0 && !exits_pinning(v->kind)) { /* four lost pins leave none for it */
         stress_need(cop_snapshot_take(store, &v->snapshot), "snapshot");
         v->expected = check_cells(ONE_VERSION, v->snapshot, NULL);
     }

@@ -474,7 +474,7 @@ run_mix(const mix *m)
     uint64_t seed = from_environment("COP_TEST_SEED", (uint64_t)time(NULL));
     uint64_t end = cop_deadline_in_ms(1000 * from_environment("COP_TEST_SECONDS", 2));
 
-    printf("seed %" PRIu64 "\n", seed);
+    fprintf(stderr, "seed %" PRIu64 "\n", seed);
     r->random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
     r->mix = m;
     r->store = t_open();
@@ -483,9 +483,9 @@ run_mix(const mix *m)
         step(r);
     for (int i = 0; i < HELD; i++)
         let_go(r, &r->held[i]);
-    printf("%" PRIu64 " commits (%" PRIu64 " refused), %" PRIu64 " operations, %" PRIu64
-           " versions\n",
-           r->commits, r->refused, r->operations, r->model.version);
+    fprintf(stderr, "%" PRIu64 " commits (%" PRIu64 " refused), %" PRIu64 " operations, %" PRIu64
+            " versions\n",
+            r->commits, r->refused, r->operations, r->model.version);
     ck_assert_uint_gt(r->commits, 2 * r->refused);
     t_verify(r->store);
     model_free(&r->model);

@@ -250,7 +250,7 @@ START_TEST(argument_errors_are_answered_at_once)
     cop_atom atom;
 
     CHECK_STATUS(cop_txn_set_at(txn, P("a/"), &one, &error), COP_E_PATH);
-    ck_assert_uint_eq(error.position, 2);
+    ck_assert_uint_eq(error.position, 1);
     CHECK_STATUS(cop_txn_erase_at(txn, P("~7"), &error), COP_E_PATH);
     CHECK_STATUS(cop_txn_clear_at(txn, P("\xff"), &error), COP_E_PATH);
     CHECK_STATUS(cop_txn_find(txn, P("a//b"), &atom, &error), COP_E_PATH);

@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define MS 1000000u
+#define MS ((uint64_t)1000000)
 
 static uint64_t
 deadline_ns(const struct cop_http_server *server)

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MS 1000000u
+#define MS ((uint64_t)1000000)
 
 static const cop_snapshot *
 remove_at(struct cop_http_server *server, size_t i)

@@ -62,12 +62,12 @@ client_call(const struct http_request *request, const char *subject, struct http
 static char *
 state_target(const char *path)
 {
-    const char *prefix = "/v1/state/";
-    char *target = malloc(strlen(prefix) + 3 * strlen(path) + 96);
+    static const char prefix[] = "/v1/state/";
+    char *target = malloc(sizeof prefix + 3 * strlen(path) + 96);
     if (!target)
         return NULL;
-    strcpy(target, prefix);
-    http_encode_path(path, target + strlen(prefix));
+    memcpy(target, prefix, sizeof prefix);
+    http_encode_path(path, target + sizeof prefix - 1);
     return target;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "tools/sources/mirror.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,7 +106,7 @@ new_node(const char *key)
 {
     struct mirror_node *node = calloc(1, sizeof *node);
     if (node)
-        strncpy(node->key, key, KEY_MAX - 1);
+        snprintf(node->key, sizeof node->key, "%s", key);
     return node;
 }
 
@@ -165,7 +166,7 @@ mirror_new(cop_store *store, const char *key)
     if (!m)
         return NULL;
     m->store = store;
-    strncpy(m->key, key, KEY_MAX - 1);
+    snprintf(m->key, sizeof m->key, "%s", key);
     return m;
 }
 

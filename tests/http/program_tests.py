@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""The program: its commands, options, ports, what it loads and is fed."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from harness import DOCUMENT, PROGRAM, SLOW, TOP, Server, check, equal, problem
+
+
+def run(*arguments, text=None, env=None, timeout=60):
+    result = subprocess.run([PROGRAM, *arguments], input=text, capture_output=True, text=True,
+                            timeout=timeout * SLOW, env=dict(os.environ, **(env or {})))
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_client(s):
+    url = "http://127.0.0.1:%d" % s.port
+    at = ["--server", url]
+    for value, shown in (("5", "5"), ("1.0", "1.0"), ("true", "true"), ("null", "null"),
+                         ("hello", "hello"), ('"quoted"', "quoted"), ("not {json", "not {json"),
+                         ("", ""), ("-1", "-1"), ("\u00fc", "\u00fc")):
+        equal(run("set", *at, "--", "cli/v", value), (0, "", ""), "set %r" % value)
+        equal(run("get", *at, "cli/v"), (0, shown + "\n", ""), "get of %r" % value)
+    equal(run("set", *at, "--string", "cli/v", "5")[0], 0, "set --string")
+    equal(run("get", *at, "--json", "cli/v")[1], '"5"\n', "get --json quotes")
+    code, out, err = run("set", *at, "--json", "cli/v", "not json")
+    check((code, out) == (1, "") and re.match(r"coppice: cli/v:1:\d+: .*\n$", err),
+          "set --json refuses", (code, out, err))
+    equal(run("set", *at, "cli/v", "-", text='{"a": 1}')[0], 0, "set from standard input")
+    equal(run("get", *at, "cli/v")[1], '{\n  "a": 1\n}\n', "get of a branch")
+    equal(run("get", *at, "--json", "cli/v")[1], '{"a":1}\n', "get --json of a branch")
+    equal(run("get", *at, "--json", "--depth", "1", "cli")[1], '{"v":{}}\n', "get --depth")
+    held = s.call("POST", "/v1/snapshots", {}).json
+    run("set", *at, "cli/v", "9")
+    equal(run("get", *at, "--json", "--version", str(held["version"]), "cli/v")[1], '{"a":1}\n',
+          "get --version")
+    equal(run("set", *at, "cli/we ird~1*".replace("*", "~2"), "1")[0], 0, "a key with odd characters")
+    equal(s.get("/cli").json["we ird/*"], 1, "is the key that was meant")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write('{"loaded": [1, 2]}')
+        file.flush()
+        equal(run("load", *at, file.name, "cli/file"), (0, "", ""), "load")
+        equal(run("get", *at, "--json", "cli/file")[1], '{"loaded":[1,2]}\n', "what was loaded")
+        file.write("garbage")
+        file.flush()
+        code, out, err = run("load", *at, file.name, "cli/file")
+        check(code == 1 and re.match(r"coppice: %s:1:\d+: " % re.escape(file.name), err),
+              "load tells line and column", err)
+    equal(run("load", *at, "-", "cli/stdin", text="[true]")[0], 0, "load from standard input")
+    equal(run("erase", *at, "cli/file"), (0, "", ""), "erase")
+    code, out, err = run("erase", *at, "cli/file")
+    check((code, out) == (1, "") and re.match(r"coppice: cli/file: .+\n$", err), "erase of nothing",
+          err)
+    code, out, err = run("get", *at, "cli/nothing")
+    check((code, out) == (1, "") and re.match(r"coppice: cli/nothing: .+\n$", err),
+          "get of nothing", err)
+    check(run("stats", *at)[1].startswith("version "), "stats")
+    equal(json.loads(run("stats", *at, "--json")[1])["http"]["leases"], 1, "stats --json")
+    equal(run("get", "cli/v", env={"COPPICE_SERVER": url})[:2], (0, "9\n"), "COPPICE_SERVER")
+    equal(run("get", *at[:1], url + "/", "cli/v")[0], 0, "a URL with a slash")
+    equal(run("get", *at[:1], "localhost:%d" % s.port, "cli/v")[0], 0, "a server without http://")
+    big = json.dumps(["0123456789" * 10] * 30000, separators=(",", ":"))
+    equal(run("load", *at, "-", "cli/big", text=big)[0], 0, "load of 3 MB")
+    check(run("get", *at, "--json", "cli/big")[1] == big + "\n", "get of 3 MB, in chunks")
+    s.call("DELETE", "/v1/snapshots/%d" % held["id"])
+    s.call("DELETE", "/v1/state/cli")
+
+
+def test_usage(s):
+    for arguments in ((), ("nonsense",), ("get", "a", "b"), ("set", "a"), ("set", "a", "b", "c"),
+                      ("erase",), ("load",), ("load", "a", "b", "c"), ("stats", "x"),
+                      ("version", "x"), ("options", "x"), ("get", "--unknown"), ("get", "--depth"),
+                      ("get", "--depth", "0", "x"), ("get", "--depth", "x", "y"),
+                      ("get", "--json=1", "x"), ("set", "--json", "--string", "a", "b"),
+                      ("serve", "x"), ("serve", "--port", "65536"), ("serve", "--rate", "0"),
+                      ("serve", "--rate", "x"), ("serve", "--threads", "0"),
+                      ("serve", "--feed", "file"), ("serve", "--set", "nonsense"),
+                      ("serve", "--set", "no.such=1"), ("serve", "--set", "memory.wait_ms=x"),
+                      ("serve", "--max-connections", "1", "--threads", "2"),
+                      ("options", "--set", "batch.window_ms=99999999")):
+        code, out, err = run(*arguments)
+        check(code == 2 and out == "" and err, "usage: %r" % (arguments,), (code, out, err))
+        if arguments:
+            check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
+                  err)
+    for command in ("serve", "get", "set", "erase", "load", "stats", "options", "version"):
+        code, out, err = run(command, "--help")
+        check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
+              err == "", command + " --help", (code, err))
+        check(command in run("--help")[1], "--help lists " + command)
+    code, out, err = run("version")
+    check(code == 0 and re.match(r"coppice \d+\.\d+\.\d+\n$", out), "version", out)
+    check("version" in json.loads(run("version", "--json")[1]), "version --json")
+    equal(run("--version")[1], out, "--version")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        code, out, err = run("get", "--server", "http://127.0.0.1:%d" % port, "x")
+    check(code == 1 and err.startswith("coppice: no server at 127.0.0.1:%d: " % port) and
+          err.count("\n") == 1, "no server", err)
+    for url in ("ftp://x", "http://", "http://x:y", "http://127.0.0.1:1/path"):
+        code, out, err = run("get", "--server", url, "x")
+        check(code == 1 and err.count("\n") == 1, "a bad URL " + url, (code, err))
+    code, out, err = run("load", "--server", "http://127.0.0.1:%d" % s.port, "/no/such/file")
+    equal((code, err), (1, "coppice: /no/such/file: No such file or directory\n"), "no file")
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            code = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.DEVNULL,
+                                  timeout=20 * SLOW).returncode
+        equal(code, 1, "output that cannot be written")
+
+
+def test_options():
+    listed = json.loads(run("options", "--json")[1])
+    header = open(os.path.join(TOP, "include", "coppice", "options.h"), encoding="utf-8").read()
+    names = re.findall(r"^\s+X\(\w+, \"([\w.]+)\", (?:BOOL|U64|ENUM)", header, re.M)
+    equal(sorted(o["name"] for o in listed), sorted(names), "every option is listed")
+    check(all(name in run("options")[1] for name in names), "in the text too")
+
+    def value(name, *arguments, env=None):
+        options = json.loads(run("options", "--json", *arguments, env=env)[1])
+        return [o["value"] for o in options if o["name"] == name][0]
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write("memory = { wait_ms = 7; };\n")
+        file.flush()
+        env = {"COPPICE_MEMORY_WAIT_MS": "8"}
+        equal(value("memory.wait_ms"), "100", "default")
+        equal(value("memory.wait_ms", "--config", file.name), "7", "file")
+        equal(value("memory.wait_ms", "--config", file.name, env=env), "8", "environment")
+        equal(value("memory.wait_ms", "--config", file.name, "--set", "memory.wait_ms=9", env=env),
+              "9", "command line")
+        file.write("memory = nonsense\n")
+        file.flush()
+        code, out, err = run("options", "--config", file.name)
+        check(code == 1 and err.startswith("coppice: %s:" % file.name), "a bad file", err)
+    code, out, err = run("options", env={"COPPICE_MEMORY_WAIT_MS": "x"})
+    check(code == 1 and "COPPICE_MEMORY_WAIT_MS" in err, "a bad environment", err)
+    code, out, err = run("serve", "--port", "0", "--config", "/no/such.conf")
+    check(code == 1 and err.count("\n") == 1, "serve with a bad file", err)
+    with Server("--set", "memory.limit_bytes=64Mi") as s:
+        equal(s.stats()["bytes_limit"], 64 << 20, "the limit is in force")
+    with Server("--set", "memory.limit_bytes=32Mi", "--set", "memory.on_limit=fail") as s:
+        s.put("/kept", "here")
+        statuses = set()
+        for i in range(40):
+            answer = s.put("/fill/%d" % i, "z" * 2000000)
+            statuses.add(answer.status)
+            if answer.status == 507:
+                problem(answer, 507, "memory", "over the store's limit")
+                break
+        equal(statuses, {201, 507}, "writes up to the limit, then 507")
+        equal(s.get("/kept").json, "here", "and what was there is there")
+        equal(s.call("DELETE", "/v1/state/fill").status, 200, "erasing at the limit")
+        equal(s.put("/after", 1).status, 201, "and there is room again")
+
+
+def test_ports():
+    with Server() as s:
+        for _ in range(2):
+            code, out, err = run("serve", "--port", str(s.port))
+            check(code == 1 and "%d" % s.port in err and "in use" in err and err.count("\n") == 1 and
+                  out == "", "a port in use", (code, out, err))
+        port = s.port
+        for number in (signal.SIGINT, signal.SIGTERM):
+            other = Server()
+            check(other.end(number) == 0, "ends with 0 by signal %d" % number)
+            time.sleep(0.1)
+            equal("".join(other.complaints), "", "without a complaint")
+        code, out, err = run("serve", "--port", "0", "--address", "nonsense")
+        check(code == 1 and err.count("\n") == 1, "a bad address", err)
+        code, out, err = run("serve", "--port", "0", "--address", "192.0.2.1")
+        check(code == 1 and err.count("\n") == 1, "an address of another machine", err)
+    again = subprocess.Popen([PROGRAM, "serve", "--port", str(port)], stdout=subprocess.PIPE, text=True)
+    check(str(port) in again.stdout.readline(), "the port can be had again at once")
+    again.send_signal(signal.SIGTERM)
+    equal(again.wait(20 * SLOW), 0, "and ended again")
+    again.stdout.close()
+    # With a connection open in the middle of a request it ends too.
+    s = Server()
+    with socket.create_connection(("127.0.0.1", s.port)) as c:
+        c.sendall(b"PUT /v1/state/x HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: 10\r\n"
+                  b"Content-Type: application/json\r\n\r\n12" % s.port)
+        time.sleep(0.2)
+        began = time.time()
+        equal(s.end(), 0, "ends in the middle of a request")
+        check(time.time() - began < 5 * SLOW, "without waiting for it", time.time() - began)
+    try:
+        probe = socket.socket(socket.AF_INET6)
+        probe.bind(("::1", 0))
+        probe.close()
+    except OSError:
+        return
+    six = Server("--address", "::1")
+    c = http.client.HTTPConnection("::1", six.port, timeout=10)
+    c.request("GET", "/healthz")
+    equal(c.getresponse().status, 200, "served on ::1")
+    c.close()
+    six.end()
+
+
+def test_load_and_feed():
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps(DOCUMENT))
+        file.flush()
+        s = Server("--load", file.name, "--feed", "-", stdin=subprocess.PIPE)
+        equal(s.get("").json, DOCUMENT, "--load")
+        file.write("}")
+        file.flush()
+        code, out, err = run("serve", "--port", "0", "--load", file.name)
+        check(code == 1 and re.match(r"coppice: %s:1:\d+: " % re.escape(file.name), err),
+              "a bad file to load", err)
+    lines = ['{"path": "fed/a", "value": 1}', '{"path": "fed/b", "value": {"c": [1.5, null]}}', "",
+             "nonsense", '{"path": "fed/a"}', '{"path": "fed/gone", "value": 1}',
+             '{"path": "fed/gone", "erase": true}', '{"path": "fed/none", "erase": true}',
+             '{"path": "fed//x", "value": 1}', '{"path": "fed/a/below", "value": 1}',
+             '{"path": "fed/a", "erase": false}', '{"path": 5, "value": 1}', "[]",
+             '{"path": "fed/a", "value": 1, "extra": 1}', '{"path": "fed/last", "value": "done"}']
+    s.process.stdin.write("\n".join(lines))
+    s.process.stdin.flush()
+    s.process.stdin.close()
+    deadline = time.time() + 10 * SLOW
+    while s.get("/fed/last").status != 200 and time.time() < deadline:
+        time.sleep(0.05)
+    equal(s.get("/fed").json, {"a": 1, "b": {"c": [1.5, None]}, "last": "done"}, "what was fed")
+    equal(s.end(), 0, "ends after the end of input")
+    time.sleep(0.2)
+    seen = sorted(int(n) for n in re.findall(r"coppice: feed: line (\d+): ", "".join(s.complaints)))
+    equal(seen, [4, 5, 8, 9, 10, 11, 12, 13, 14], "bad lines are told by number")
+    check("15 lines, 9 bad" in "".join(s.complaints), "and counted", s.complaints)
+    # It ends while the feed is still open, and takes many lines.
+    s = Server("--feed", "-", stdin=subprocess.PIPE)
+    count = 20000
+    for i in range(count):
+        s.process.stdin.write('{"path":"n/%d","value":%d}\n' % (i % 100, i))
+    s.process.stdin.flush()
+    deadline = time.time() + 30 * SLOW
+    while (s.get("/n/99").status != 200 or s.get("/n/99").json != count - 1) and \
+            time.time() < deadline:
+        time.sleep(0.05)
+    equal(s.get("/n").json, {str(i): count - 100 + i for i in range(100)}, "many lines")
+    equal(s.end(signal.SIGINT), 0, "ends while the feed is open")

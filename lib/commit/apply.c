@@ -82,12 +82,13 @@ cop__op_result(const cop__op *op, const cop_value *now, cop_value *result)
 /* ---- writing what exists ---- */
 
 /* Whether a value may be written over a slot: a branch with children gives way to a put only, the
- * root is always a branch. */
+ * root is always a branch, an anonymous atom never. */
 static cop_status
 writable(const cop__slot *slot, uint32_t id, const cop_value *value, bool put, bool *clear)
 {
     *clear = false;
-    if (id == 0 && value->type < COP_OBJECT)
+    bool branch = value->type >= COP_OBJECT;
+    if (id == 0 ? !branch : branch && !(slot->type & COP_SLOT_NAMED))
         return COP_E_INVALID;
     if (!cop__slot_is_branch(slot) || cop__slot_type(slot) == (cop_type)value->type ||
         cop__slot_list(slot) == COP_LIST_NONE)

@@ -93,7 +93,7 @@ cop__right_leave(cop_store *store)
     do {
         if (cop__load_relaxed(&store->want_reclaim) &&
             cop__swap_seq_cst(&store->want_reclaim, 0u))
-            (void)cop__reclaim(store, true, STEP_ITEMS);
+            (void)cop__settle(store, true, STEP_ITEMS);
         counters_publish(store);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
@@ -196,9 +196,35 @@ publish(cop_store *store, cop_snapshot *root)
 {
     cop__store_release(&store->root, (void *)root);
     cop__draft_published(&store->tree, root);
+    if (root->version == cop__load_relaxed(&store->version))
+        return;
     cop__store_release(&store->version, root->version);
     version_tell(store, root->version);
     cop__add_relaxed(&store->count.commits, 1u);
+}
+
+/* Takes names of erased branches out of the directory when no commit does it: a publication of the
+ * same version. */
+static void
+housekeep(cop_store *store, size_t quota)
+{
+    cop__tree *tree = &store->tree;
+    if (tree->now.purge_head == tree->purge_count)
+        return;
+    cop__draft_begin(tree);
+    tree->version = tree->root->version;
+    cop_snapshot *root = cop__purge(tree, quota) ? cop__draft_root(tree) : NULL;
+    if (root != NULL)
+        publish(store, root);
+    else
+        cop__draft_abandon(tree);
+}
+
+size_t
+cop__settle(cop_store *store, bool scan, size_t quota)
+{
+    housekeep(store, quota);
+    return cop__reclaim(store, scan, quota) + (store->tree.purge_count - store->tree.now.purge_head);
 }
 
 /* Publishes an unfilled root first, in builds that plant this fault. */
@@ -215,6 +241,17 @@ plant_root_before_pages(cop_store *store)
     sched_yield();
 }
 
+/* Atoms that a batch made and erased again were never published, and their ids and generations will
+ * be given out again: nobody may learn those handles. */
+static void
+forget_made(const cop__tree *tree, const cop__batch *batch)
+{
+    for (const cop_txn *txn = batch->first; txn != NULL; txn = txn->batch_next)
+        for (size_t i = 0; i < txn->op_count; i++)
+            if (cop__draft_atom(tree, txn->ops[i].made) == NULL)
+                txn->ops[i].made = (cop_atom){0, 0};
+}
+
 /* Ends the draft: publishes it, or drops it when nothing changed. COP_E_MEMORY: abandoned. */
 static cop_status
 draft_end(cop_store *store, cop__batch *batch)
@@ -224,6 +261,7 @@ draft_end(cop_store *store, cop__batch *batch)
     bool changed = cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
         cop__draft_abandon(tree);
+        forget_made(tree, batch);
         batch_decide(store, batch, COP_OK, tree->root->version, true);
         return COP_OK;
     }
@@ -448,13 +486,11 @@ cop__reclaim_soon(cop_store *store)
     if (!cop__right_try(store))
         return;
     cop__store_seq_cst(&store->want_reclaim, 0u);
-    size_t left = cop__reclaim(store, true, STEP_ITEMS);
-    while (left > 0) {
+    size_t left = cop__settle(store, true, STEP_ITEMS), before = SIZE_MAX;
+    while (left > 0 && left < before) {
         cop__combine(store, 1);
-        size_t before = left;
-        left = cop__reclaim(store, false, STEP_ITEMS);
-        if (left >= before)
-            break;
+        before = left;
+        left = cop__settle(store, false, STEP_ITEMS);
     }
     cop__right_leave(store);
 }

@@ -23,6 +23,8 @@ void cop__commit_alone(cop_store *store, cop_txn *txn);
  * leaves it queued. */
 cop_status cop__wait_decided(cop_txn *txn, uint64_t deadline);
 
+/* What is due without a commit: names leave the directory, and as cop__reclaim. Needs the right. */
+size_t cop__settle(cop_store *store, bool scan, size_t quota);
 /* Frees what a dropped snapshot held: now if the right is free, else by its holder. */
 void cop__reclaim_soon(cop_store *store);
 

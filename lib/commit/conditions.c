@@ -12,8 +12,9 @@
 static cop_status
 condition_add(cop_txn *txn, cop__condition condition, const void *text, size_t length)
 {
-    if (cop__load_relaxed(&txn->state) != COP_TXN_BUILDING)
-        return COP_E_STATE;
+    cop_status status = cop__txn_building(txn);
+    if (status != COP_OK)
+        return status;
     if (txn->condition_count == txn->condition_capacity) {
         size_t more = txn->condition_capacity ? txn->condition_capacity * 2 : 8;
         void *grown = cop__memory_realloc(txn->gate->memory, COP_MEMORY_TXN, txn->conditions,
@@ -39,10 +40,8 @@ condition_add(cop_txn *txn, cop__condition condition, const void *text, size_t l
 cop_status
 cop_txn_snapshot(cop_txn *txn, const cop_snapshot **snapshot)
 {
-    cop_status status = COP_OK;
-    if (cop__load_relaxed(&txn->state) != COP_TXN_BUILDING)
-        status = COP_E_STATE;
-    else if (txn->snapshot == NULL)
+    cop_status status = cop__txn_building(txn);
+    if (status == COP_OK && txn->snapshot == NULL)
         status = cop_snapshot_take(txn->store, &txn->snapshot);
     *snapshot = txn->snapshot;
     return status;
@@ -79,11 +78,27 @@ own_writes(const cop_txn *txn, cop_atom atom, cop_value *value, cop_status *stat
     return any;
 }
 
+/* What an operation of this transaction makes, with what later ones do to it. */
+static cop_status
+get_provisional(const cop_txn *txn, cop_atom atom, cop_value *value)
+{
+    cop_status status = cop__txn_building(txn);
+    if (status == COP_OK && atom.id >= txn->op_count)
+        status = COP_E_INVALID;
+    if (status != COP_OK)
+        return status;
+    *value = txn->ops[atom.id].value;
+    (void)own_writes(txn, atom, value, &status);
+    return status;
+}
+
 cop_status
 cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
 {
     const cop_snapshot *snapshot;
     memset(value, 0, sizeof *value);
+    if (atom.generation == COP_PROVISIONAL)
+        return get_provisional(txn, atom, value);
     cop_status status = cop_txn_snapshot(txn, &snapshot);
     if (status != COP_OK)
         return status;

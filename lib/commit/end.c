@@ -171,10 +171,18 @@ txn_of_ticket(cop_ticket *ticket)
     return (cop_txn *)(void *)ticket;
 }
 
+static bool
+forked(const cop_txn *txn)
+{
+    return atomic_load_explicit(txn->store->alive, memory_order_relaxed) == 0;
+}
+
 cop_status
 cop_ticket_poll(cop_ticket *ticket, uint64_t *version)
 {
     cop_txn *txn = txn_of_ticket(ticket);
+    if (forked(txn))
+        return COP_E_FORKED;
     if (cop__load_acquire(&txn->state) != COP_TXN_DONE)
         return COP_E_PENDING;
     return outcome(txn, version, NULL);
@@ -186,7 +194,7 @@ cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uint64_t *version, cop_er
     cop_txn *txn = txn_of_ticket(ticket);
     bool done = cop__load_acquire(&txn->state) == COP_TXN_DONE;
     cop_status status = COP_OK;
-    if (!done && atomic_load_explicit(txn->store->alive, memory_order_relaxed) == 0)
+    if (forked(txn))
         status = COP_E_FORKED;
     else if (!done && cop__evaluating)
         status = COP_E_IN_EVALUATION;
@@ -202,6 +210,8 @@ cop_ticket_cancel(cop_ticket *ticket)
 {
     cop_txn *txn = txn_of_ticket(ticket);
     uint32_t state = cop__load_acquire(&txn->state);
+    if (forked(txn))
+        return COP_E_FORKED;
     while ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_QUEUED)
         if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_CANCELLED | (state & COP_TXN_SLEEP)))
             return COP_OK;
@@ -213,6 +223,8 @@ cop_ticket_atom(cop_ticket *ticket, cop_atom provisional, cop_atom *atom)
 {
     cop_txn *txn = txn_of_ticket(ticket);
     *atom = (cop_atom){0, 0};
+    if (forked(txn))
+        return COP_E_FORKED;
     if (cop__load_acquire(&txn->state) != COP_TXN_DONE || txn->result != COP_OK)
         return COP_E_STATE;
     if (provisional.generation != COP_PROVISIONAL || provisional.id >= txn->op_count)
@@ -355,7 +367,7 @@ cop_store_poll(cop_store *store)
     fd_clear(store);
     if (cop__right_try(store)) {
         cop__combine(store, POLL_ROUNDS);
-        (void)cop__reclaim(store, true, POLL_FREES);
+        (void)cop__settle(store, true, POLL_FREES);
         cop__right_leave(store);
         if (cop__load_seq_cst(&store->queued) > 0)
             fd_signal(store);

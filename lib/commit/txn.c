@@ -236,8 +236,9 @@ target_valid(const cop_txn *txn, cop_atom target)
 static cop_status
 op_add(cop_txn *txn, cop__op op, const cop_value *value)
 {
-    if (cop__load_relaxed(&txn->state) != COP_TXN_BUILDING)
-        return COP_E_STATE;
+    cop_status status = cop__txn_building(txn);
+    if (cop__unlikely(status != COP_OK))
+        return status;
     if (!target_valid(txn, op.target))
         return COP_E_INVALID;
     if (txn->op_count >= COP_PROVISIONAL - 1)
@@ -438,6 +439,18 @@ cop__txn_put_child(cop_txn *txn, cop_atom parent, const char *key, size_t length
     cop_status status = child_op(txn, op, key, length, value, NULL);
     if (status == COP_OK)
         *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return status;
+}
+
+cop_status
+cop__txn_set_at(cop_txn *txn, const char *path, size_t length, const cop_value *value, cop_atom *out,
+                cop_error *error)
+{
+    cop_status status = out_reserve(txn);
+    if (status == COP_OK)
+        status = cop_txn_set_at(txn, path, length, value, error);
+    if (status == COP_OK)
+        out_add(txn, out, NULL);
     return status;
 }
 

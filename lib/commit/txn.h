@@ -125,6 +125,18 @@ struct cop_txn {
     char inline_arena[COP_TXN_ARENA];
 };
 
+/* Whether operations and conditions may be added. */
+static inline cop_status
+cop__txn_building(const cop_txn *txn)
+{
+    if (cop__unlikely(atomic_load_explicit(txn->store->alive, memory_order_relaxed) == 0))
+        return COP_E_FORKED;
+    return cop__likely(atomic_load_explicit(&txn->state, memory_order_relaxed) ==
+                       COP_TXN_BUILDING)
+               ? COP_OK
+               : COP_E_STATE;
+}
+
 /* n bytes, aligned to 8, living as long as the transaction. NULL when refused. */
 void *cop__txn_bytes(cop_txn *txn, size_t n);
 /* Ends one reference; the last one frees it or keeps it for its thread. */

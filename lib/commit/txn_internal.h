@@ -12,7 +12,10 @@
  */
 cop_status cop__txn_put_child(cop_txn *txn, cop_atom parent, const char *key, size_t length,
                               const cop_value *value, cop_atom *out);
-/* The same at a path (missing ancestors are made); the empty path is the root, which can only be
+/* cop_txn_set_at, telling the atom as the public creating calls do. */
+cop_status cop__txn_set_at(cop_txn *txn, const char *path, size_t length, const cop_value *value,
+                           cop_atom *out, cop_error *error);
+/* Put at a path (missing ancestors are made); the empty path is the root, which can only be
  * put to an object or an array. */
 cop_status cop__txn_put_at(cop_txn *txn, const char *path, size_t length, const cop_value *value,
                            cop_atom *out, cop_error *error);

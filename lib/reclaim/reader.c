@@ -383,7 +383,10 @@ note_held(void *context, void *root)
 {
     cop_store *store = context;
     COP_ALWAYS(store->stamps_count < store->stamps_capacity);
-    store->stamps[store->stamps_count++] = ((const cop_snapshot *)root)->stamp;
+    const cop_snapshot *snapshot = root;
+    store->stamps[store->stamps_count++] = snapshot->stamp;
+    if (snapshot->version < store->oldest_noted)
+        store->oldest_noted = snapshot->version;
 }
 
 static bool
@@ -421,6 +424,7 @@ held_find(cop_store *store)
     cop__gate *gate = store->gate;
     size_t resolved = 0;
     store->stamps_count = 0;
+    store->oldest_noted = UINT64_MAX;
     pthread_mutex_lock(&gate->lock);
     bool room = stamps_reserve(store, gate->count * COP__PIN_NESTED * 2);
     if (room)
@@ -430,6 +434,7 @@ held_find(cop_store *store)
     if (!room)
         return false;
     cop__store_relaxed(&store->count.pins, store->stamps_count);
+    cop__store_relaxed(&store->count.oldest_pin, store->oldest_noted);
     cop__add_relaxed(&store->count.resolved, resolved);
     pthread_mutex_lock(&store->snapshot_lock);
     room = stamps_reserve(store, store->stamps_count + store->held_records);
@@ -448,8 +453,6 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
         (void)cop__dead_scan(dead, store->stamps, store->stamps_count);
         store->limbo_left = dead->limbo_count;
         cop__add_relaxed(&store->count.scans, 1);
-        cop__store_relaxed(&store->count.held_versions, store->stamps_count);
-        cop__store_relaxed(&store->count.oldest_held, store->stamps_count ? store->stamps[0] : 0);
     }
     return cop__dead_free(dead, quota);
 }

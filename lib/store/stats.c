@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Statistics: a copy of the counters. Each is exact at some moment during the call. */
+#include "commit/combiner.h"
 #include "reclaim/gate.h"
 #include "store/store_internal.h"
 
@@ -29,10 +30,25 @@ fill_held(cop_store *store, cop_stats *stats)
     pthread_mutex_unlock(&store->gate->lock);
     pthread_mutex_lock(&store->snapshot_lock);
     stats->snapshots = store->holds;
+    stats->held_versions = store->held_records + stats->pins;
+    stats->oldest_held_version = stats->version;
+    for (const cop_snapshot *s = store->held_first; s != NULL; s = s->next_held)
+        if (s->version < stats->oldest_held_version)
+            stats->oldest_held_version = s->version;
     pthread_mutex_unlock(&store->snapshot_lock);
-    stats->held_versions = cop__load_relaxed(&store->count.held_versions);
-    uint64_t stamp = cop__load_relaxed(&store->count.oldest_held);
-    stats->oldest_held_version = stamp > 0 ? stamp - 1 : stats->version; /* stamps begin at 1 */
+    uint64_t pinned = cop__load_relaxed(&store->count.oldest_pin);
+    if (stats->pins > 0 && pinned < stats->oldest_held_version)
+        stats->oldest_held_version = pinned;
+}
+
+/* Pins are known from scans only: runs one, unless a commit is under way. */
+static void
+pins_refresh(cop_store *store)
+{
+    if (!cop__right_try(store))
+        return;
+    (void)cop__reclaim(store, true, 0);
+    cop__right_leave(store);
 }
 
 static void
@@ -60,6 +76,8 @@ cop_stats_take(cop_store *store, cop_stats *stats)
     cop_status status = cop__store_usable(store);
     if (status != COP_OK)
         return status;
+    cop__gate_use(store->gate);
+    pins_refresh(store);
     stats->version = cop__load_acquire(&store->version);
     stats->atoms = cop__load_relaxed(&store->count.atoms);
     fill_counts(store, stats);
@@ -67,5 +85,6 @@ cop_stats_take(cop_store *store, cop_stats *stats)
     fill_memory(store, stats);
     stats->membarrier = !store->fence;
     stats->huge_pages = store->options.memory_huge_pages;
+    cop__gate_end_use(store->gate);
     return COP_OK;
 }

@@ -191,8 +191,9 @@ cop__store_progress(cop__gate *gate)
         store_end(store);
         if (log.destroy != NULL)
             log.destroy(log.context);
-        cop__gate_unref(gate);
         cop__memory_unref(memory);
+        cop__gate_unref(gate);
+        cop__reader_of_thread_leave(gate);
     }
     cop__gate_unref(gate);
 }
@@ -284,13 +285,13 @@ cop_atom_at(cop_store *store, const char *path, size_t length, cop_atom *atom, c
         if (status == COP_OK)
             status = cop_txn_require_path(txn, path, length, false, error);
         if (status == COP_OK)
-            status = cop_txn_set_at(txn, path, length, &null, error);
+            status = cop__txn_set_at(txn, path, length, &null, atom, error);
         if (status != COP_OK) {
             cop_txn_cancel(txn);
             return cop__fail(error, status, "%s", cop_status_message(status));
         }
         status = cop_txn_commit(txn, NULL, error);
-        if (status != COP_OK && status != COP_E_CONFLICT)
+        if (status != COP_E_CONFLICT)
             return status;
     }
 }

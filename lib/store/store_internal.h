@@ -49,12 +49,13 @@ struct cop_store {
     _Alignas(128) cop__tree tree;
     uint64_t *stamps; /* scratch of a scan */
     size_t stamps_count, stamps_capacity;
+    uint64_t oldest_noted; /* version, of a scan */
     size_t limbo_left; /* that the last scan could not file */
 
     /* counters: written under the right, read by anyone */
     struct {
         _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
-            abandoned, scans, pins, resolved, leaked, held_versions, oldest_held, atoms, pages,
+            abandoned, scans, pins, resolved, leaked, oldest_pin, atoms, pages,
             pages_dead, value_bytes, values_dead, names, names_dead;
     } count;
 

@@ -122,6 +122,16 @@ cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
     return true;
 }
 
+bool
+cop__atom_published(const cop__tree *tree, uint32_t id)
+{
+    const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS];
+    if (entry->birth != tree->stamp)
+        return true;
+    const cop__slot *before = slot_before(tree, id), *now = cop__draft_slot(tree, id);
+    return before != NULL && cop__slot_alive(before) && before->reserved == now->reserved;
+}
+
 /* ---- creation ---- */
 
 /* Makes the atom in a fresh id's slot. */
@@ -145,7 +155,6 @@ slot_create(cop__tree *tree, uint32_t id, const cop_value *value, uint8_t named)
     if (entry->generation < fresh.reserved)
         entry->generation = fresh.reserved;
     tree->now.atoms++;
-    tree->now.structure = true;
     return true;
 }
 

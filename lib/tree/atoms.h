@@ -25,6 +25,9 @@ void cop__id_publish(cop__tree *tree);
 
 /* ---- slots (atoms.c) ---- */
 
+/* Whether a living atom of the draft lives in the published version too. */
+bool cop__atom_published(const cop__tree *tree, uint32_t id);
+
 /* The slot to write to; NULL when out of memory. */
 cop__slot *cop__slot_edit(cop__tree *tree, uint32_t id);
 bool cop__info_edit(cop__tree *tree, uint32_t id, cop__info info);

@@ -389,15 +389,29 @@ dropped_page_finish(cop__tree *tree, const cop__slot *before)
     return true;
 }
 
+/* Whether a reader could tell. What was erased has been marked when it was; an atom that came and
+ * went within the draft never was. A branch changes when its children do. */
+static bool
+slot_changed(const cop__slot *before, const cop__slot *now)
+{
+    if (!cop__slot_alive(now))
+        return false;
+    if (before == NULL || !cop__slot_alive(before) || before->reserved != now->reserved)
+        return true;
+    return !cop__slot_is_branch(now) || cop__slot_type(before) != cop__slot_type(now);
+}
+
 static bool
 slot_finish(cop__tree *tree, uint32_t id, const cop__slot *before, const cop__slot *now,
             bool *changed)
 {
     if (before != NULL && cop__slot_same(before, now))
         return true;
-    *changed = true;
     if (before != NULL && !block_dies(tree, before, now))
         return false;
+    if (!slot_changed(before, now))
+        return true;
+    *changed = true;
     return (now->type & COP_SLOT_NAMED) == 0 || cop__mark_above(tree, id);
 }
 

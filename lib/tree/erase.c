@@ -105,7 +105,6 @@ slots_erase(cop__tree *tree, uint32_t number, uint32_t mask)
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[number];
     unsigned n = (unsigned)__builtin_popcount(mask);
     tree->now.atoms -= n;
-    tree->now.structure = true;
     if (!cop__id_free(tree, number, mask))
         return false;
     if (n == entry->live && entry->birth != tree->stamp) {
@@ -205,13 +204,27 @@ erase_tree(cop__tree *tree, uint32_t top, bool itself)
     return done;
 }
 
+static bool
+has_published_child(const cop__tree *tree, uint32_t branch)
+{
+    cop__view view = {NULL, tree};
+    cop__list_walk walk;
+    uint32_t id;
+    cop__list_walk_begin(view, cop__draft_slot(tree, branch), &walk);
+    while (cop__list_walk_next(view, &walk, &id))
+        if (cop__atom_published(tree, id))
+            return true;
+    return false;
+}
+
 bool
 cop__atom_clear(cop__tree *tree, uint32_t id)
 {
     const cop__slot *slot = cop__draft_slot(tree, id);
     if (!cop__slot_is_branch(slot) || cop__slot_list(slot) == COP_LIST_NONE)
         return true;
-    return erase_tree(tree, id, false) && cop__list_touch(tree, id);
+    bool touch = has_published_child(tree, id);
+    return erase_tree(tree, id, false) && (!touch || cop__list_touch(tree, id));
 }
 
 bool
@@ -219,6 +232,8 @@ cop__atom_erase(cop__tree *tree, uint32_t id)
 {
     cop__view view = {NULL, tree};
     uint32_t parent = cop__info_parent(view, cop__draft_info(tree, id));
+    if (cop__atom_published(tree, id))
+        tree->now.structure = true;
     if (parent != UINT32_MAX && !cop__list_remove(tree, parent, id))
         return false;
     return erase_tree(tree, id, true);

@@ -78,7 +78,7 @@ bool cop__list_walk_next(cop__view view, cop__list_walk *walk, uint32_t *id);
 
 /* ---- draft operations; the branch is alive; false: out of memory ---- */
 
-/* position COP_AT_END appends. Marks the branch as changed. */
+/* position COP_AT_END appends. Removing a child that was published marks the branch as changed. */
 bool cop__list_insert(cop__tree *tree, uint32_t branch, uint32_t position, uint32_t id);
 bool cop__list_remove(cop__tree *tree, uint32_t branch, uint32_t id);
 /* The branch's list changed: so did the branch, and those above it. */

@@ -523,7 +523,7 @@ cop__list_insert(cop__tree *tree, uint32_t branch, uint32_t position, uint32_t i
     bool done = cop__slot_list(branch_slot(tree, branch)) == COP_LIST_PAGES
                     ? pages_insert(tree, branch, position, id)
                     : block_insert(tree, branch, position, id);
-    return done && cop__list_touch(tree, branch);
+    return done; /* finishing the draft marks the branches above what was created */
 }
 
 bool
@@ -532,7 +532,7 @@ cop__list_remove(cop__tree *tree, uint32_t branch, uint32_t id)
     bool done = cop__slot_list(branch_slot(tree, branch)) == COP_LIST_PAGES
                     ? pages_remove(tree, branch, id)
                     : block_remove(tree, branch, id);
-    return done && cop__list_touch(tree, branch);
+    return done && (!cop__atom_published(tree, id) || cop__list_touch(tree, branch));
 }
 
 /* Drops a tree of pages leaf by leaf, each time with the parents that it leaves empty. */

@@ -121,7 +121,7 @@ typedef struct cop__counts {
     uint32_t spare_lists;     /* free page numbers of the lists space, as a stack */
     size_t purge_head;
     uint32_t purge_place;
-    bool structure; /* the draft created or erased something, or changed a list */
+    bool structure; /* the draft erased something published, or changed an order */
 } cop__counts;
 
 typedef struct cop__tree {

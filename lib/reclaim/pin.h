@@ -47,7 +47,8 @@
  * address is never reported. This stays so ("bound") until W3 or U is seen.
  *  7. P3 sees it exact, with the same sequence: R2 may have come before or after the posting. Both
  *     the address seen, alive by 5, and C are reported ("either") by this scan and the next ones,
- *     until the state equals the posted record (it has adopted) or the pin has ended.
+ *     until the state equals the posted record (it has adopted) or the pin has ended. This is what
+ *     W3 is for; a bound pin would be safe without.
  *  8. P3 sees 0 or another sequence: the pin has ended; a newer one had S after P1, case 1.
  *  9. help_root is written when a newer pin has been seen pending: by 2 the reader has done with
  *     the posting before, and it compares sequences, so it never takes a posting for another pin.
@@ -94,7 +95,8 @@ struct cop__pin_slot {
     _Alignas(COP_CACHE_LINE) uint8_t fate[COP__PIN_NESTED]; /* what became of the posting */
 };
 
-/* S, and the word that W1 stores. */
+/* S. Pins back to back wait for the last sequence to come out of the store buffer (5 cycles or so);
+ * between pins with work of their own that is hidden, since the record does not depend on it. */
 static inline uint64_t
 cop__pin_next(struct cop__pin_slot *slot, unsigned i)
 {

@@ -21,18 +21,26 @@
 
 #include <coppice/coppice.h>
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define STRESS_SLOW 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define STRESS_SLOW 1
+#ifdef __has_feature
+#define STRESS_HAS(feature) __has_feature(feature)
+#else
+#define STRESS_HAS(feature) 0
 #endif
+/* 1 in a build with the thread sanitizer, with either, and in any that runs many times slower. */
+#if defined(__SANITIZE_THREAD__) || STRESS_HAS(thread_sanitizer)
+#define STRESS_TSAN 1
+#else
+#define STRESS_TSAN 0
 #endif
-#if !defined(STRESS_SLOW) && (defined(COP_PERTURB) || defined(COP_COVERAGE))
+#if STRESS_TSAN || defined(__SANITIZE_ADDRESS__) || STRESS_HAS(address_sanitizer)
+#define STRESS_SANITIZED 1
+#else
+#define STRESS_SANITIZED 0
+#endif
+#if STRESS_SANITIZED || defined(COP_PERTURB) || defined(COP_COVERAGE)
 #define STRESS_SLOW 1
-#endif
-#ifndef STRESS_SLOW
-#define STRESS_SLOW 0 /* 1: a build that runs many times slower */
+#else
+#define STRESS_SLOW 0
 #endif
 
 enum { STRESS_PROPERTIES = 24, STRESS_THREADS = 64, STRESS_COMPLAINTS = 20, STRESS_GRACE_S = 40 };
@@ -218,7 +226,7 @@ stress_start(int argc, char **argv, unsigned threads)
     fflush(stdout);
     stress.end_ns = stress_now_ns() + stress.seconds * 1000000000u;
     signal(SIGALRM, stress_watchdog);
-    alarm((unsigned)stress.seconds + (STRESS_SLOW ? 2 : 1) * STRESS_GRACE_S);
+    alarm((unsigned)stress.seconds + (STRESS_SANITIZED ? 2 : 1) * STRESS_GRACE_S);
 }
 
 /* Runs body(i) on a thread each and waits for all. */

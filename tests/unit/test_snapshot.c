@@ -329,7 +329,7 @@ START_TEST(each_can_stop)
     int seen = 0, stopped = -1;
 
     for (int i = 0; i < 9; i++) {
-        char path[8];
+        char path[32];
         snprintf(path, sizeof path, "b/%d", i);
         t_set_at(store, path, cop_i64(i));
     }

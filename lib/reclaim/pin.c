@@ -23,11 +23,6 @@ struct scan {
     bool fence;
 };
 
-struct look {
-    uint64_t sequence;
-    uint64_t state;
-};
-
 static inline bool
 is_pending(uint64_t state)
 {
@@ -62,17 +57,6 @@ barrier(const struct scan *scan)
         scan->heavy(scan->context);
 }
 
-/* The sequence first: argument 3. */
-static inline struct look
-look_at(struct cop__pin_slot *slot, unsigned i)
-{
-    struct look look;
-
-    look.sequence = cop__load_acquire(&slot->sequence[i]);
-    look.state = cop__load_acquire(&slot->state[i]);
-    return look;
-}
-
 /* Only scans write the posting, one at a time: relaxed loads see it. */
 static inline void *
 posted_root(struct cop__pin_slot *slot, unsigned i)
@@ -80,10 +64,17 @@ posted_root(struct cop__pin_slot *slot, unsigned i)
     return cop__load_relaxed(&slot->help_root[i]);
 }
 
-static inline bool
-posted_to(struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
+static inline uint64_t
+posted_sequence(struct cop__pin_slot *slot, unsigned i)
 {
-    return cop__load_relaxed(&slot->help_sequence[i]) == sequence;
+    return cop__load_relaxed(&slot->help_sequence[i]);
+}
+
+/* After the load of a state that is not free: whether it is the posted pin's (argument 3). */
+static inline bool
+is_posted_pin(struct cop__pin_slot *slot, unsigned i)
+{
+    return cop__load_acquire(&slot->sequence[i]) == posted_sequence(slot, i);
 }
 
 static void
@@ -97,28 +88,22 @@ post(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint64_t sequenc
 
 /* A pin still pending after an earlier posting is bound already, and stays so. */
 static void
-first_look_pending(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
+look_pending(struct scan *scan, struct cop__pin_slot *slot, unsigned i, uint64_t sequence)
 {
     if (COP_FAULT(pending_ignored))
         return;
-    if (slot->fate[i] == FATE_BOUND && posted_to(slot, i, sequence))
+    if (slot->fate[i] == FATE_BOUND && posted_sequence(slot, i) == sequence)
         scan->held(scan->context, posted_root(slot, i));
     else
         post(scan, slot, i, sequence);
 }
 
+/* The posted pin, not pending any more. */
 static void
-first_look_exact(struct scan *scan, struct cop__pin_slot *slot, unsigned i, struct look look)
+look_posted(struct scan *scan, struct cop__pin_slot *slot, unsigned i, void *seen)
 {
-    void *seen = record_of(look.state);
-    void *posted;
+    void *posted = posted_root(slot, i);
 
-    if (slot->fate[i] == FATE_NONE || !posted_to(slot, i, look.sequence)) {
-        slot->fate[i] = FATE_NONE;
-        scan->held(scan->context, seen);
-        return;
-    }
-    posted = posted_root(slot, i);
     scan->held(scan->context, posted);
     if (seen == posted)
         slot->fate[i] = FATE_NONE;
@@ -130,31 +115,37 @@ first_look_exact(struct scan *scan, struct cop__pin_slot *slot, unsigned i, stru
 static void
 first_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i)
 {
-    struct look look = look_at(slot, i);
+    uint64_t state = cop__load_acquire(&slot->state[i]);
 
-    if (is_pending(look.state))
-        first_look_pending(scan, slot, i, look.state >> 1);
-    else if (look.state != 0)
-        first_look_exact(scan, slot, i, look);
-    else if (slot->fate[i] != FATE_NONE)
+    if (state != 0 && !is_pending(state) && slot->fate[i] != FATE_NONE) {
+        if (is_posted_pin(slot, i)) {
+            look_posted(scan, slot, i, record_of(state));
+            return;
+        }
         slot->fate[i] = FATE_NONE;
+        state = cop__load_acquire(&slot->state[i]); /* argument 3 */
+    }
+    if (is_pending(state))
+        look_pending(scan, slot, i, state >> 1);
+    else if (state != 0)
+        scan->held(scan->context, record_of(state));
 }
 
 static void
 second_look(struct scan *scan, struct cop__pin_slot *slot, unsigned i)
 {
-    struct look look = look_at(slot, i);
+    uint64_t state = cop__load_acquire(&slot->state[i]);
 
     slot->fate[i] = FATE_NONE;
-    if (look.state == 0 || !posted_to(slot, i, look.sequence))
+    if (state == 0 || !is_posted_pin(slot, i))
         return; /* argument 8 */
     scan->held(scan->context, scan->current);
-    if (is_pending(look.state)) { /* or a newer pin is: harmless by argument 1 */
+    if (is_pending(state)) {
         slot->fate[i] = FATE_BOUND;
         scan->bound++;
-    } else if (record_of(look.state) != scan->current) {
+    } else if (record_of(state) != scan->current) {
         slot->fate[i] = FATE_EITHER;
-        scan->held(scan->context, record_of(look.state));
+        scan->held(scan->context, record_of(state));
     }
 }
 

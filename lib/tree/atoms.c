@@ -102,9 +102,8 @@ cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
     uint8_t named = now->type & COP_SLOT_NAMED;
     const cop__slot *before = slot_before(tree, id);
     cop__slot fresh;
-    if (before != NULL && before->reserved == now->reserved &&
-        (before->type & COP_SLOT_NAMED) == named && value->type < COP_OBJECT &&
-        cop__slot_holds(before, value)) {
+    if (before != NULL && before->reserved == now->reserved && cop__slot_holds(before, value) &&
+        (!cop__slot_is_branch(before) || cop__slot_list(before) == COP_LIST_NONE)) {
         fresh = *before; /* there and back: no change, and the old bytes serve again */
     } else {
         fresh.reserved = now->reserved;

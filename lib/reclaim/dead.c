@@ -403,9 +403,9 @@ cop__dead_init(cop__dead *dead, cop__pool *pool, cop__dead_open_page open_page)
 bool
 cop__dead_reserve_slow(cop__dead *dead, size_t n)
 {
-    size_t capacity = dead->limbo_capacity ? dead->limbo_capacity * 2 : 256;
-    while (capacity - dead->limbo_count < n)
-        capacity *= 2;
+    size_t capacity = dead->limbo_capacity ? dead->limbo_capacity + dead->limbo_capacity / 2 : 256;
+    if (capacity < dead->limbo_count + n)
+        capacity = dead->limbo_count + n;
     void *limbo = cop__memory_realloc(dead->pool->memory, COP_MEMORY_TABLES, dead->limbo,
                                       dead->limbo_capacity * sizeof *dead->limbo,
                                       capacity * sizeof *dead->limbo);

@@ -13,7 +13,7 @@
  *
  *   reader                                     committer, for each pin, between publications
  *   S   sequence += 1                          B1  heavy barrier
- *   W1  state = sequence << 1 | 1              P1  look: load sequence, then state
+ *   W1  state = sequence << 1 | 1              P1  look: load state (argument 3)
  *       light barrier                          P2  pending: help_root = current,
  *   R1  r = root                                            help_sequence = sequence
  *   W2  state = r                              B2  heavy barrier, if anything was posted
@@ -30,26 +30,28 @@
  * Why it is right. C is the current record of a scan; "before" and "after" a barrier mean the place
  * in the reader's program at which it executes its full barrier.
  *
- *  1. A pin whose S comes after B1 needs no attention: R1 comes later still and reads C, since the
+ *  1. A pin whose W1 comes after B1 needs no attention: R1 comes later still and reads C, since the
  *     root does not change during a scan, or a newer record; what is posted to it is C or newer.
  *  2. The stores to sequence and state are releases. Who sees W1 of a pin sees its S; who sees S
  *     sees U of the pin before, and all use of that pin's record is over.
- *  3. P1 loads the sequence first. If it gives q, the state is that of pin q or of a pin whose S
- * was not visible after B1: case 1. In the other order a pin could end between the two loads, and
- *     its stale W2 would be taken for the record of the next pin.
+ *  3. Whose state is it? A scan has seen the posted pin pending, so its state is that pin's or a
+ *     newer one's. With an exact state the sequence is loaded next. By 2 it is not older than the
+ *     state: if it is the posted one, so is the pin. If not, that pin has ended, perhaps between
+ *     the two loads, and the state may be its stale W2; by 2 a second load of the state gives a
+ *     newer pin's, or 0.
  *  4. A pin that P1 sees exact and that no earlier scan posted to will never adopt: nothing is ever
  *     posted to a pin that has been seen exact. So the address seen is what it holds.
  *  5. A pin that P1 sees pending for the first time had W1 after B1 of the scan before, which would
  *     have posted to it. Its R1 read the current record of that scan or a newer one, and only the
  *     scans decide what is freed: what R1 read is alive until the end of this scan.
  *  6. P3 sees it pending: W2 comes after B2, hence R2 does and finds the posting, which was stored
- *     before B2. It will use C and nothing else. What W2 stores may be freed meanwhile: that
- * address is never reported. This stays so ("bound") until W3 or U is seen.
+ *     before B2. It will use C and nothing else. What W2 stores may be freed meanwhile, so that it
+ *     is never reported. This stays so ("bound") until W3 or U is seen.
  *  7. P3 sees it exact, with the same sequence: R2 may have come before or after the posting. Both
  *     the address seen, alive by 5, and C are reported ("either") by this scan and the next ones,
  *     until the state equals the posted record (it has adopted) or the pin has ended. This is what
  *     W3 is for; a bound pin would be safe without.
- *  8. P3 sees 0 or another sequence: the pin has ended; a newer one had S after P1, case 1.
+ *  8. P3 sees 0 or another sequence: the pin has ended; a newer one had W1 after P1, case 1.
  *  9. help_root is written when a newer pin has been seen pending: by 2 the reader has done with
  *     the posting before, and it compares sequences, so it never takes a posting for another pin.
  * 10. Once a scan that began after a record was replaced has not reported it, no pin holds it, and
@@ -95,8 +97,7 @@ struct cop__pin_slot {
     _Alignas(COP_CACHE_LINE) uint8_t fate[COP__PIN_NESTED]; /* what became of the posting */
 };
 
-/* S. Pins back to back wait for the last sequence to come out of the store buffer (5 cycles or so);
- * between pins with work of their own that is hidden, since the record does not depend on it. */
+/* S. */
 static inline uint64_t
 cop__pin_next(struct cop__pin_slot *slot, unsigned i)
 {

@@ -29,7 +29,7 @@ undo_push(cop__tree *tree, unsigned space, unsigned level, uint32_t number, void
           uint64_t birth)
 {
     tree->undo[tree->undo_count++] = (cop__undo){
-        .page = page, .birth = birth, .number = number, .space = (uint8_t)space, .level = (uint8_t)level};
+        .page = page, .birth = birth, .number = number, .space = space & 15, .level = level & 15};
 }
 
 /* ---- the radix nodes above a page ---- */
@@ -172,7 +172,7 @@ page_own(cop__tree *tree, unsigned space, uint32_t number)
         goto refused;
     if (entry->birth != tree->stamp) {
         undo_push(tree, space, 0, number, entry->page, entry->birth);
-        tree->undo[tree->undo_count - 1].live = entry->live;
+        tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
         tree->undo[tree->undo_count - 1].generation = entry->generation;
         entry->before = entry->page;
         entry->touched = 0;
@@ -220,7 +220,7 @@ cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate
         cop__pool_page_free(&tree->pool, page);
     } else {
         undo_push(tree, space, 0, number, page, entry->birth);
-        tree->undo[tree->undo_count - 1].live = entry->live;
+        tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
         tree->undo[tree->undo_count - 1].generation = entry->generation;
         if (fate != COP_FATE_KEPT)
             cop__dead_page(&tree->dead, page, entry->birth, tree->stamp,

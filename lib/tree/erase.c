@@ -184,6 +184,26 @@ sweep_children(sweep *state, uint32_t branch)
     return true;
 }
 
+/* Room for the records of as many pages as a branch's own children fill, at once: growing step by
+ * step would hold old and new room together. */
+static bool
+reserve_for(cop__tree *tree, uint32_t branch)
+{
+    size_t n = cop__list_count((cop__view){NULL, tree}, cop__draft_slot(tree, branch));
+    if (n < COP_SLOTS * COP_INFOS)
+        return true;
+    size_t infos = n / COP_INFOS, pages = n / COP_SLOTS + infos + n / COP_LIST_LEAF_IDS;
+    pages += pages / COP_FANOUT * 2;
+    if (!cop__dead_reserve(&tree->dead, pages)) {
+        tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    return cop__tree_grow(tree, &tree->undo, &tree->undo_capacity, tree->undo_count + pages,
+                          sizeof *tree->undo) &&
+           cop__tree_grow(tree, &tree->purge, &tree->purge_capacity, tree->purge_count + infos,
+                          sizeof *tree->purge);
+}
+
 /* Erases everything below `top`. Its list goes with it (discarded) when `itself` is set, else it is
  * left an empty branch. */
 static bool
@@ -191,7 +211,7 @@ erase_tree(cop__tree *tree, uint32_t top, bool itself)
 {
     ids stack = {0};
     sweep state = {.tree = tree, .branches = &stack};
-    bool done = sweep_children(&state, top) &&
+    bool done = reserve_for(tree, top) && sweep_children(&state, top) &&
                 (itself ? cop__list_discard(tree, top) && sweep_add(&state, top)
                         : cop__list_drop(tree, top));
     while (done && stack.count > 0) {

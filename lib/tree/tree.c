@@ -135,9 +135,9 @@ cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, siz
     void **p = vector;
     if (cop__likely(need <= *capacity))
         return true;
-    size_t more = *capacity ? *capacity * 2 : 64;
-    while (more < need)
-        more *= 2;
+    size_t more = *capacity + *capacity / 2;
+    if (more < need)
+        more = need < 64 ? 64 : need;
     void *grown = cop__memory_realloc(tree->memory, COP_MEMORY_TABLES, *p, *capacity * element,
                                       more * element);
     if (grown == NULL) {

@@ -91,10 +91,10 @@ typedef struct cop__undo {
     void *page; /* what stood there */
     uint64_t birth;
     uint32_t number;
-    uint16_t live;
     uint16_t generation;
-    uint8_t space;
-    uint8_t level; /* 0: a page, k: a node of level k-1 */
+    uint8_t live;
+    uint8_t space : 4;
+    uint8_t level : 4; /* 0: a page, k: a node of level k-1 */
 } cop__undo;
 
 typedef struct cop__run { /* ids next .. end-1 are free for the taking */

@@ -64,7 +64,7 @@ COP_PUBLIC void cop_snapshot_drop(const cop_snapshot *snapshot);
 /* The version that a snapshot holds, and the store it is of. Wait-free. */
 COP_PUBLIC uint64_t cop_snapshot_version(const cop_snapshot *snapshot);
 COP_PUBLIC cop_store *cop_snapshot_store(const cop_snapshot *snapshot);
-/* CLOCK_REALTIME nanoseconds of its publication. */
+/* CLOCK_REALTIME nanoseconds of its publication, to a timer tick (1 to 10 ms). */
 COP_PUBLIC uint64_t cop_snapshot_time(const cop_snapshot *snapshot);
 /* Atoms in this version, branches and anonymous ones included, the root not. */
 COP_PUBLIC uint64_t cop_snapshot_atoms(const cop_snapshot *snapshot);

@@ -31,6 +31,7 @@ void cop__step_install(void (*scheduler)(const char *where));
 #define cop__swap_acq_rel(p, v) (COP_STEP("swap"), atomic_exchange_explicit((p), (v), memory_order_acq_rel))
 #define cop__add_relaxed(p, v) (COP_STEP("add"), atomic_fetch_add_explicit((p), (v), memory_order_relaxed))
 #define cop__add_acq_rel(p, v) (COP_STEP("add"), atomic_fetch_add_explicit((p), (v), memory_order_acq_rel))
+#define cop__add_seq_cst(p, v) (COP_STEP("add"), atomic_fetch_add_explicit((p), (v), memory_order_seq_cst))
 #define cop__sub_relaxed(p, v) (COP_STEP("sub"), atomic_fetch_sub_explicit((p), (v), memory_order_relaxed))
 #define cop__sub_acq_rel(p, v) (COP_STEP("sub"), atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel))
 #define cop__cas_seq_cst(p, expected, v)                                                        \

@@ -79,7 +79,7 @@ cop__clock_ns(void)
 uint64_t
 cop__realtime_ns(void)
 {
-    return clock_read(CLOCK_REALTIME);
+    return clock_read(CLOCK_REALTIME_COARSE);
 }
 
 /* FUTEX_WAIT_BITSET, because its time is absolute: a wait that starts over after a spurious return

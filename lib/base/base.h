@@ -58,7 +58,7 @@ bool cop__fault_live(enum cop__fault fault);
 
 /* CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds. */
 uint64_t cop__clock_ns(void);
-uint64_t cop__realtime_ns(void);
+uint64_t cop__realtime_ns(void); /* of the last timer tick: cheap to read, some ms behind */
 
 /* Waits while *word == value, until an absolute CLOCK_MONOTONIC time (COP_FOREVER: without end) or
  * a wake; spurious returns happen. Blocking. */

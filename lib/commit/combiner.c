@@ -33,7 +33,7 @@
 #define SLEEP_NS UINT64_C(2000000)
 #define SPINS 200u
 #define YIELDS 30u
-#define SCAN_ITEMS 1024u  /* dead things that make a scan worth its barrier */
+#define SCAN_ITEMS 2048u  /* dead things that make a scan worth its barrier */
 #define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
 #define PURGE_QUOTA 256u  /* names taken out of the directory by each commit */
 #define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
@@ -98,6 +98,9 @@ cop__right_leave(cop_store *store)
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
         (void)cop__swap_seq_cst(&store->right, 0u);
+        /* The swap orders the versions published before it against this look for who waits. */
+        if (cop__unlikely(cop__load_seq_cst(&store->version_waiters) > 0))
+            cop__futex_wake(&store->version_word, INT32_MAX);
     } while (cop__load_seq_cst(&store->want_reclaim) && cop__right_try(store));
 }
 
@@ -132,13 +135,13 @@ cop__right_wait(cop_store *store, uint64_t deadline)
 static void
 count_outcome(cop_store *store, cop_status result, bool unchanged)
 {
-    cop__add_relaxed(&store->count.transactions, 1u);
+    cop__count_add(&store->count.transactions, 1u);
     if (result == COP_OK && unchanged)
-        cop__add_relaxed(&store->count.unchanged, 1u);
+        cop__count_add(&store->count.unchanged, 1u);
     else if (result == COP_E_CONFLICT)
-        cop__add_relaxed(&store->count.conflicts, 1u);
+        cop__count_add(&store->count.conflicts, 1u);
     else if (result != COP_OK)
-        cop__add_relaxed(&store->count.failed, 1u);
+        cop__count_add(&store->count.failed, 1u);
 }
 
 /* The outcome is told; the transaction must not be touched afterwards. */
@@ -148,6 +151,8 @@ decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool
     txn->result = result;
     txn->version = version;
     count_outcome(store, result, unchanged);
+    if (txn->alone)
+        return;
     uint32_t before = cop__swap_seq_cst(&txn->state, (uint32_t)COP_TXN_DONE);
     if (before & COP_TXN_SLEEP)
         cop__futex_wake(&txn->state, 64);
@@ -186,8 +191,8 @@ batch_decide(cop_store *store, cop__batch *batch, cop_status result, uint64_t ve
 static void
 version_tell(cop_store *store, uint64_t version)
 {
-    cop__store_seq_cst(&store->version_word, (uint32_t)version);
-    if (cop__load_seq_cst(&store->version_waiters) > 0)
+    cop__store_release(&store->version_word, (uint32_t)version);
+    if (cop__unlikely(cop__load_relaxed(&store->version_waiters) > 0))
         cop__futex_wake(&store->version_word, INT32_MAX);
 }
 
@@ -200,7 +205,7 @@ publish(cop_store *store, cop_snapshot *root)
         return;
     cop__store_release(&store->version, root->version);
     version_tell(store, root->version);
-    cop__add_relaxed(&store->count.commits, 1u);
+    cop__count_add(&store->count.commits, 1u);
 }
 
 /* Takes names of erased branches out of the directory when no commit does it: a publication of the
@@ -311,7 +316,7 @@ txn_apply(cop_store *store, cop_txn *txn, bool *clean)
         }
         *clean = false;
     }
-    cop__add_relaxed(&store->count.operations, txn->op_count);
+    cop__count_add(&store->count.operations, txn->op_count);
     return COP_OK;
 }
 
@@ -332,7 +337,7 @@ apply_again(cop_store *store, const cop__batch *batch)
 static void
 batch_refuse(cop_store *store, cop__batch *batch, cop_txn *also)
 {
-    cop__add_relaxed(&store->count.abandoned, 1u);
+    cop__count_add(&store->count.abandoned, 1u);
     uint64_t version = store->tree.root->version;
     batch_decide(store, batch, COP_E_MEMORY, version, false);
     if (also != NULL)
@@ -361,7 +366,7 @@ batch_commit(cop_store *store, cop_txn *chain)
 {
     cop__batch applied = {NULL, NULL};
     cop__tree *tree = &store->tree;
-    cop__add_relaxed(&store->count.batches, 1u);
+    cop__count_add(&store->count.batches, 1u);
     cop__draft_begin(tree);
     while (chain != NULL) {
         cop_txn *txn = chain;
@@ -431,9 +436,9 @@ void
 cop__commit_alone(cop_store *store, cop_txn *txn)
 {
     txn->batch_next = NULL;
-    cop__store_relaxed(&txn->state, (uint32_t)COP_TXN_TAKEN);
-    cop__add_relaxed(&txn->references, 1u);
+    txn->alone = true;
     batch_commit(store, txn);
+    cop__store_release(&txn->state, (uint32_t)COP_TXN_DONE);
 }
 
 /* ---- waiting ---- */
@@ -449,7 +454,7 @@ sleep_until_decided(cop_txn *txn, uint64_t until)
 {
     cop_store *store = txn->store;
     uint32_t state = cop__load_acquire(&txn->state);
-    cop__add_acq_rel(&store->sleepers, 1u);
+    cop__add_seq_cst(&store->sleepers, 1u);
     if (state != COP_TXN_DONE &&
         ((state & COP_TXN_SLEEP) || cop__cas_seq_cst(&txn->state, &state, state | COP_TXN_SLEEP)) &&
         cop__load_seq_cst(&store->right) != 0)

@@ -382,7 +382,7 @@ cop_wait_version(cop_store *store, uint64_t version, uint64_t deadline)
     struct cop__gate *gate = store->gate;
     cop_status status = COP_OK;
     cop__gate_use(gate);
-    cop__add_acq_rel(&store->version_waiters, 1u);
+    cop__add_seq_cst(&store->version_waiters, 1u);
     for (;;) {
         uint32_t word = cop__load_seq_cst(&store->version_word);
         if (cop__load_acquire(&store->version) >= version)

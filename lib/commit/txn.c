@@ -157,6 +157,7 @@ txn_reset(cop_txn *txn)
     txn->out_count = txn->out_capacity = 0;
     txn->snapshot = NULL;
     txn->chunks = NULL;
+    txn->alone = false;
     txn->wants_fresh = false;
     txn->failed_op = 0;
     arena_reset(txn);

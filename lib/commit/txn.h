@@ -120,6 +120,7 @@ struct cop_txn {
     char *arena_next;
     size_t arena_left, arena_used;
     struct cop_txn *batch_next;
+    bool alone; /* never queued: its owner commits it and waits for nobody */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */
     cop__op inline_ops[COP_TXN_OPS];
     char inline_arena[COP_TXN_ARENA];

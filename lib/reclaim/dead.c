@@ -262,9 +262,12 @@ free_item(cop__dead *dead, const cop__limbo_item *item)
 static bool
 file_item(cop__dead *dead, const cop__limbo_item *item, bool at_once)
 {
-    size_t oldest = held_place(dead, item->birth);
-    size_t beyond = held_place(dead, item->death);
+    size_t oldest = 0, beyond = 0;
     cop__dead_list *list = &dead->doomed;
+    if (dead->held_count > 0) {
+        oldest = held_place(dead, item->birth);
+        beyond = held_place(dead, item->death);
+    }
     if (COP_FAULT(page_freed_while_pinned))
         oldest = beyond;
     if (oldest == beyond && at_once && item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES) {

@@ -435,7 +435,7 @@ held_find(cop_store *store)
         return false;
     cop__store_relaxed(&store->count.pins, store->stamps_count);
     cop__store_relaxed(&store->count.oldest_pin, store->oldest_noted);
-    cop__add_relaxed(&store->count.resolved, resolved);
+    cop__count_add(&store->count.resolved, resolved);
     pthread_mutex_lock(&store->snapshot_lock);
     room = stamps_reserve(store, store->stamps_count + store->held_records);
     for (cop_snapshot *s = store->held_first; room && s != NULL; s = s->next_held)
@@ -452,7 +452,7 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
     if (scan && held_find(store)) {
         (void)cop__dead_scan(dead, store->stamps, store->stamps_count);
         store->limbo_left = dead->limbo_count;
-        cop__add_relaxed(&store->count.scans, 1);
+        cop__count_add(&store->count.scans, 1);
     }
     return cop__dead_free(dead, quota);
 }

@@ -67,6 +67,12 @@ struct cop_store {
 /* For tests and modules. */
 cop__memory *cop__store_memory(cop_store *store);
 
+/* Adds to a counter that only the holder of the commit right writes: no atomic addition needed. */
+#define cop__count_add(counter, n)                                                     \
+    atomic_store_explicit((counter),                                                   \
+                          atomic_load_explicit((counter), memory_order_relaxed) + (n), \
+                          memory_order_relaxed)
+
 /* COP_OK, COP_E_FORKED or COP_E_CLOSING. */
 static inline cop_status
 cop__store_usable(cop_store *store)

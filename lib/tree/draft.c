@@ -57,7 +57,7 @@ node_edit(cop__tree *tree, unsigned space, unsigned level, uint32_t index)
     }
     undo_push(tree, space, level + 1, index, entry->node, entry->birth);
     if (entry->node != NULL) {
-        memcpy(node, entry->node, COP_PAGE_BYTES);
+        cop__page_copy(node, entry->node);
         cop__dead_page(&tree->dead, entry->node, entry->birth, tree->stamp, false);
     } else {
         memset(node, 0, COP_PAGE_BYTES);
@@ -180,7 +180,7 @@ page_own(cop__tree *tree, unsigned space, uint32_t number)
             cop__dead_page(&tree->dead, entry->page, entry->birth, tree->stamp, false);
     }
     if (entry->page != NULL)
-        memcpy(page, entry->page, COP_PAGE_BYTES);
+        cop__page_copy(page, entry->page);
     else
         page_clear(space, entry, page);
     entry->page = page;

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,30 +17,38 @@ static cop_store *store;
 static int server;
 static atomic_bool over;
 
+struct reply {
+    size_t n;
+    char text[8192];
+};
+
 static int
-collect(void *memory, const char *bytes, size_t n)
+collect(void *context, const char *bytes, size_t n)
 {
-    return fwrite(bytes, 1, n, memory) != n;
+    struct reply *reply = context;
+
+    if (n > sizeof reply->text - reply->n)
+        return 1; /* too long for a packet: no answer */
+    memcpy(reply->text + reply->n, bytes, n);
+    reply->n += n;
+    return 0;
 }
 
 static void *
 reader(void *unused)
 {
-    char path[256], text[8192];
-
     while (!atomic_load(&over)) {
+        struct reply reply = {.n = 0};
         struct sockaddr_in from;
         socklen_t length = sizeof from;
+        char path[256];
         ssize_t n = recvfrom(server, path, sizeof path, 0, (void *)&from, &length);
-        FILE *memory = n < 0 ? NULL : fmemopen(text, sizeof text, "w");
         cop_pin_t pin = cop_pin(store); /* what is read until the unpin is of one version */
         cop_atom atom;
-        if (memory && pin.snapshot && cop_find(pin.snapshot, path, (size_t)n, &atom) == COP_OK &&
-            cop_json_write(pin.snapshot, atom, NULL, collect, memory) == COP_OK)
-            sendto(server, text, (size_t)ftell(memory), 0, (void *)&from, length);
+        if (n >= 0 && pin.snapshot && !cop_find(pin.snapshot, path, (size_t)n, &atom) &&
+            !cop_json_write(pin.snapshot, atom, NULL, collect, &reply))
+            sendto(server, reply.text, reply.n, 0, (void *)&from, length);
         cop_unpin(pin);
-        if (memory)
-            fclose(memory);
     }
     return unused;
 }

@@ -23,9 +23,8 @@
  *   no_first_barrier
  *   exact_only, posted_only    what counts after the race at P3
  *   stale_counted              the address that a bound pin has stored is reported
- *   state_first                P1 loads the state before the sequence
+ *   no_reload                  the state is not loaded again when the posted pin has ended
  *   repost                     a bound pin is posted to again
- *   not_forgotten              the posting outlives the pin that ended
  *   any_help                   the reader does not compare the sequence
  *   fence_store                (FENCE) W2 is no exchange
  */
@@ -179,61 +178,68 @@ inline report(i, record)
 #endif
 }
 
+/* The posted pin, not pending any more. */
+inline look_posted(i)
+{
+#ifdef FAULT_stale_counted
+    report(i, s);
+#endif
+    report(i, help_root[i]);
+    if
+    :: s == help_root[i] -> fate[i] = NONE
+    :: s != help_root[i] && fate[i] == EITHER -> report(i, s)
+    :: else
+    fi
+}
+
+inline look_pending(i)
+{
+    if
+#ifndef FAULT_repost
+    :: atomic { fate[i] == BOUND && help_sequence[i] == (s & NUMBER) -> report(i, help_root[i]) }
+#endif
+    :: else ->
+        help_root[i] = root;
+        atomic { help_sequence[i] = s & NUMBER; fate[i] = ASKED; asked = 1 }
+    fi
+}
+
+/* done: the state was the posted pin's, and has been dealt with. */
 inline first_look(i)
 {
-#ifdef FAULT_state_first
+    done = 0;
     load(s, state[i], i);
-    load(q, sequence[i], i);
-#else
-    load(q, sequence[i], i);
-    load(s, state[i], i);
-#endif
     if
-#ifdef FAULT_not_forgotten
-    :: s == 0
-#else
-    :: atomic { s == 0 -> fate[i] = NONE }
-#endif
-    :: (s & PENDING) != 0 ->
-#ifdef FAULT_pending_ignored
-        skip
-#else
+    :: s != 0 && (s & PENDING) == 0 && fate[i] != NONE ->
+        load(q, sequence[i], i);
         if
-#ifndef FAULT_repost
-        :: atomic { fate[i] == BOUND && help_sequence[i] == (s & NUMBER) -> report(i, help_root[i]) }
+        :: atomic { q == help_sequence[i] -> look_posted(i); done = 1 }
+        :: atomic { q != help_sequence[i] -> fate[i] = NONE }
+#ifndef FAULT_no_reload
+            load(s, state[i], i)
 #endif
-        :: else ->
-            help_root[i] = root;
-            atomic { help_sequence[i] = s & NUMBER; fate[i] = ASKED; asked = 1 }
         fi
+    :: else
+    fi;
+    if
+    :: done || s == 0
+#ifdef FAULT_pending_ignored
+    :: !done && (s & PENDING) != 0
+#else
+    :: !done && (s & PENDING) != 0 -> look_pending(i)
 #endif
-    :: s != 0 && (s & PENDING) == 0 ->
-        atomic {
-            if
-            :: fate[i] == NONE || help_sequence[i] != q -> fate[i] = NONE; report(i, s)
-            :: else ->
-#ifdef FAULT_stale_counted
-                report(i, s);
-#endif
-                report(i, help_root[i]);
-                if
-                :: s == help_root[i] -> fate[i] = NONE
-                :: s != help_root[i] && fate[i] == EITHER -> report(i, s)
-                :: else
-                fi
-            fi
-        }
+    :: atomic { !done && s != 0 && (s & PENDING) == 0 -> report(i, s) }
     fi
 }
 
 inline second_look(i)
 {
-    load(q, sequence[i], i);
     load(s, state[i], i);
+    load(q, sequence[i], i);
     atomic {
         fate[i] = NONE;
         if
-        :: s == 0 || help_sequence[i] != q
+        :: s == 0 || q != help_sequence[i]
         :: else ->
             if
             :: (s & PENDING) != 0 -> report(i, root); fate[i] = BOUND
@@ -323,6 +329,7 @@ inline scan()
     atomic {
         s = 0;
         q = 0;
+        done = 0;
 #ifdef GROWTH
         check_growth();
 #endif
@@ -362,7 +369,7 @@ inline publish()
 
 proctype committer()
 {
-    byte i = 0, s, q, x, n = 0, asked;
+    byte i = 0, s, q, x, n = 0, asked, done;
     short held;
     byte fate[READERS];
 #ifdef GROWTH

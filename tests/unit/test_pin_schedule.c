@@ -629,13 +629,13 @@ START_TEST(pin_that_ends_within_a_look)
 }
 END_TEST
 
-/* A bound pin has been seen to end and what was posted to it is freed; the next pin begins between
- * the two loads of a look, which still gives the old sequence. */
+/* A bound pin has been seen to end and what was posted to it is freed: the next pin, exact when it
+ * is first seen, must not be taken for it. */
 START_TEST(posting_is_forgotten_with_its_pin)
 {
     long_seed = (uint64_t)_i;
     stop_reader(AT_W2, false, false, (struct nudge){3, BEFORE_DRAIN, NEXT_PIN},
-                (struct nudge){4, BEFORE_SECOND_LOAD, NEXT_PIN + AT_R2});
+                (struct nudge){4, BEFORE_FIRST_LOAD, NEXT_PIN + AT_R2});
     ck_assert_uint_eq(most_kept, 1);
     ck_assert_uint_eq(least_kept, 0);
 }

@@ -16,10 +16,10 @@ tries=3
 table='
 page_freed_while_pinned | tests/stress/stress_reclaim --seconds 5
 published_page_changed  | tests/stress/stress_reclaim --seconds 5
-txn_dropped             | tests/stress/stress_reclaim --seconds 5
+txn_dropped             | tests/stress/stress_counters --seconds 3
 root_before_pages       | tests/stress/stress_reclaim --seconds 5
-pending_ignored         | tests/stress/stress_reclaim --seconds 5
-help_without_barrier    | tests/stress/stress_reclaim --seconds 5
+pending_ignored         | tests/unit/test_pin_schedule
+help_without_barrier    | tests/unit/test_pin_schedule
 '
 
 # A fault that is built in but not in the table is caught by nobody.

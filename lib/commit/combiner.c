@@ -35,7 +35,7 @@
 #define YIELDS 30u
 #define SCAN_ITEMS 2048u  /* dead things that make a scan worth its barrier */
 #define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
-#define PURGE_QUOTA 256u  /* names taken out of the directory by each commit */
+#define SWEEP_BUCKETS 4u  /* of the directory, swept by each commit while there are stale names */
 #define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
 #define VALUES_AHEAD 8u
 #define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */
@@ -84,7 +84,7 @@ counters_publish(cop_store *store)
     cop__store_relaxed(&store->count.value_bytes, tree->pool.block_bytes_used);
     cop__store_relaxed(&store->count.values_dead, tree->dead.blocks_dead);
     cop__store_relaxed(&store->count.names, tree->now.names);
-    cop__store_relaxed(&store->count.names_dead, (tree->purge_count - tree->now.purge_head) * COP_INFOS);
+    cop__store_relaxed(&store->count.names_dead, tree->now.stale);
 }
 
 void
@@ -211,14 +211,14 @@ publish(cop_store *store, cop_snapshot *root)
 /* Takes names of erased branches out of the directory when no commit does it: a publication of the
  * same version. */
 static void
-housekeep(cop_store *store, size_t quota)
+housekeep(cop_store *store, uint32_t buckets)
 {
     cop__tree *tree = &store->tree;
-    if (tree->now.purge_head == tree->purge_count)
+    if (tree->now.stale == 0)
         return;
     cop__draft_begin(tree);
     tree->version = tree->root->version;
-    cop_snapshot *root = cop__purge(tree, quota) ? cop__draft_root(tree) : NULL;
+    cop_snapshot *root = cop__directory_sweep(tree, buckets) ? cop__draft_root(tree) : NULL;
     if (root != NULL)
         publish(store, root);
     else
@@ -228,8 +228,10 @@ housekeep(cop_store *store, size_t quota)
 size_t
 cop__settle(cop_store *store, bool scan, size_t quota)
 {
-    housekeep(store, quota);
-    return cop__reclaim(store, scan, quota) + (store->tree.purge_count - store->tree.now.purge_head);
+    if (cop__dead_doomed(&store->tree.dead) > quota) /* free first what there is */
+        return cop__reclaim(store, false, quota) + store->tree.now.stale;
+    housekeep(store, (uint32_t)(quota / COP_BUCKET_WORDS) + 1);
+    return cop__reclaim(store, scan, quota) + store->tree.now.stale;
 }
 
 /* Publishes an unfilled root first, in builds that plant this fault. */
@@ -272,7 +274,7 @@ draft_end(cop_store *store, cop__batch *batch)
     }
     plant_root_before_pages(store);
     cop_snapshot *root =
-        changed && cop__purge(tree, PURGE_QUOTA) ? cop__draft_root(tree) : NULL;
+        changed && cop__directory_sweep(tree, SWEEP_BUCKETS) ? cop__draft_root(tree) : NULL;
     if (root == NULL) {
         cop__draft_abandon(tree);
         return COP_E_MEMORY;
@@ -470,6 +472,9 @@ cop__wait_decided(cop_txn *txn, uint64_t deadline)
         if (cop__right_try(store)) {
             cop__combine(store, ROUNDS);
             cop__right_leave(store);
+            /* Not in the queue's finished prefix: a push before it is still under way. */
+            if (!is_done(txn) && cop__clock_ns() >= deadline)
+                return COP_E_TIMEOUT;
             continue;
         }
         if (turn < SPINS + YIELDS) {

@@ -53,7 +53,4 @@ bool cop__atom_clear(cop__tree *tree, uint32_t id);
 /* The version of the draft becomes the last change of every branch above this atom. */
 bool cop__mark_above(cop__tree *tree, uint32_t id);
 
-/* Takes up to `quota` names of erased pages out of the directory. */
-bool cop__purge(cop__tree *tree, size_t quota);
-
 #endif

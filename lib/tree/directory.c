@@ -32,18 +32,6 @@ home_of(uint64_t word)
     return (unsigned)((word >> 48) * COP_BUCKET_WORDS >> 16);
 }
 
-static cop__name *
-name_of(uint64_t word)
-{
-    return (cop__name *)(uintptr_t)(word & ADDRESS_MASK);
-}
-
-static uint32_t
-overflow_of(const uint64_t *page)
-{
-    return (uint32_t)(page[HEADER] >> 32);
-}
-
 /* ---- lookup ---- */
 
 static bool
@@ -65,7 +53,7 @@ find_in(cop__view view, const uint64_t *page, uint64_t hash, uint32_t anchor, co
     unsigned at = home_of(hash);
     for (unsigned i = 0; i < COP_BUCKET_WORDS && page[at] != 0; i++) {
         if ((page[at] ^ hash) >> 48 == 0) {
-            const cop__name *name = name_of(page[at]);
+            const cop__name *name = cop__directory_name(page[at]);
             if (name_matches(view, name, anchor, path, length))
                 return name;
         }
@@ -89,9 +77,9 @@ cop__directory_find(cop__view view, uint32_t anchor, const char *path, size_t le
         cop__view_page(view, COP_SPACE_NAMES, bucket_of((uint32_t)hash, buckets));
     while (page != NULL) {
         const cop__name *name = find_in(view, page, hash, anchor, path, length);
-        if (name != NULL || overflow_of(page) == 0)
+        if (name != NULL || cop__directory_overflow(page) == 0)
             return name;
-        page = cop__view_page(view, COP_SPACE_LISTS, overflow_of(page));
+        page = cop__view_page(view, COP_SPACE_LISTS, cop__directory_overflow(page));
     }
     return NULL;
 }
@@ -198,7 +186,7 @@ bucket_put(cop__tree *tree, uint32_t bucket, uint64_t word)
 {
     uint64_t *page = cop__draft_edit(tree, COP_SPACE_NAMES, bucket);
     while (page != NULL && (uint32_t)page[HEADER] == COP_BUCKET_WORDS) {
-        uint32_t next = overflow_of(page);
+        uint32_t next = cop__directory_overflow(page);
         if (next == 0) {
             next = cop__draft_new_list_page(tree);
             if (next == 0)
@@ -236,12 +224,12 @@ bucket_take(cop__tree *tree, uint32_t bucket, size_t *n)
     uint64_t *page = cop__draft_edit(tree, COP_SPACE_NAMES, bucket);
     if (page == NULL || !scratch_add(tree, page, n))
         return false;
-    uint32_t next = overflow_of(page);
+    uint32_t next = cop__directory_overflow(page);
     memset(page, 0, COP_PAGE_BYTES);
     while (next != 0) {
         const uint64_t *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
         uint32_t number = next;
-        next = overflow_of(more);
+        next = cop__directory_overflow(more);
         if (!scratch_add(tree, more, n) || !cop__draft_drop_list_page(tree, number))
             return false;
     }
@@ -252,7 +240,7 @@ static bool
 scratch_put_back(cop__tree *tree, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        uint32_t hash = name_of(tree->scratch[i])->hash;
+        uint32_t hash = cop__directory_name(tree->scratch[i])->hash;
         if (!bucket_put(tree, bucket_of(hash, tree->now.buckets), tree->scratch[i]))
             return false;
     }
@@ -355,7 +343,7 @@ cop__directory_remove(cop__tree *tree, const cop__name *name)
     unsigned place = word_place(page, word);
     while (place == COP_BUCKET_WORDS) {
         space = COP_SPACE_LISTS;
-        number = overflow_of(page);
+        number = cop__directory_overflow(page);
         COP_ALWAYS(number != 0);
         page = cop__draft_page(tree, space, number);
         place = word_place(page, word);
@@ -367,4 +355,88 @@ cop__directory_remove(cop__tree *tree, const cop__name *name)
     tree->now.names--;
     uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4;
     return tree->now.buckets == 1 || tree->now.names >= least || bucket_join(tree);
+}
+
+/* ---- stale names ---- */
+
+bool
+cop__name_dies(cop__tree *tree, cop__name *name)
+{
+    size_t bytes = cop__name_bytes(name->length);
+    if (name->birth == tree->stamp) {
+        cop__pool_block_free(&tree->pool, name, bytes);
+        return true;
+    }
+    if (!cop__dead_reserve(&tree->dead, 1)) {
+        tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    cop__dead_block(&tree->dead, name, bytes, tree->stamp);
+    return true;
+}
+
+static bool
+is_stale(const cop__tree *tree, const cop__name *name)
+{
+    return cop__draft_atom(tree, (cop_atom){name->id, name->generation}) == NULL;
+}
+
+static bool
+has_stale(const cop__tree *tree, uint32_t bucket)
+{
+    const uint64_t *page = cop__draft_page(tree, COP_SPACE_NAMES, bucket);
+    while (page != NULL) {
+        for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
+            if (page[i] != 0 && is_stale(tree, cop__directory_name(page[i])))
+                return true;
+        uint32_t next = cop__directory_overflow(page);
+        page = next != 0 ? cop__draft_page(tree, COP_SPACE_LISTS, next) : NULL;
+    }
+    return false;
+}
+
+/* Empties a bucket and puts back what is not stale. */
+static bool
+bucket_sweep(cop__tree *tree, uint32_t bucket)
+{
+    size_t n, kept = 0;
+    if (!has_stale(tree, bucket))
+        return true;
+    if (!bucket_take(tree, bucket, &n))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        cop__name *name = cop__directory_name(tree->scratch[i]);
+        if (!is_stale(tree, name)) {
+            tree->scratch[kept++] = tree->scratch[i];
+            continue;
+        }
+        if (!cop__name_dies(tree, name))
+            return false;
+        tree->now.names--;
+        tree->now.stale--;
+    }
+    return scratch_put_back(tree, kept);
+}
+
+/* Joins as many buckets as were looked at, so that an emptied directory shrinks as it is swept. */
+static bool
+shrink(cop__tree *tree, uint32_t buckets)
+{
+    while (buckets-- > 0 && tree->now.buckets > 1 &&
+           tree->now.names < (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4)
+        if (!bucket_join(tree))
+            return false;
+    return true;
+}
+
+bool
+cop__directory_sweep(cop__tree *tree, uint32_t buckets)
+{
+    for (uint32_t i = 0; i < buckets && tree->now.stale > 0; i++) {
+        if (tree->now.sweep >= tree->now.buckets)
+            tree->now.sweep = 0;
+        if (!bucket_sweep(tree, tree->now.sweep++))
+            return false;
+    }
+    return shrink(tree, buckets);
 }

@@ -11,8 +11,10 @@
  * never part of a name. The hash covers anchor and path.
  *
  * Because the pages are versioned, a snapshot's directory shows exactly its own names, with one
- * exception: names of a branch erased whole leave by quota. They are told by their atom's slot,
- * which is dead or has another generation; every lookup checks it.
+ * exception: names of a large branch erased whole are STALE for a while. They are told by their
+ * atom's slot, which is dead or has another generation; every lookup checks it. Later commits sweep
+ * the buckets in order and take them out, a few buckets each, so that a bucket is copied once for
+ * all its stale names.
  */
 #ifndef COP_TREE_DIRECTORY_H
 #define COP_TREE_DIRECTORY_H
@@ -51,8 +53,25 @@ typedef struct cop__prefix {
 } cop__prefix;
 cop__prefix cop__prefix_of(cop__view view, uint32_t branch);
 
+/* A word of a bucket page as a name (NULL: empty), and the page's overflow page (0: none). */
+static inline cop__name *
+cop__directory_name(uint64_t word)
+{
+    return (cop__name *)(uintptr_t)(word & ((UINT64_C(1) << 48) - 1));
+}
+
+static inline uint32_t
+cop__directory_overflow(const uint64_t *page)
+{
+    return (uint32_t)(page[COP_BUCKET_WORDS] >> 32);
+}
+
 /* Draft operations; false: out of memory. */
 bool cop__directory_add(cop__tree *tree, cop__name *name);
 bool cop__directory_remove(cop__tree *tree, const cop__name *name);
+/* Takes the stale names out of the next `buckets` buckets, while there are any. */
+bool cop__directory_sweep(cop__tree *tree, uint32_t buckets);
+/* A name that is in the directory no more dies, or is freed if this draft made it. */
+bool cop__name_dies(cop__tree *tree, cop__name *name);
 
 #endif

@@ -222,9 +222,7 @@ cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate
         undo_push(tree, space, 0, number, page, entry->birth);
         tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
         tree->undo[tree->undo_count - 1].generation = entry->generation;
-        if (fate != COP_FATE_KEPT)
-            cop__dead_page(&tree->dead, page, entry->birth, tree->stamp,
-                           fate == COP_FATE_DIES_WHOLE);
+        cop__dead_page(&tree->dead, page, entry->birth, tree->stamp, fate == COP_FATE_DIES_WHOLE);
         entry->before = fate == COP_FATE_DIES ? page : NULL;
         entry->touched = 0;
         entry->birth = tree->stamp;
@@ -272,7 +270,6 @@ cop__draft_begin(cop__tree *tree)
     tree->limbo_before = tree->dead.limbo_count;
     tree->freeing_count = 0;
     tree->sparing_count = 0;
-    tree->purge_before = tree->purge_count;
     for (unsigned i = 0; i < COP_SPACES; i++) {
         tree->space[i].count_before = tree->space[i].count;
         tree->space[i].levels_before = tree->space[i].levels;
@@ -355,7 +352,6 @@ cop__draft_abandon(cop__tree *tree)
     undo_leaves(tree);
     tree->undo_count = 0;
     tree->dead.limbo_count = tree->limbo_before;
-    tree->purge_count = tree->purge_before;
     tree->freeing_count = 0;
     tree->sparing_count = 0;
     tree->now = tree->before;
@@ -481,6 +477,4 @@ cop__draft_published(cop__tree *tree, cop_snapshot *root)
     for (size_t i = 0; i < tree->sparing_count; i++)
         tree->spare_list[tree->now.spare_lists++] = tree->sparing[i];
     tree->sparing_count = 0;
-    if (tree->now.purge_head == tree->purge_count)
-        tree->now.purge_head = tree->purge_count = 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Erasing atoms and whole branches, and what is left to do afterwards.
+ * Erasing atoms and whole branches.
  *
  * A branch is erased by walking its ids without recursion and collecting them page by page. A value
  * page all of whose atoms go is unlinked whole, its long values dying with it; its info page goes
- * the same way once it is empty, and the names in it leave the directory by quota in later commits.
- * Nothing of such pages is copied.
+ * the same way once it is empty, and the names in it are left stale in the directory, to be swept
+ * out by later commits. Nothing of such pages is copied.
  */
 #include "tree/atoms.h"
 
@@ -22,17 +22,7 @@ name_erase(cop__tree *tree, cop__name *name)
 {
     if (!cop__directory_remove(tree, name))
         return false;
-    size_t bytes = cop__name_bytes(name->length);
-    if (name->birth == tree->stamp) {
-        cop__pool_block_free(&tree->pool, name, bytes);
-        return true;
-    }
-    if (!cop__dead_reserve(&tree->dead, 1)) {
-        tree->failed = COP_E_MEMORY;
-        return false;
-    }
-    cop__dead_block(&tree->dead, name, bytes, tree->stamp);
-    return true;
+    return cop__name_dies(tree, name);
 }
 
 static bool
@@ -49,25 +39,30 @@ names_of_page_erase(cop__tree *tree, uint32_t number, uint64_t mask)
     return true;
 }
 
-/* A published info page goes whole: unlinked now, its names purged later. */
-static bool
-info_page_unlink(cop__tree *tree, uint32_t number)
+static unsigned
+names_in(const cop__info *page)
 {
-    cop__page_entry *entry = &tree->space[COP_SPACE_INFO].entry[number];
-    if (!cop__tree_grow(tree, &tree->purge, &tree->purge_capacity, tree->purge_count + 1,
-                        sizeof *tree->purge))
+    unsigned names = 0;
+    for (unsigned i = 0; i < COP_INFOS; i++)
+        names += cop__info_name(page[i]) != NULL;
+    return names;
+}
+
+/* A published info page goes whole, its names becoming stale: if so many go that sweeping them out
+ * of the directory bucket by bucket costs less than taking them out one by one. */
+static bool
+leave_stale(cop__tree *tree, uint32_t number, unsigned names)
+{
+    if (!cop__draft_drop(tree, COP_SPACE_INFO, number, COP_FATE_DIES))
         return false;
-    cop__purge_item item = {entry->page, entry->birth, tree->stamp};
-    if (!cop__draft_drop(tree, COP_SPACE_INFO, number, COP_FATE_KEPT))
-        return false;
-    tree->purge[tree->purge_count++] = item;
-    entry->live = 0;
+    tree->space[COP_SPACE_INFO].entry[number].live = 0;
+    tree->now.stale += names;
     return true;
 }
 
 /* Erases the info words of ids in one info page. */
 static bool
-infos_erase(cop__tree *tree, uint32_t number, uint64_t mask)
+infos_erase(cop__tree *tree, uint32_t number, uint64_t mask, uint64_t *one_by_one)
 {
     const cop__info *page = cop__draft_page(tree, COP_SPACE_INFO, number);
     if (page == NULL)
@@ -77,8 +72,10 @@ infos_erase(cop__tree *tree, uint32_t number, uint64_t mask)
         if (page[__builtin_ctzll(left)] == 0)
             mask &= ~(left & -left);
     bool whole = (unsigned)__builtin_popcountll(mask) == entry->live;
-    if (whole && entry->birth != tree->stamp)
-        return info_page_unlink(tree, number);
+    unsigned names = whole ? names_in(page) : 0;
+    if (whole && entry->birth != tree->stamp && *one_by_one < names)
+        return leave_stale(tree, number, names);
+    *one_by_one -= names < *one_by_one ? names : *one_by_one;
     if (!names_of_page_erase(tree, number, mask))
         return false;
     return !whole || entry->page == NULL || cop__draft_drop(tree, COP_SPACE_INFO, number, COP_FATE_DIES);
@@ -131,6 +128,7 @@ typedef struct sweep {
     ids *branches;
     uint32_t info_page;
     uint64_t mask;
+    uint64_t one_by_one; /* names still to be taken out of the directory at once */
 } sweep;
 
 static bool
@@ -141,7 +139,7 @@ sweep_flush(sweep *state)
     if (mask == 0)
         return true;
     uint32_t first = state->info_page * (COP_INFOS / COP_SLOTS);
-    return infos_erase(state->tree, state->info_page, mask) &&
+    return infos_erase(state->tree, state->info_page, mask, &state->one_by_one) &&
            ((uint32_t)mask == 0 || slots_erase(state->tree, first, (uint32_t)mask)) &&
            (mask >> 32 == 0 || slots_erase(state->tree, first + 1, (uint32_t)(mask >> 32)));
 }
@@ -192,16 +190,14 @@ reserve_for(cop__tree *tree, uint32_t branch)
     size_t n = cop__list_count((cop__view){NULL, tree}, cop__draft_slot(tree, branch));
     if (n < COP_SLOTS * COP_INFOS)
         return true;
-    size_t infos = n / COP_INFOS, pages = n / COP_SLOTS + infos + n / COP_LIST_LEAF_IDS;
+    size_t pages = n / COP_SLOTS + n / COP_INFOS + n / COP_LIST_LEAF_IDS;
     pages += pages / COP_FANOUT * 2;
     if (!cop__dead_reserve(&tree->dead, pages)) {
         tree->failed = COP_E_MEMORY;
         return false;
     }
     return cop__tree_grow(tree, &tree->undo, &tree->undo_capacity, tree->undo_count + pages,
-                          sizeof *tree->undo) &&
-           cop__tree_grow(tree, &tree->purge, &tree->purge_capacity, tree->purge_count + infos,
-                          sizeof *tree->purge);
+                          sizeof *tree->undo);
 }
 
 /* Erases everything below `top`. Its list goes with it (discarded) when `itself` is set, else it is
@@ -210,7 +206,7 @@ static bool
 erase_tree(cop__tree *tree, uint32_t top, bool itself)
 {
     ids stack = {0};
-    sweep state = {.tree = tree, .branches = &stack};
+    sweep state = {.tree = tree, .branches = &stack, .one_by_one = tree->now.names / 256 + 256};
     bool done = reserve_for(tree, top) && sweep_children(&state, top) &&
                 (itself ? cop__list_discard(tree, top) && sweep_add(&state, top)
                         : cop__list_drop(tree, top));
@@ -257,32 +253,4 @@ cop__atom_erase(cop__tree *tree, uint32_t id)
     if (parent != UINT32_MAX && !cop__list_remove(tree, parent, id))
         return false;
     return erase_tree(tree, id, true);
-}
-
-/* ---- what is left for later commits ---- */
-
-bool
-cop__purge(cop__tree *tree, size_t quota)
-{
-    while (quota > 0 && tree->now.purge_head < tree->purge_before) {
-        const cop__purge_item *item = &tree->purge[tree->now.purge_head];
-        const cop__info *page = item->page;
-        while (quota > 0 && tree->now.purge_place < COP_INFOS) {
-            cop__name *name = (cop__name *)(uintptr_t)cop__info_name(page[tree->now.purge_place]);
-            if (name != NULL && !name_erase(tree, name))
-                return false;
-            tree->now.purge_place++;
-            quota -= name != NULL;
-        }
-        if (tree->now.purge_place < COP_INFOS)
-            return true;
-        if (!cop__dead_reserve(&tree->dead, 1)) {
-            tree->failed = COP_E_MEMORY;
-            return false;
-        }
-        cop__dead_page(&tree->dead, item->page, item->birth, item->death, false);
-        tree->now.purge_head++;
-        tree->now.purge_place = 0;
-    }
-    return true;
 }

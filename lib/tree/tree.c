@@ -79,26 +79,19 @@ free_large_blocks(cop__tree *tree)
 
 /* The same for names: long paths are large blocks. */
 static void
-free_large_names(cop__tree *tree, const cop__info *page)
+free_large_names(cop__tree *tree, unsigned space, uint32_t number)
 {
-    for (unsigned k = 0; page != NULL && k < COP_INFOS; k++) {
-        const cop__name *name = cop__info_name(page[k]);
-        if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
-            cop__pool_block_free(&tree->pool, (void *)(uintptr_t)page[k],
-                                 cop__name_bytes(name->length));
-    }
-}
-
-/* A page in the purge still names what has not been purged of it. */
-static void
-free_purging(cop__tree *tree)
-{
-    for (size_t i = tree->now.purge_head; i < tree->purge_count; i++) {
-        cop__info *page = tree->purge[i].page;
-        if (i == tree->now.purge_head)
-            for (unsigned k = 0; k < tree->now.purge_place; k++)
-                page[k] = 0;
-        free_large_names(tree, page);
+    while (number < tree->space[space].count) {
+        const uint64_t *page = tree->space[space].entry[number].page;
+        for (unsigned i = 0; page != NULL && i < COP_BUCKET_WORDS; i++) {
+            cop__name *name = cop__directory_name(page[i]);
+            if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
+                cop__pool_block_free(&tree->pool, name, cop__name_bytes(name->length));
+        }
+        number = page != NULL ? cop__directory_overflow(page) : 0;
+        if (number == 0)
+            return;
+        space = COP_SPACE_LISTS;
     }
 }
 
@@ -109,9 +102,8 @@ cop__tree_end(cop__tree *tree)
         return;
     cop__dead_end(&tree->dead);
     free_large_blocks(tree);
-    for (uint32_t i = 0; i < tree->space[COP_SPACE_INFO].count; i++)
-        free_large_names(tree, tree->space[COP_SPACE_INFO].entry[i].page);
-    free_purging(tree);
+    for (uint32_t i = 0; i < tree->space[COP_SPACE_NAMES].count; i++)
+        free_large_names(tree, COP_SPACE_NAMES, i);
     for (unsigned i = 0; i < COP_SPACES; i++) {
         cop__space *s = &tree->space[i];
         vector_free(tree, s->entry, s->capacity * sizeof *s->entry);
@@ -123,7 +115,6 @@ cop__tree_end(cop__tree *tree)
     vector_free(tree, tree->freeing, tree->freeing_capacity * sizeof *tree->freeing);
     vector_free(tree, tree->spare_list, tree->spare_list_capacity * sizeof *tree->spare_list);
     vector_free(tree, tree->sparing, tree->sparing_capacity * sizeof *tree->sparing);
-    vector_free(tree, tree->purge, tree->purge_capacity * sizeof *tree->purge);
     vector_free(tree, tree->scratch, tree->scratch_capacity * sizeof *tree->scratch);
     cop__pool_end(&tree->pool);
     memset(tree, 0, sizeof *tree);

@@ -105,22 +105,17 @@ typedef struct cop__freed { /* ids of one value page */
     uint32_t page, mask;
 } cop__freed;
 
-typedef struct cop__purge_item { /* an info page whose names wait to leave the directory */
-    void *page;
-    uint64_t birth, death;
-} cop__purge_item;
-
 /* What a draft counts, restored when it is abandoned. */
 typedef struct cop__counts {
     uint64_t atoms;
-    uint64_t names; /* in the directory, those waiting to leave included */
+    uint64_t names; /* in the directory, stale ones included */
+    uint64_t stale; /* names of erased atoms, waiting to leave the directory */
     uint32_t buckets;
     cop__run run;             /* ids for small branches and anonymous atoms */
     uint64_t freed_head;      /* ring position of the oldest freed ids */
     uint32_t freed_head_mask; /* what is left of that entry, 0: all of it */
     uint32_t spare_lists;     /* free page numbers of the lists space, as a stack */
-    size_t purge_head;
-    uint32_t purge_place;
+    uint32_t sweep; /* the bucket where looking for stale names goes on */
     bool structure; /* the draft erased something published, or changed an order */
 } cop__counts;
 
@@ -147,11 +142,8 @@ typedef struct cop__tree {
     size_t spare_list_capacity;
     uint32_t *sparing; /* freed by this draft */
     size_t sparing_count, sparing_capacity;
-    cop__purge_item *purge;
-    size_t purge_count, purge_capacity, purge_before;
     uint64_t *scratch; /* words of a bucket that is being split or joined */
     size_t scratch_capacity;
-    uint64_t names_purging; /* names of erased pages not yet out of the directory */
 } cop__tree;
 
 /* An empty tree with a published root (version 0), not yet visible to readers; `store` goes into
@@ -180,8 +172,7 @@ void *cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number);
 /* Takes a page out; what happens to it if it was published: */
 typedef enum cop__fate {
     COP_FATE_DIES,       /* it dies with this draft */
-    COP_FATE_DIES_WHOLE, /* and the long values in it die with it */
-    COP_FATE_KEPT        /* the caller lets it die later */
+    COP_FATE_DIES_WHOLE /* and the long values in it die with it */
 } cop__fate;
 bool cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate);
 /* A fresh page number in the lists space, its page zeroed; 0 when out of memory. */

@@ -39,7 +39,7 @@ typedef struct plan_entry {
     }
 #define BESIDE(n)                                                                               \
     {                                                                                           \
-        "read_beside_writer", "write_beside_reader", {STEP_BESIDE, n, 2, 0, 0.4}, false, false, \
+        "read_beside_writer", "write_beside_reader", {STEP_BESIDE, n, 2, 0, 0.3}, false, false, \
             LONG                                                                                \
     }
 #define COUNT(way)                                                          \
@@ -88,26 +88,31 @@ add_load(bench_table *table, unsigned column, const bench_answer *answer)
     table_add(table, column, "load", "", "ns/key", answer->figure[LOAD_NS], "");
 }
 
+/* The figures of the reader or of the writer begin at `at`. */
 static void
-add_beside_one(bench_table *table, unsigned column, const char *name, unsigned batch, double beside,
-               double alone)
+add_beside_one(bench_table *table, unsigned column, const char *name, unsigned batch,
+               const double *figure, int at)
 {
-    char label[32], fields[96];
+    char label[32], fields[160];
+    double beside = figure[at], alone = figure[at + 1];
+    double cpu = figure[at + BESIDE_CPU], cpu_alone = figure[at + 1 + BESIDE_CPU];
     snprintf(label, sizeof label, "batch %u", batch);
-    snprintf(fields, sizeof fields, ",\"batch\":%u,\"threads\":2,\"alone\":%.4g", batch, alone);
+    snprintf(fields, sizeof fields,
+             ",\"batch\":%u,\"threads\":2,\"alone\":%.4g,\"cpu_ns\":%.4g,\"cpu_ns_alone\":%.4g",
+             batch, alone, cpu, cpu_alone);
     table_add(table, column, name, label, "ns/op", beside, fields);
-    if (alone > 0)
+    if (alone > 0 && cpu_alone > 0) {
         table_add(table, column, name, label, "x alone", beside / alone, fields);
+        table_add(table, column, name, label, "x alone cpu", cpu / cpu_alone, fields);
+    }
 }
 
 static void
 add_beside(bench_table *table, unsigned column, const plan_entry *entry, const bench_answer *answer)
 {
-    const double *f = answer->figure;
-    add_beside_one(table, column, entry->name, entry->command.batch, f[BESIDE_READ_NS],
-                   f[BESIDE_READ_ALONE_NS]);
-    add_beside_one(table, column, entry->second, entry->command.batch, f[BESIDE_WRITE_NS],
-                   f[BESIDE_WRITE_ALONE_NS]);
+    unsigned batch = entry->command.batch;
+    add_beside_one(table, column, entry->name, batch, answer->figure, BESIDE_READ_NS);
+    add_beside_one(table, column, entry->second, batch, answer->figure, BESIDE_WRITE_NS);
 }
 
 static void
@@ -195,16 +200,16 @@ wanted(const settings *s, const plan_entry *entry)
            (entry->second && strcmp(s->only_case, entry->second) == 0);
 }
 
-/* A stall takes 5 s: the peers, whose growth is a straight line, have one. */
+/* A stall takes 5 s: the peers, whose growth is a straight line, have one, at 64 bytes. */
 static unsigned
-rounds_of(const settings *s, const plan_entry *entry, unsigned column)
+rounds_of(const settings *s, const bench_table *table, const plan_entry *entry, unsigned column)
 {
     unsigned few = s->rounds < 3 ? s->rounds : 3;
     if (entry->length == SHORT)
         return s->rounds;
-    if (entry->length == STALL && (column > 0 || entry->command.batch == 1))
-        return 1;
-    return few;
+    if (entry->length != STALL || (column == 0 && entry->command.batch > 1))
+        return few;
+    return column == 0 || table->work->value_bytes == 64 || s->only_value_bytes ? 1 : 0;
 }
 
 static void
@@ -215,7 +220,7 @@ run_entry(const settings *s, bench_table *table, bench_process *processes, const
     for (unsigned round = 0; round < s->rounds; round++) {
         for (unsigned c = 0; c < TABLE_COLUMNS; c++) {
             if (!processes[c].system || (c == 1 && !entry->own_variants) ||
-                round >= rounds_of(s, entry, c) ||
+                round >= rounds_of(s, table, entry, c) ||
                 !bench_step_applies(processes[c].system, command))
                 continue;
             if (bench_process_run(&processes[c], command, &answer))

@@ -122,10 +122,13 @@ writer_start(writer *w, bench_child *child, unsigned batch, double seconds)
     return pthread_create(&w->thread, NULL, writer_main, w) == 0;
 }
 
-static double
-writer_wall_ns(const writer *w)
+/* Wall clock and CPU time of one update, into figure[at] and figure[at + BESIDE_CPU]. */
+static void
+writer_figures(const writer *w, double *figure, int at)
 {
-    return w->updates ? (double)w->wall_ns / (double)w->updates : 0;
+    double updates = w->updates ? (double)w->updates : 1;
+    figure[at] = (double)w->wall_ns / updates;
+    figure[at + BESIDE_CPU] = (double)w->cpu_ns / updates;
 }
 
 static bool
@@ -142,10 +145,12 @@ time_update(bench_child *child, const bench_command *command, double *ns)
 
 /* --- a writer and a reader at once ----------------------------------------------------------- */
 
-static double
-read_for(bench_child *child, double seconds)
+/* As writer_figures, for one pin_lookup; figure may be NULL. */
+static void
+read_for(bench_child *child, double seconds, double *figure, int at)
 {
-    uint64_t begin = bench_wall_ns(), end = begin + (uint64_t)(seconds * 1e9), now, n = 0;
+    uint64_t begin = bench_wall_ns(), cpu = bench_cpu_ns(), end = begin + (uint64_t)(seconds * 1e9);
+    uint64_t now, n = 0;
     size_t position = 0, chunk = READ_CHUNK;
     if (chunk > child->work->queries)
         chunk = child->work->queries;
@@ -157,7 +162,10 @@ read_for(bench_child *child, double seconds)
         n += chunk;
         now = bench_wall_ns();
     } while (now < end);
-    return (double)(now - begin) / (double)n;
+    if (!figure)
+        return;
+    figure[at] = (double)(now - begin) / (double)n;
+    figure[at + BESIDE_CPU] = (double)(bench_cpu_ns() - cpu) / (double)n;
 }
 
 static bool
@@ -165,21 +173,21 @@ time_beside(bench_child *child, const bench_command *command, bench_answer *answ
 {
     writer alone, beside;
     double half = command->seconds / 2;
-    read_for(child, half / 2);
-    answer->figure[BESIDE_READ_ALONE_NS] = read_for(child, half);
+    read_for(child, half / 2, NULL, 0);
+    read_for(child, half, answer->figure, BESIDE_READ_ALONE_NS);
     if (!writer_start(&alone, child, command->batch, half))
         return false;
     pthread_join(alone.thread, NULL);
     child->system->drain();
-    answer->figure[BESIDE_WRITE_ALONE_NS] = writer_wall_ns(&alone);
+    writer_figures(&alone, answer->figure, BESIDE_WRITE_ALONE_NS);
     if (!writer_start(&beside, child, command->batch, 0))
         return false;
-    read_for(child, half / 4);
-    answer->figure[BESIDE_READ_NS] = read_for(child, command->seconds);
+    read_for(child, half / 4, NULL, 0);
+    read_for(child, command->seconds, answer->figure, BESIDE_READ_NS);
     atomic_store(&beside.stop, true);
     pthread_join(beside.thread, NULL);
     child->system->drain();
-    answer->figure[BESIDE_WRITE_NS] = writer_wall_ns(&beside);
+    writer_figures(&beside, answer->figure, BESIDE_WRITE_NS);
     return atomic_load(&alone.ok) && atomic_load(&beside.ok) && beside.updates;
 }
 
@@ -235,7 +243,7 @@ run_stall(bench_child *child, const bench_command *command, bench_answer *answer
     writer w;
     child->system->drain();
     malloc_trim(0);
-    answer->figure[STALL_TREE] = (double)child->system->bytes();
+    answer->figure[STALL_TREE] = child->own_loaded;
     child->system->hold(child->reader);
     if (!writer_start(&w, child, command->batch, 0)) {
         child->system->release(child->reader);

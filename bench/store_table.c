@@ -92,16 +92,35 @@ table_add(bench_table *table, unsigned column, const char *name, const char *lab
     snprintf(row->cell[column].fields, sizeof row->cell[column].fields, "%s", fields);
 }
 
-/* The column of the best peer with snapshots, or without; -1 when there is none. A figure of 0 (a
- * writer that was locked out did not grow) is no measure for others. */
+/* Units that are themselves a ratio to the system's own figures, and the time to free what others
+ * never free, say nothing when divided by a peer's. */
+static bool
+comparable(const table_row *row)
+{
+    static const char *const own[] = {"x alone", "x alone cpu", "x tree", "least share", "ms"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(row->unit, own[i]) == 0)
+            return false;
+    return true;
+}
+
+/* A peer whose writer stands still while a reader holds its lock does not grow: no measure. */
+static bool
+measures(const bench_system *system, const table_row *row)
+{
+    return strcmp(row->name, "stall_growth_bytes") != 0 || strcmp(system->barrier, "lock") != 0;
+}
+
+/* The column of the best peer with snapshots, or without; -1 when there is none. */
 static int
 best_peer(const bench_table *table, const table_row *row, bool snapshots)
 {
     int best = -1;
     double best_value = 0;
-    for (int c = TABLE_OWN_COLUMNS; c < TABLE_COLUMNS; c++) {
+    for (int c = TABLE_OWN_COLUMNS; comparable(row) && c < TABLE_COLUMNS; c++) {
+        const bench_system *system = table->process[c].system;
         double value = report_median(&row->cell[c].samples);
-        if (value <= 0 || table->process[c].system->snapshots != snapshots)
+        if (value <= 0 || system->snapshots != snapshots || !measures(system, row))
             continue;
         if (best < 0 || (more_is_better(row) ? value > best_value : value < best_value)) {
             best = c;

@@ -19,7 +19,7 @@ struct condition {
 static cop_status
 failed(const struct condition *c, cop_status status, const cop_error *error)
 {
-    cop__problem_status(c->problem, status, error);
+    cop__problem_reading(c->problem, status, error);
     return status;
 }
 

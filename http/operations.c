@@ -110,7 +110,9 @@ find(const struct operation *o, cop_atom *atom)
 {
     cop_error error = COP_ERROR_INIT;
     cop_status status = cop_txn_find(o->txn, o->path, o->length, atom, &error);
-    return status == COP_OK ? COP_OK : failed(o->problem, status, &error);
+    if (status != COP_OK)
+        cop__problem_reading(o->problem, status, &error);
+    return status;
 }
 
 static cop_status

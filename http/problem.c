@@ -76,6 +76,15 @@ cop__problem_status(struct cop__problem *problem, cop_status status, const cop_e
     return false;
 }
 
+bool
+cop__problem_reading(struct cop__problem *problem, cop_status status, const cop_error *error)
+{
+    cop__problem_status(problem, status, error);
+    if (status == COP_E_LIMIT)
+        problem->kind = COP_PROBLEM_BUSY;
+    return false;
+}
+
 unsigned
 cop__problem_http_status(cop__problem_kind kind)
 {

@@ -77,6 +77,9 @@ bool cop__problem_set(struct cop__problem *problem, cop__problem_kind kind, cons
 /* The same from a status of the store; error may be NULL. */
 bool cop__problem_status(struct cop__problem *problem, cop_status status, const cop_error *error);
 
+/* The same for a failure to read: a limit is then one on readers or snapshots, and passes. */
+bool cop__problem_reading(struct cop__problem *problem, cop_status status, const cop_error *error);
+
 unsigned cop__problem_http_status(cop__problem_kind kind);
 
 /* The document; NULL when there is no memory. */

@@ -153,9 +153,7 @@ take(struct cop__http_request *r, uint32_t lease_ms)
     cop__http_leases_expire(server, cop__http_now_ns());
     cop_status status = cop_snapshot_take(server->store, &snapshot);
     if (status != COP_OK) {
-        cop__problem_status(&r->problem, status, NULL);
-        if (status == COP_E_LIMIT)
-            r->problem.kind = COP_PROBLEM_BUSY;
+        cop__problem_reading(&r->problem, status, NULL);
         return cop__http_reply_problem(r, &r->problem);
     }
     uint64_t version = cop_snapshot_version(snapshot);

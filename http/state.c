@@ -177,10 +177,7 @@ reply_newest(struct cop__http_request *r, const char *path, size_t length, const
 {
     cop_pin_t pin = cop_pin(r->server->store);
     if (!pin.snapshot) {
-        cop_status status = cop_pin_status();
-        cop__problem_status(&r->problem, status, NULL);
-        if (status == COP_E_LIMIT)
-            r->problem.kind = COP_PROBLEM_BUSY;
+        cop__problem_reading(&r->problem, cop_pin_status(), NULL);
         return cop__http_reply_problem(r, &r->problem);
     }
     enum MHD_Result result = reply_path(r, pin.snapshot, path, length, q);

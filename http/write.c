@@ -60,6 +60,13 @@ failed(struct cop__problem *problem, cop_status status, const cop_error *error)
     return status;
 }
 
+static cop_status
+unreadable(struct cop__problem *problem, cop_status status, const cop_error *error)
+{
+    cop__problem_reading(problem, status, error);
+    return status;
+}
+
 /* The tag of the atom's state, which becomes a condition of the transaction. */
 static cop_status
 tag_of(cop_txn *txn, const struct cop_http_server *server, cop_atom atom,
@@ -89,7 +96,7 @@ check_present(cop_txn *txn, struct write *w, cop_atom atom, struct cop__problem 
         return COP_OK;
     cop_status status = tag_of(txn, w->request->server, atom, etag);
     if (status != COP_OK)
-        return failed(problem, status, NULL);
+        return unreadable(problem, status, NULL);
     if (w->if_match && !cop__etag_listed_state(w->if_match, etag))
         return not_so(problem, "If-Match: the state is another one");
     if (w->if_none_match && cop__etag_listed_state(w->if_none_match, etag))
@@ -107,7 +114,7 @@ check_conditions(cop_txn *txn, struct write *w, struct cop__problem *problem)
     if (status == COP_OK)
         return check_present(txn, w, atom, problem);
     if (status != COP_E_ABSENT)
-        return failed(problem, status, &error);
+        return unreadable(problem, status, &error);
     if (w->if_match)
         return not_so(problem, "If-Match: nothing is at this path");
     return COP_OK;

@@ -96,6 +96,22 @@ def test_body_limit():
         equal(seen.headers.get("Transfer-Encoding"), "chunked", "streamed for the budget's sake")
 
 
+def test_store_limits():
+    with Server("--set", "snapshots.max=1", "--max-snapshots", "8") as s:
+        s.put("/x", {"n": 1, "text": "x" * 3000000})
+        equal(s.call("POST", "/v1/snapshots", {}).status, 201, "the one snapshot of the store")
+        problem(s.call("POST", "/v1/snapshots", {}), 503, "busy", "snapshots.max")
+        problem(s.put("/x/n", 2), 503, "busy", "a write that needs a snapshot")
+        problem(s.call("POST", "/v1/transaction",
+                       {"operations": [{"op": "add", "path": "x/n", "value": 1}]}),
+                503, "busy", "a transaction that needs a snapshot")
+        problem(s.get("/x"), 503, "busy", "an answer that must be streamed")
+        equal(s.get("/x/n").json, 1, "a short answer needs none")
+        equal(s.call("DELETE", "/v1/snapshots/1").status, 200, "it is let go")
+        equal(s.put("/x/n", 2).status, 200, "and there is room again")
+        equal(len(s.get("/x").body) > 3000000, True, "for a stream too")
+
+
 def test_header_limit():
     with Server("--max-header-bytes", "4096") as s:
         equal(s.call("GET", "/healthz", headers={"X-Pad": "x" * 3000}).status, 200, "a long header")

@@ -182,6 +182,13 @@ sweep_children(sweep *state, uint32_t branch)
     return true;
 }
 
+/* How many names an erasure takes out of the directory at once before it leaves them stale. */
+static uint64_t
+names_at_once(const cop__tree *tree)
+{
+    return tree->now.names / 256 + 256;
+}
+
 /* Room for the records of as many pages as a branch's own children fill, at once: growing step by
  * step would hold old and new room together. */
 static bool
@@ -191,7 +198,8 @@ reserve_for(cop__tree *tree, uint32_t branch)
     if (n < COP_SLOTS * COP_INFOS)
         return true;
     size_t pages = n / COP_SLOTS + n / COP_INFOS + n / COP_LIST_LEAF_IDS;
-    pages += pages / COP_FANOUT * 2;
+    pages += 2 * (size_t)names_at_once(tree); /* buckets and names */
+    pages += pages / COP_FANOUT * 4;
     if (!cop__dead_reserve(&tree->dead, pages)) {
         tree->failed = COP_E_MEMORY;
         return false;
@@ -206,7 +214,7 @@ static bool
 erase_tree(cop__tree *tree, uint32_t top, bool itself)
 {
     ids stack = {0};
-    sweep state = {.tree = tree, .branches = &stack, .one_by_one = tree->now.names / 256 + 256};
+    sweep state = {.tree = tree, .branches = &stack, .one_by_one = names_at_once(tree)};
     bool done = reserve_for(tree, top) && sweep_children(&state, top) &&
                 (itself ? cop__list_discard(tree, top) && sweep_add(&state, top)
                         : cop__list_drop(tree, top));

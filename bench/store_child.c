@@ -49,7 +49,7 @@ child_main(bench_child *child, int command_fd, int answer_fd)
 {
     bench_command command;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    while (read_all(command_fd, &command, sizeof command)) {
+    while (read_all(command_fd, &command, sizeof command) && command.step != BENCH_STEPS) {
         bench_answer answer = bench_step_run(child, &command);
         if (!write_all(answer_fd, &answer, sizeof answer))
             break;
@@ -127,14 +127,16 @@ bench_process_run(bench_process *process, const bench_command *command, bench_an
     return false;
 }
 
+/* Closing the pipe would not do: children started later hold its other end open, too. */
 void
 bench_process_end(bench_process *process)
 {
+    bench_command end = {.step = BENCH_STEPS};
     if (!process->pid)
         return;
+    (void)write_all(process->command_fd, &end, sizeof end);
     close(process->command_fd);
     close(process->answer_fd);
-    kill(process->pid, SIGKILL);
     waitpid(process->pid, NULL, 0);
     process->pid = 0;
 }

@@ -16,7 +16,7 @@ typedef enum bench_step {
     STEP_THREADS,
     STEP_COUNTER,
     STEP_STALL,
-    BENCH_STEPS
+    BENCH_STEPS /* also: end the process */
 } bench_step;
 
 typedef struct bench_command {

@@ -80,24 +80,28 @@ same_name(const void *a, const void *b)
     return bench_key_equal(a, b, true);
 }
 
-static inline void
+typedef bench_reader *sys_held;
+
+static inline sys_held
 sys_pin(bench_reader *reader)
 {
     ck_epoch_begin(&reader->record, NULL);
+    return reader;
 }
 
 static inline void
-sys_unpin(bench_reader *reader)
+sys_unpin(bench_reader *reader, sys_held held)
 {
+    (void)held;
     ck_epoch_end(&reader->record, NULL);
 }
 
 static inline uint64_t
-sys_get(bench_reader *reader, size_t query, bool by_name)
+sys_get(sys_held held, size_t query, bool by_name)
 {
     const uint64_t *key = bench_query(work, query, by_name);
     const uint64_t *found = ck_hs_get(&set, bench_key_hash(key, by_name), key);
-    (void)reader;
+    (void)held;
     return found ? found[bench_key_words(by_name)] : 0;
 }
 
@@ -180,12 +184,12 @@ scan(bench_reader *reader)
     size_t words = bench_key_words(work->by_name);
     void *key = NULL;
     uint64_t n = 0, sum = 0;
-    sys_pin(reader);
+    sys_held held = sys_pin(reader);
     while (ck_hs_next(&set, &iter, &key)) {
         sum += ((const uint64_t *)key)[words];
         n++;
     }
-    sys_unpin(reader);
+    sys_unpin(reader, held);
     return sum ? n : 0;
 }
 

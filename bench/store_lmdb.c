@@ -29,24 +29,28 @@ key_val(const uint64_t *key, bool by_name)
     return v;
 }
 
-static inline void
+typedef bench_reader *sys_held;
+
+static inline sys_held
 sys_pin(bench_reader *reader)
 {
     (void)mdb_txn_renew(reader->txn);
+    return reader;
 }
 
 static inline void
-sys_unpin(bench_reader *reader)
+sys_unpin(bench_reader *reader, sys_held held)
 {
+    (void)held;
     mdb_txn_reset(reader->txn);
 }
 
 static inline uint64_t
-sys_get(bench_reader *reader, size_t query, bool by_name)
+sys_get(sys_held held, size_t query, bool by_name)
 {
     MDB_val key = key_val(bench_query(work, query, by_name), by_name), value;
     uint64_t word;
-    if (mdb_get(reader->txn, dbi, &key, &value) != MDB_SUCCESS)
+    if (mdb_get(held->txn, dbi, &key, &value) != MDB_SUCCESS)
         return 0;
     memcpy(&word, value.mv_data, sizeof word);
     return word;
@@ -139,7 +143,7 @@ scan(bench_reader *reader)
     MDB_cursor *cursor;
     MDB_val key, value;
     uint64_t n = 0, sum = 0, word;
-    sys_pin(reader);
+    sys_held held = sys_pin(reader);
     if (mdb_cursor_open(reader->txn, dbi, &cursor) == MDB_SUCCESS) {
         while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
             memcpy(&word, value.mv_data, sizeof word);
@@ -148,7 +152,7 @@ scan(bench_reader *reader)
         }
         mdb_cursor_close(cursor);
     }
-    sys_unpin(reader);
+    sys_unpin(reader, held);
     return sum ? n : 0;
 }
 

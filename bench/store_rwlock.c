@@ -43,25 +43,28 @@ same_name(gconstpointer a, gconstpointer b)
     return bench_key_equal(a, b, true);
 }
 
-static inline void
+typedef bench_reader *sys_held;
+
+static inline sys_held
 sys_pin(bench_reader *reader)
 {
-    (void)reader;
     pthread_rwlock_rdlock(&lock);
+    return reader;
 }
 
 static inline void
-sys_unpin(bench_reader *reader)
+sys_unpin(bench_reader *reader, sys_held held)
 {
+    (void)held;
     (void)reader;
     pthread_rwlock_unlock(&lock);
 }
 
 static inline uint64_t
-sys_get(bench_reader *reader, size_t query, bool by_name)
+sys_get(sys_held held, size_t query, bool by_name)
 {
     const uint64_t *found = g_hash_table_lookup(table, bench_query(work, query, by_name));
-    (void)reader;
+    (void)held;
     return found ? found[bench_key_words(by_name)] : 0;
 }
 
@@ -121,13 +124,13 @@ scan(bench_reader *reader)
     gpointer block;
     size_t words = bench_key_words(work->by_name);
     uint64_t n = 0, sum = 0;
-    sys_pin(reader);
+    sys_held held = sys_pin(reader);
     g_hash_table_iter_init(&iter, table);
     while (g_hash_table_iter_next(&iter, NULL, &block)) {
         sum += ((const uint64_t *)block)[words];
         n++;
     }
-    sys_unpin(reader);
+    sys_unpin(reader, held);
     return sum ? n : 0;
 }
 

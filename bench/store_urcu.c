@@ -59,27 +59,30 @@ match_name(struct cds_lfht_node *node, const void *key)
     return bench_key_equal(caa_container_of(node, entry, node)->words, key, true);
 }
 
-static inline void
+typedef bench_reader *sys_held;
+
+static inline sys_held
 sys_pin(bench_reader *reader)
 {
-    (void)reader;
     urcu_memb_read_lock();
+    return reader;
 }
 
 static inline void
-sys_unpin(bench_reader *reader)
+sys_unpin(bench_reader *reader, sys_held held)
 {
+    (void)held;
     (void)reader;
     urcu_memb_read_unlock();
 }
 
 static inline uint64_t
-sys_get(bench_reader *reader, size_t query, bool by_name)
+sys_get(sys_held held, size_t query, bool by_name)
 {
     const uint64_t *key = bench_query(work, query, by_name);
     struct cds_lfht_iter iter;
     struct cds_lfht_node *node;
-    (void)reader;
+    (void)held;
     cds_lfht_lookup(table, bench_key_hash(key, by_name), by_name ? match_name : match_id, key,
                     &iter);
     node = cds_lfht_iter_get_node(&iter);
@@ -160,13 +163,13 @@ scan(bench_reader *reader)
     struct cds_lfht_node *node;
     size_t words = bench_key_words(work->by_name);
     uint64_t n = 0, sum = 0;
-    sys_pin(reader);
+    sys_held held = sys_pin(reader);
     for (cds_lfht_first(table, &iter); (node = cds_lfht_iter_get_node(&iter));
          cds_lfht_next(table, &iter)) {
         sum += caa_container_of(node, entry, node)->words[words];
         n++;
     }
-    sys_unpin(reader);
+    sys_unpin(reader, held);
     return sum ? n : 0;
 }
 

@@ -35,8 +35,9 @@ extern "C" {
     X(pages_dead, "pages", "pages waiting for a reader or for the freeing quota")      \
     X(value_bytes, "bytes", "long values and child lists in use, dead ones included")  \
     X(values_dead, "values", "long values waiting for a reader or for the quota")      \
-    X(names, "names", "names in use, dead ones included")                              \
-    X(names_dead, "names", "names waiting to leave the directory or be freed")         \
+    X(names, "names", "names in the directory, those of erased atoms included")                              \
+    X(name_bytes, "bytes", "bytes of names in use, dead ones included")                \
+    X(names_dead, "names", "names of erased atoms waiting to leave the directory")         \
     X(bytes_held, "bytes", "bytes held from the allocator")                            \
     X(bytes_peak, "bytes", "greatest bytes_held")                                      \
     X(bytes_limit, "bytes", "the limit in force")                                      \

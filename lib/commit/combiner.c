@@ -81,9 +81,10 @@ counters_publish(cop_store *store)
     cop__store_relaxed(&store->count.atoms, tree->root->atoms);
     cop__store_relaxed(&store->count.pages, tree->pool.pages_used);
     cop__store_relaxed(&store->count.pages_dead, tree->dead.pages_dead);
-    cop__store_relaxed(&store->count.value_bytes, tree->pool.block_bytes_used);
+    cop__store_relaxed(&store->count.value_bytes, tree->pool.values.bytes_used);
     cop__store_relaxed(&store->count.values_dead, tree->dead.blocks_dead);
     cop__store_relaxed(&store->count.names, tree->now.names);
+    cop__store_relaxed(&store->count.name_bytes, tree->pool.names.bytes_used);
     cop__store_relaxed(&store->count.names_dead, tree->now.stale);
 }
 

@@ -244,9 +244,14 @@ free_block(cop__dead *dead, uint64_t tagged)
     if (class == COP_DEAD_ROOT)
         cop__pool_root_free(dead->pool, block);
     else if (class == COP_DEAD_LARGE)
-        cop__pool_large_free(dead->pool, block);
+        cop__pool_large_free(dead->pool, &dead->pool->values, block);
+    else if (class == COP_DEAD_LARGE_NAME)
+        cop__pool_large_free(dead->pool, &dead->pool->names, block);
+    else if (class & COP_DEAD_OF_NAMES)
+        cop__pool_block_free(dead->pool, &dead->pool->names, block,
+                             (class & ~(uint64_t)COP_DEAD_OF_NAMES) * COP_CLASS_STEP);
     else
-        cop__pool_block_free(dead->pool, block, class * COP_CLASS_STEP);
+        cop__pool_block_free(dead->pool, &dead->pool->values, block, class * COP_CLASS_STEP);
 }
 
 static void

@@ -30,7 +30,9 @@
 #include "reclaim/pool.h"
 
 /* What a limbo record's upper 16 bits say: a block's size class, or one of these. */
+#define COP_DEAD_OF_NAMES 0x200u /* flag beside a class: the block is a name */
 #define COP_DEAD_LARGE 0xffffu
+#define COP_DEAD_LARGE_NAME 0xfffbu
 #define COP_DEAD_PAGE 0xfffeu
 #define COP_DEAD_ROOT 0xfffcu           /* a root record; its own first word is its header */
 #define COP_DEAD_PAGE_OF_VALUES 0xfffdu /* a page that dies with the long values in it */
@@ -105,6 +107,16 @@ cop__dead_block(cop__dead *dead, void *block, size_t bytes, uint64_t death)
     uint64_t birth;
     memcpy(&birth, block, sizeof birth);
     cop__dead_push(dead, block, class < COP_CLASSES ? class : COP_DEAD_LARGE, birth, death);
+}
+
+static inline void
+cop__dead_name(cop__dead *dead, void *name, size_t bytes, uint64_t death)
+{
+    size_t class = cop__pool_class(bytes);
+    uint64_t birth;
+    memcpy(&birth, name, sizeof birth);
+    cop__dead_push(dead, name, class < COP_CLASSES ? class | COP_DEAD_OF_NAMES : COP_DEAD_LARGE_NAME,
+                   birth, death);
 }
 
 static inline void

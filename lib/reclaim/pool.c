@@ -61,7 +61,8 @@ cop__pool_init(cop__pool *pool, cop__memory *memory, size_t chunk_bytes, bool hu
     pool->chunk_bytes = chunk_bytes / COP_PAGE_BYTES * COP_PAGE_BYTES;
     pool->huge_pages = huge_pages;
     pool->pages.kind = COP_MEMORY_PAGES;
-    pool->blocks.kind = COP_MEMORY_VALUES;
+    pool->values.carver.kind = COP_MEMORY_VALUES;
+    pool->names.carver.kind = COP_MEMORY_NAMES;
 }
 
 static void
@@ -137,7 +138,8 @@ cop__pool_end(cop__pool *pool)
 {
     roots_end(pool);
     carver_end(pool, &pool->pages);
-    carver_end(pool, &pool->blocks);
+    carver_end(pool, &pool->values.carver);
+    carver_end(pool, &pool->names.carver);
 }
 
 static size_t
@@ -147,18 +149,17 @@ next_chunk_bytes(const cop__pool *pool, const cop__carver *carver)
     return bytes < pool->chunk_bytes ? bytes : pool->chunk_bytes;
 }
 
-/* What is left of the chunk being cut is too short for the request: to the block free lists. */
+/* What is left of the chunk being cut is too short for the request: to the free lists. */
 static void
-carver_keep_rest(cop__pool *pool, cop__carver *carver)
+blocks_keep_rest(cop__blocks *blocks)
 {
-    if (carver->kind != COP_MEMORY_VALUES)
-        return;
+    cop__carver *carver = &blocks->carver;
     while (carver->left >= COP_CLASS_STEP * 2) {
         size_t bytes = carver->left < COP_CLASS_MAX ? carver->left : COP_CLASS_MAX;
         size_t class = bytes / COP_CLASS_STEP;
         cop__free_item *item = (void *)carver->next;
-        item->next = pool->free_blocks[class];
-        pool->free_blocks[class] = item;
+        item->next = blocks->free[class];
+        blocks->free[class] = item;
         carver->next += class * COP_CLASS_STEP;
         carver->left -= class * COP_CLASS_STEP;
     }
@@ -181,7 +182,6 @@ carver_refill(cop__pool *pool, cop__carver *carver)
     }
     if (huge)
         (void)madvise(chunk->memory, bytes, MADV_HUGEPAGE); /* advice: refusal costs speed only */
-    carver_keep_rest(pool, carver);
     chunk->next = carver->chunks;
     carver->chunks = chunk;
     carver->next = chunk->memory;
@@ -214,36 +214,38 @@ cop__pool_page_slow(cop__pool *pool)
 }
 
 static void *
-large_alloc(cop__pool *pool, size_t bytes)
+large_alloc(cop__pool *pool, cop__blocks *blocks, size_t bytes)
 {
     size_t total = bytes + sizeof(uint64_t);
-    large_block *large = cop__memory_alloc(pool->memory, COP_MEMORY_VALUES, total, 16);
+    large_block *large = cop__memory_alloc(pool->memory, blocks->carver.kind, total, 16);
     if (large == NULL)
         return NULL;
     COP_ALWAYS((uintptr_t)large >> 48 == 0);
     large->bytes = total;
-    pool->block_bytes_used += total;
+    blocks->bytes_used += total;
     return &large->header;
 }
 
 void *
-cop__pool_block_slow(cop__pool *pool, size_t bytes)
+cop__pool_block_slow(cop__pool *pool, cop__blocks *blocks, size_t bytes)
 {
     size_t class = cop__pool_class(bytes);
     if (class >= COP_CLASSES)
-        return large_alloc(pool, bytes);
-    if (pool->free_blocks[class] != NULL || !cop__pool_permit(pool))
+        return large_alloc(pool, blocks, bytes);
+    if (blocks->free[class] != NULL || !cop__pool_permit(pool))
         return NULL;
-    void *block = carve(pool, &pool->blocks, class * COP_CLASS_STEP);
+    if (blocks->carver.left < class * COP_CLASS_STEP)
+        blocks_keep_rest(blocks);
+    void *block = carve(pool, &blocks->carver, class * COP_CLASS_STEP);
     if (block != NULL)
-        pool->block_bytes_used += class * COP_CLASS_STEP;
+        blocks->bytes_used += class * COP_CLASS_STEP;
     return block;
 }
 
 void
-cop__pool_large_free(cop__pool *pool, void *block)
+cop__pool_large_free(cop__pool *pool, cop__blocks *blocks, void *block)
 {
     large_block *large = (void *)((char *)block - offsetof(large_block, header));
-    pool->block_bytes_used -= large->bytes;
-    cop__memory_free(pool->memory, COP_MEMORY_VALUES, large, large->bytes, 16);
+    blocks->bytes_used -= large->bytes;
+    cop__memory_free(pool->memory, blocks->carver.kind, large, large->bytes, 16);
 }

@@ -32,18 +32,23 @@ typedef struct cop__carver { /* chunks of one kind, the newest being cut */
     cop_memory_kind kind;
 } cop__carver;
 
+typedef struct cop__blocks { /* blocks of one kind */
+    cop__free_item *free[COP_CLASSES];
+    cop__carver carver;
+    uint64_t bytes_used;
+} cop__blocks;
+
 typedef struct cop__pool {
     cop__memory *memory;
     size_t chunk_bytes;
     bool huge_pages;
     cop__free_item *free_pages;
     cop__free_item *free_roots;
-    cop__free_item *free_blocks[COP_CLASSES];
     cop__carver pages;
-    cop__carver blocks;
+    cop__blocks values; /* long values and child lists */
+    cop__blocks names;
     struct cop__root_slab *root_slabs;
     uint64_t pages_used;
-    uint64_t block_bytes_used;
 } cop__pool;
 
 void cop__pool_init(cop__pool *pool, cop__memory *memory, size_t chunk_bytes, bool huge_pages);
@@ -58,8 +63,8 @@ void cop__pool_root_free(cop__pool *pool, void *root);
 
 /* NULL when refused. Not zeroed. */
 void *cop__pool_page_slow(cop__pool *pool);
-void *cop__pool_block_slow(cop__pool *pool, size_t bytes);
-void cop__pool_large_free(cop__pool *pool, void *block);
+void *cop__pool_block_slow(cop__pool *pool, cop__blocks *blocks, size_t bytes);
+void cop__pool_large_free(cop__pool *pool, cop__blocks *blocks, void *block);
 void cop__pool_poison(void *p, size_t bytes);
 void cop__pool_unpoison(void *p, size_t bytes);
 
@@ -129,35 +134,36 @@ cop__pool_class(size_t bytes)
     return (bytes + COP_CLASS_STEP - 1) / COP_CLASS_STEP;
 }
 
-/* A block of at least `bytes`, header included. NULL when refused. */
+/* A block of at least `bytes`, header included, from pool->values or pool->names. NULL when
+ * refused. */
 static inline void *
-cop__pool_block(cop__pool *pool, size_t bytes)
+cop__pool_block(cop__pool *pool, cop__blocks *blocks, size_t bytes)
 {
     size_t class = cop__pool_class(bytes);
-    if (cop__unlikely(class >= COP_CLASSES || pool->free_blocks[class] == NULL ||
+    if (cop__unlikely(class >= COP_CLASSES || blocks->free[class] == NULL ||
                       !cop__pool_permit(pool)))
-        return cop__pool_block_slow(pool, bytes);
-    cop__free_item *item = pool->free_blocks[class];
+        return cop__pool_block_slow(pool, blocks, bytes);
+    cop__free_item *item = blocks->free[class];
     if (COP_POOL_POISON)
         cop__pool_unpoison(item, class * COP_CLASS_STEP);
-    pool->free_blocks[class] = item->next;
-    pool->block_bytes_used += class * COP_CLASS_STEP;
+    blocks->free[class] = item->next;
+    blocks->bytes_used += class * COP_CLASS_STEP;
     return item;
 }
 
 /* bytes as asked for; a block of COP_CLASS_MAX or less goes to its free list. */
 static inline void
-cop__pool_block_free(cop__pool *pool, void *block, size_t bytes)
+cop__pool_block_free(cop__pool *pool, cop__blocks *blocks, void *block, size_t bytes)
 {
     size_t class = cop__pool_class(bytes);
     if (cop__unlikely(class >= COP_CLASSES)) {
-        cop__pool_large_free(pool, block);
+        cop__pool_large_free(pool, blocks, block);
         return;
     }
     cop__free_item *item = block;
-    item->next = pool->free_blocks[class];
-    pool->free_blocks[class] = item;
-    pool->block_bytes_used -= class * COP_CLASS_STEP;
+    item->next = blocks->free[class];
+    blocks->free[class] = item;
+    blocks->bytes_used -= class * COP_CLASS_STEP;
     if (COP_POOL_POISON)
         cop__pool_poison(block, class * COP_CLASS_STEP);
 }

@@ -60,6 +60,7 @@ fill_memory(cop_store *store, cop_stats *stats)
     stats->value_bytes = cop__load_relaxed(&store->count.value_bytes);
     stats->values_dead = cop__load_relaxed(&store->count.values_dead);
     stats->names = cop__load_relaxed(&store->count.names);
+    stats->name_bytes = cop__load_relaxed(&store->count.name_bytes);
     stats->names_dead = cop__load_relaxed(&store->count.names_dead);
     stats->bytes_held = cop__load_relaxed(&memory->held);
     stats->bytes_peak = cop__load_relaxed(&memory->peak);

@@ -56,7 +56,7 @@ struct cop_store {
     struct {
         _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
             abandoned, scans, pins, resolved, leaked, oldest_pin, atoms, pages,
-            pages_dead, value_bytes, values_dead, names, names_dead;
+            pages_dead, value_bytes, values_dead, names, name_bytes, names_dead;
     } count;
 
     cop__memory *memory;

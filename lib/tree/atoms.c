@@ -46,7 +46,7 @@ slot_fill(cop__tree *tree, cop__slot *slot, const cop_value *value)
     if (!cop__slot_is_long(slot))
         return true;
     size_t length = value->small.words[0];
-    uint64_t *block = cop__pool_block(&tree->pool, sizeof *block + length);
+    uint64_t *block = cop__pool_block(&tree->pool, &tree->pool.values, sizeof *block + length);
     if (block == NULL) {
         tree->failed = COP_E_MEMORY;
         return false;
@@ -64,7 +64,7 @@ slot_release_draft(cop__tree *tree, const cop__slot *slot)
     size_t bytes;
     uint64_t *block = cop__slot_block(slot, &bytes);
     if (block != NULL && *block == tree->stamp)
-        cop__pool_block_free(&tree->pool, block, bytes);
+        cop__pool_block_free(&tree->pool, &tree->pool.values, block, bytes);
 }
 
 /* The slot of this atom as published, if the draft's page replaced that page. */
@@ -176,7 +176,7 @@ name_new(cop__tree *tree, uint32_t branch, uint32_t id, const char *segment, siz
 {
     cop__prefix prefix = cop__prefix_of((cop__view){NULL, tree}, branch);
     size_t key = prefix.length ? prefix.length + 1 : 0;
-    cop__name *name = cop__pool_block(&tree->pool, cop__name_bytes(key + length));
+    cop__name *name = cop__pool_block(&tree->pool, &tree->pool.names, cop__name_bytes(key + length));
     if (name == NULL) {
         tree->failed = COP_E_MEMORY;
         return NULL;
@@ -207,7 +207,7 @@ cop__atom_create_child(cop__tree *tree, uint32_t branch, const char *segment, si
         return false;
     name->generation = cop__draft_slot(tree, *id)->reserved;
     if (!cop__info_edit(tree, *id, (cop__info)(uintptr_t)name)) {
-        cop__pool_block_free(&tree->pool, name, cop__name_bytes(name->length));
+        cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
         return false;
     }
     return cop__directory_add(tree, name) &&

@@ -364,14 +364,14 @@ cop__name_dies(cop__tree *tree, cop__name *name)
 {
     size_t bytes = cop__name_bytes(name->length);
     if (name->birth == tree->stamp) {
-        cop__pool_block_free(&tree->pool, name, bytes);
+        cop__pool_block_free(&tree->pool, &tree->pool.names, name, bytes);
         return true;
     }
     if (!cop__dead_reserve(&tree->dead, 1)) {
         tree->failed = COP_E_MEMORY;
         return false;
     }
-    cop__dead_block(&tree->dead, name, bytes, tree->stamp);
+    cop__dead_name(&tree->dead, name, bytes, tree->stamp);
     return true;
 }
 

@@ -286,7 +286,7 @@ free_draft_blocks(cop__tree *tree, const cop__page_entry *entry)
         size_t bytes;
         uint64_t *block = cop__slot_block(slot, &bytes);
         if (block != NULL && *block == tree->stamp)
-            cop__pool_block_free(&tree->pool, block, bytes);
+            cop__pool_block_free(&tree->pool, &tree->pool.values, block, bytes);
     }
 }
 
@@ -296,7 +296,7 @@ free_draft_names(cop__tree *tree, const cop__info *page)
     for (unsigned i = 0; i < COP_INFOS; i++) {
         const cop__name *name = cop__info_name(page[i]);
         if (name != NULL && name->birth == tree->stamp)
-            cop__pool_block_free(&tree->pool, (void *)(uintptr_t)page[i],
+            cop__pool_block_free(&tree->pool, &tree->pool.names, (void *)(uintptr_t)page[i],
                                  cop__name_bytes(name->length));
     }
 }

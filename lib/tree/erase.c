@@ -89,7 +89,7 @@ slot_kill(cop__tree *tree, cop__slot *slot)
     size_t bytes;
     uint64_t *block = cop__slot_block(slot, &bytes);
     if (block != NULL && *block == tree->stamp)
-        cop__pool_block_free(&tree->pool, block, bytes);
+        cop__pool_block_free(&tree->pool, &tree->pool.values, block, bytes);
     uint16_t next = (uint16_t)(slot->reserved + 1); /* 0: used up, never created again */
     memset(slot, 0, sizeof *slot);
     slot->reserved = next;

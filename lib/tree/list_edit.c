@@ -86,7 +86,7 @@ leaf_claim(cop__tree *tree, uint32_t number)
 static cop__child_block *
 block_new(cop__tree *tree, uint32_t capacity)
 {
-    cop__child_block *block = cop__pool_block(&tree->pool, cop__child_block_bytes(capacity));
+    cop__child_block *block = cop__pool_block(&tree->pool, &tree->pool.values, cop__child_block_bytes(capacity));
     if (block == NULL) {
         tree->failed = COP_E_MEMORY;
         return NULL;
@@ -102,7 +102,7 @@ static void
 block_free_draft(cop__tree *tree, cop__child_block *block)
 {
     if (block != NULL && block->birth == tree->stamp)
-        cop__pool_block_free(&tree->pool, block, cop__child_block_bytes(block->capacity));
+        cop__pool_block_free(&tree->pool, &tree->pool.values, block, cop__child_block_bytes(block->capacity));
 }
 
 /* A block of the draft with the branch's children and room for `room` more, in the slot. */

@@ -72,7 +72,7 @@ free_large_blocks(cop__tree *tree)
             size_t bytes;
             void *block = cop__slot_block(&slot[k], &bytes);
             if (block != NULL && cop__pool_class(bytes) >= COP_CLASSES)
-                cop__pool_block_free(&tree->pool, block, bytes);
+                cop__pool_block_free(&tree->pool, &tree->pool.values, block, bytes);
         }
     }
 }
@@ -86,7 +86,7 @@ free_large_names(cop__tree *tree, unsigned space, uint32_t number)
         for (unsigned i = 0; page != NULL && i < COP_BUCKET_WORDS; i++) {
             cop__name *name = cop__directory_name(page[i]);
             if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
-                cop__pool_block_free(&tree->pool, name, cop__name_bytes(name->length));
+                cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
         }
         number = page != NULL ? cop__directory_overflow(page) : 0;
         if (number == 0)

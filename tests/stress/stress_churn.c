@@ -287,7 +287,7 @@ check_whole(bool there)
 static int64_t
 in_use(const cop_stats *stats)
 {
-    return (int64_t)(512 * stats->pages + stats->value_bytes);
+    return (int64_t)(512 * stats->pages + stats->value_bytes + stats->name_bytes);
 }
 
 /* Erases it and lets the store free all of it; what the store grew by meanwhile. */
@@ -332,11 +332,12 @@ erase_beside_commits(void)
     printf("bytes: %" PRIu64 " held before, %" PRIu64 " after; %" PRId64 " in use freed, grown by %" PRId64
            " meanwhile\n",
            before.bytes_held, after.bytes_held, freed, grown);
-    stress_check(LITTLE_ALLOCATED, 20 * grown <= freed, "%" PRId64 " of %" PRId64, grown, freed);
+    /* A small branch's records do not pay for the steps in which memory is taken. */
+    stress_check(LITTLE_ALLOCATED, (STRESS_SLOW ? 8 : 20) * grown <= freed, "%" PRId64 " of %" PRId64, grown, freed);
     stress_check(FREED, freed > (int64_t)BIG * 32, "%" PRId64 " bytes", freed);
     fill_big();
     after = settled();
-    stress_check(USED_AGAIN, after.bytes_held <= before.bytes_held + before.bytes_held / 20,
+    stress_check(USED_AGAIN, after.bytes_held <= before.bytes_held + before.bytes_held / (STRESS_SLOW ? 3 : 20),
                  "%" PRIu64 " bytes, the first time %" PRIu64, after.bytes_held, before.bytes_held);
 }
 

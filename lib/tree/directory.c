@@ -10,7 +10,6 @@
 #include "tree/path.h"
 
 #define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
-#define HEADER COP_BUCKET_WORDS /* index of the header word: overflow page << 32 | count */
 
 uint64_t
 cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length)
@@ -34,60 +33,80 @@ home_of(uint64_t word)
 
 /* ---- lookup ---- */
 
-static bool
-name_matches(cop__view view, const cop__name *name, uint32_t anchor, const char *path, size_t length)
+/* Whether n bytes are the same: short loops of words, no call. */
+static inline bool
+same_bytes(const char *a, const char *b, size_t n)
 {
-    if (name->anchor != anchor || name->length != length || memcmp(name->path, path, length) != 0)
-        return false;
-    const cop__slot *page = cop__view_page(view, COP_SPACE_VALUES, name->id >> COP_SLOT_BITS);
-    if (page == NULL)
-        return false;
-    const cop__slot *slot = &page[name->id & (COP_SLOTS - 1)];
-    return cop__slot_alive(slot) && slot->reserved == name->generation;
+    uint64_t x, y;
+    for (; n >= sizeof x; a += sizeof x, b += sizeof x, n -= sizeof x) {
+        memcpy(&x, a, sizeof x);
+        memcpy(&y, b, sizeof y);
+        if (x != y)
+            return false;
+    }
+    return n == 0 || memcmp(a, b, n) == 0;
 }
 
-static inline const cop__name *
-find_in(cop__view view, const uint64_t *page, uint64_t hash, uint32_t anchor, const char *path,
-        size_t length)
+static inline const cop__slot *
+slot_of(cop__view view, uint32_t id)
 {
-    unsigned at = home_of(hash);
-    for (unsigned i = 0; i < COP_BUCKET_WORDS && page[at] != 0; i++) {
-        if ((page[at] ^ hash) >> 48 == 0) {
-            const cop__name *name = cop__directory_name(page[at]);
-            if (name_matches(view, name, anchor, path, length))
+    return view.root != NULL ? cop__root_slot(view.root, id) : cop__draft_slot(view.tree, id);
+}
+
+/* The slot is asked for before the name is looked into: the two cache misses overlap. */
+__attribute__((always_inline)) static inline const cop__name *
+find_in(cop__view view, const cop__bucket *bucket, uint64_t hash, uint32_t anchor,
+        const char *path, size_t length, const cop__slot **found)
+{
+    unsigned at = home_of(hash), left = COP_BUCKET_WORDS;
+    uint64_t word;
+    while ((word = bucket->word[at]) != 0 && left-- > 0) {
+        if (((word ^ hash) & ~ADDRESS_MASK) == 0) {
+            const cop__name *name = cop__directory_name(word);
+            const cop__slot *slot = slot_of(view, bucket->id[at]);
+            if (slot != NULL && slot->reserved == name->generation && name->length == length &&
+                name->anchor == anchor && cop__slot_alive(slot) &&
+                same_bytes(name->path, path, length)) {
+                *found = slot;
                 return name;
+            }
         }
         at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
     }
     return NULL;
 }
 
-static uint64_t
-view_seed(cop__view view)
+/* Compiled once for readers and once for the draft. */
+__attribute__((always_inline)) static inline const cop__name *
+find(cop__view view, uint64_t seed, uint32_t buckets, uint32_t anchor, const char *path,
+     size_t length, const cop__slot **slot)
 {
-    return view.root != NULL ? view.root->hash_seed : view.tree->hash_seed;
+    uint64_t hash = cop__path_hash(seed, anchor, path, length);
+    const cop__bucket *bucket =
+        cop__view_page(view, COP_SPACE_NAMES, bucket_of((uint32_t)hash, buckets));
+    while (bucket != NULL) {
+        const cop__name *name = find_in(view, bucket, hash, anchor, path, length, slot);
+        if (name != NULL || bucket->overflow == 0)
+            return name;
+        bucket = cop__view_page(view, COP_SPACE_LISTS, bucket->overflow);
+    }
+    return NULL;
+}
+
+const cop__name *
+cop__directory_lookup(const cop_snapshot *root, const char *path, size_t length,
+                      const cop__slot **slot)
+{
+    return find((cop__view){root, NULL}, root->hash_seed, root->buckets, 0, path, length, slot);
 }
 
 const cop__name *
 cop__directory_find(cop__view view, uint32_t anchor, const char *path, size_t length)
 {
-    uint64_t hash = cop__path_hash(view_seed(view), anchor, path, length);
-    uint32_t buckets = view.root != NULL ? view.root->buckets : view.tree->now.buckets;
-    const uint64_t *page =
-        cop__view_page(view, COP_SPACE_NAMES, bucket_of((uint32_t)hash, buckets));
-    while (page != NULL) {
-        const cop__name *name = find_in(view, page, hash, anchor, path, length);
-        if (name != NULL || cop__directory_overflow(page) == 0)
-            return name;
-        page = cop__view_page(view, COP_SPACE_LISTS, cop__directory_overflow(page));
-    }
-    return NULL;
-}
-
-static const cop__slot *
-view_slot(cop__view view, uint32_t id)
-{
-    return view.root != NULL ? cop__root_slot(view.root, id) : cop__draft_slot(view.tree, id);
+    const cop__slot *slot;
+    if (view.root != NULL)
+        return find(view, view.root->hash_seed, view.root->buckets, anchor, path, length, &slot);
+    return find(view, view.tree->hash_seed, view.tree->now.buckets, anchor, path, length, &slot);
 }
 
 cop__prefix
@@ -123,7 +142,7 @@ static bool
 step(cop__view view, uint32_t *at, uint32_t *anchor, size_t *anchor_from, const char *path,
      size_t from, size_t to)
 {
-    const cop__slot *slot = view_slot(view, *at);
+    const cop__slot *slot = slot_of(view, *at);
     if (cop__slot_type(slot) == COP_OBJECT) {
         const cop__name *name =
             cop__directory_find(view, *anchor, path + *anchor_from, to - *anchor_from);
@@ -171,66 +190,64 @@ cop__path_resolve(cop__view view, const char *path, size_t length)
 /* ---- changes, in the draft ---- */
 
 static void
-page_put(uint64_t *page, uint64_t word)
+page_put(cop__bucket *bucket, uint64_t word)
 {
     unsigned at = home_of(word);
-    while (page[at] != 0)
+    while (bucket->word[at] != 0)
         at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
-    page[at] = word;
-    page[HEADER]++;
+    bucket->word[at] = word;
+    bucket->id[at] = cop__directory_name(word)->id;
+    bucket->count++;
 }
 
 /* Puts a word into a bucket, or into the first page of its chain with room. */
 static bool
-bucket_put(cop__tree *tree, uint32_t bucket, uint64_t word)
+bucket_put(cop__tree *tree, uint32_t number, uint64_t word)
 {
-    uint64_t *page = cop__draft_edit(tree, COP_SPACE_NAMES, bucket);
-    while (page != NULL && (uint32_t)page[HEADER] == COP_BUCKET_WORDS) {
-        uint32_t next = cop__directory_overflow(page);
-        if (next == 0) {
-            next = cop__draft_new_list_page(tree);
-            if (next == 0)
-                return false;
-            page[HEADER] |= (uint64_t)next << 32;
-        }
-        page = cop__draft_edit(tree, COP_SPACE_LISTS, next);
+    cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
+    while (bucket != NULL && bucket->count == COP_BUCKET_WORDS) {
+        if (bucket->overflow == 0)
+            bucket->overflow = cop__draft_new_list_page(tree);
+        if (bucket->overflow == 0)
+            return false;
+        bucket = cop__draft_edit(tree, COP_SPACE_LISTS, bucket->overflow);
     }
-    if (page == NULL)
+    if (bucket == NULL)
         return false;
-    page_put(page, word);
+    page_put(bucket, word);
     return true;
 }
 
 /* Copies the words of a page behind those in scratch. */
 static bool
-scratch_add(cop__tree *tree, const uint64_t *page, size_t *n)
+scratch_add(cop__tree *tree, const cop__bucket *bucket, size_t *n)
 {
     if (!cop__tree_grow(tree, &tree->scratch, &tree->scratch_capacity, *n + COP_BUCKET_WORDS,
                         sizeof *tree->scratch))
         return false;
     for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
-        if (page[i] != 0)
-            tree->scratch[(*n)++] = page[i];
+        if (bucket->word[i] != 0)
+            tree->scratch[(*n)++] = bucket->word[i];
     return true;
 }
 
 /* Empties a bucket into scratch; its overflow pages are dropped. */
 static bool
-bucket_take(cop__tree *tree, uint32_t bucket, size_t *n)
+bucket_take(cop__tree *tree, uint32_t number, size_t *n)
 {
     *n = 0;
-    if (cop__draft_page(tree, COP_SPACE_NAMES, bucket) == NULL)
+    if (cop__draft_page(tree, COP_SPACE_NAMES, number) == NULL)
         return true;
-    uint64_t *page = cop__draft_edit(tree, COP_SPACE_NAMES, bucket);
-    if (page == NULL || !scratch_add(tree, page, n))
+    cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
+    if (bucket == NULL || !scratch_add(tree, bucket, n))
         return false;
-    uint32_t next = cop__directory_overflow(page);
-    memset(page, 0, COP_PAGE_BYTES);
+    uint32_t next = bucket->overflow;
+    memset(bucket, 0, sizeof *bucket);
     while (next != 0) {
-        const uint64_t *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
-        uint32_t number = next;
-        next = cop__directory_overflow(more);
-        if (!scratch_add(tree, more, n) || !cop__draft_drop_list_page(tree, number))
+        const cop__bucket *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
+        uint32_t page = next;
+        next = more->overflow;
+        if (!scratch_add(tree, more, n) || !cop__draft_drop_list_page(tree, page))
             return false;
     }
     return true;
@@ -301,32 +318,33 @@ cop__directory_add(cop__tree *tree, cop__name *name)
 
 /* Takes out the word at a place; later words of the same probe sequence move up. */
 static void
-page_take(uint64_t *page, unsigned hole)
+page_take(cop__bucket *bucket, unsigned hole)
 {
     unsigned at = hole;
     for (unsigned i = 1; i < COP_BUCKET_WORDS; i++) {
         at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
-        if (page[at] == 0)
+        if (bucket->word[at] == 0)
             break;
-        unsigned home = home_of(page[at]);
+        unsigned home = home_of(bucket->word[at]);
         bool stays = hole < at ? home > hole && home <= at : home > hole || home <= at;
         if (stays)
             continue;
-        page[hole] = page[at];
+        bucket->word[hole] = bucket->word[at];
+        bucket->id[hole] = bucket->id[at];
         hole = at;
     }
-    page[hole] = 0;
-    page[HEADER]--;
+    bucket->word[hole] = 0;
+    bucket->count--;
 }
 
 static unsigned
-word_place(const uint64_t *page, uint64_t word)
+word_place(const cop__bucket *bucket, uint64_t word)
 {
     unsigned at = home_of(word);
     for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
-        if (page[at] == word)
+        if (bucket->word[at] == word)
             return at;
-        if (page[at] == 0)
+        if (bucket->word[at] == 0)
             break;
         at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
     }
@@ -339,16 +357,16 @@ cop__directory_remove(cop__tree *tree, const cop__name *name)
     uint64_t word = (name_hash(tree, name) & ~ADDRESS_MASK) | (uintptr_t)name;
     unsigned space = COP_SPACE_NAMES;
     uint32_t number = bucket_of(name->hash, tree->now.buckets);
-    const uint64_t *page = cop__draft_page(tree, space, number);
-    unsigned place = word_place(page, word);
+    const cop__bucket *bucket = cop__draft_page(tree, space, number);
+    unsigned place = word_place(bucket, word);
     while (place == COP_BUCKET_WORDS) {
         space = COP_SPACE_LISTS;
-        number = cop__directory_overflow(page);
+        number = bucket->overflow;
         COP_ALWAYS(number != 0);
-        page = cop__draft_page(tree, space, number);
-        place = word_place(page, word);
+        bucket = cop__draft_page(tree, space, number);
+        place = word_place(bucket, word);
     }
-    uint64_t *edit = cop__draft_edit(tree, space, number);
+    cop__bucket *edit = cop__draft_edit(tree, space, number);
     if (edit == NULL)
         return false;
     page_take(edit, place);
@@ -382,15 +400,15 @@ is_stale(const cop__tree *tree, const cop__name *name)
 }
 
 static bool
-has_stale(const cop__tree *tree, uint32_t bucket)
+has_stale(const cop__tree *tree, uint32_t number)
 {
-    const uint64_t *page = cop__draft_page(tree, COP_SPACE_NAMES, bucket);
-    while (page != NULL) {
+    const cop__bucket *bucket = cop__draft_page(tree, COP_SPACE_NAMES, number);
+    while (bucket != NULL) {
         for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
-            if (page[i] != 0 && is_stale(tree, cop__directory_name(page[i])))
+            if (bucket->word[i] != 0 && is_stale(tree, cop__directory_name(bucket->word[i])))
                 return true;
-        uint32_t next = cop__directory_overflow(page);
-        page = next != 0 ? cop__draft_page(tree, COP_SPACE_LISTS, next) : NULL;
+        bucket = bucket->overflow != 0 ? cop__draft_page(tree, COP_SPACE_LISTS, bucket->overflow)
+                                       : NULL;
     }
     return false;
 }

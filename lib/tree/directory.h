@@ -3,9 +3,10 @@
  * The directory: from path to name, as versioned pages.
  *
  * Linear hashing (Litwin 1980): bucket b is page b of the names space; a bucket at a time is split
- * or joined as names come and go, so that no commit pays for a whole rehash. A bucket page is an
- * open-addressed table of 63 words (16 bits of the hash, 48 bits of the name's address) and a
- * header word; a full one overflows into a page of the lists space.
+ * or joined as names come and go, so that no commit pays for a whole rehash. A bucket is an
+ * open-addressed table of 42 words (16 bits of the hash, 48 bits of the name's address), the ids
+ * that the names are of, and a header; a full one overflows into a page of the lists space. The id
+ * stands beside the word so that a lookup fetches the atom's slot while it waits for the name.
  *
  * Paths count from an ANCHOR: the root, or the array element nearest above, since positions are
  * never part of a name. The hash covers anchor and path.
@@ -22,14 +23,26 @@
 #include "tree/list.h"
 #include "tree/tree.h"
 
-#define COP_BUCKET_WORDS 63u
-#define COP_BUCKET_FILL 40u /* names a bucket, on average, above which one is split */
+#define COP_BUCKET_WORDS 42u
+#define COP_BUCKET_FILL 27u /* names a bucket, on average, above which one is split */
+
+typedef struct cop__bucket {
+    uint64_t word[COP_BUCKET_WORDS]; /* 0: empty */
+    uint32_t id[COP_BUCKET_WORDS];
+    uint32_t count;
+    uint32_t overflow; /* page of the lists space, 0: none */
+} cop__bucket;
+
+_Static_assert(sizeof(cop__bucket) == COP_PAGE_BYTES, "a bucket is a page");
 
 uint64_t cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length);
 
 /* The name of the living atom at this path from this anchor, or NULL. Wait-free for readers. */
 const cop__name *cop__directory_find(cop__view view, uint32_t anchor, const char *path,
                                      size_t length);
+/* The same below the root of a published version, telling the atom's slot too. */
+const cop__name *cop__directory_lookup(const cop_snapshot *root, const char *path, size_t length,
+                                       const cop__slot **slot);
 
 /* What a path leads to. */
 typedef struct cop__found {
@@ -53,17 +66,18 @@ typedef struct cop__prefix {
 } cop__prefix;
 cop__prefix cop__prefix_of(cop__view view, uint32_t branch);
 
-/* A word of a bucket page as a name (NULL: empty), and the page's overflow page (0: none). */
+/* A word of a bucket as a name, NULL when it is empty. */
 static inline cop__name *
 cop__directory_name(uint64_t word)
 {
     return (cop__name *)(uintptr_t)(word & ((UINT64_C(1) << 48) - 1));
 }
 
+/* The page that a bucket overflows into, 0: none. */
 static inline uint32_t
-cop__directory_overflow(const uint64_t *page)
+cop__directory_overflow(const void *bucket)
 {
-    return (uint32_t)(page[COP_BUCKET_WORDS] >> 32);
+    return ((const cop__bucket *)bucket)->overflow;
 }
 
 /* Draft operations; false: out of memory. */

@@ -166,20 +166,13 @@ atom_of(const cop_snapshot *snapshot, uint32_t id)
     return (cop_atom){id, slot->reserved};
 }
 
-cop_status
-cop_find(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom *atom)
+/* A path that the directory does not have as it is: malformed, absent, or through an array. */
+static __attribute__((noinline)) cop_status
+find_rare(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom *atom)
 {
     *atom = (cop_atom){0, 0};
     if (forked(snapshot))
         return COP_E_FORKED;
-    /* A path that is found is well-formed, since only well-formed ones get in: check misses only. */
-    if (length > 0 && length <= COP_PATH_MAX) {
-        const cop__name *name = cop__directory_find(view_of(snapshot), 0, path, length);
-        if (cop__likely(name != NULL)) {
-            *atom = (cop_atom){name->id, name->generation};
-            return COP_OK;
-        }
-    }
     cop_status status = cop_path_check(path, length, NULL);
     if (status != COP_OK)
         return status;
@@ -190,12 +183,38 @@ cop_find(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom
     return COP_OK;
 }
 
+/* A path that is found is well-formed, since only well-formed ones get in: misses are checked. In a
+ * forked child there is no bucket (and none would be indexed by a count of 0). */
+static inline const cop__name *
+lookup(const cop_snapshot *snapshot, const char *path, size_t length, const cop__slot **slot)
+{
+    if (cop__unlikely(length == 0 || length > COP_PATH_MAX || snapshot->buckets == 0))
+        return NULL;
+    return cop__directory_lookup(snapshot, path, length, slot);
+}
+
+cop_status
+cop_find(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom *atom)
+{
+    const cop__slot *slot;
+    const cop__name *name = lookup(snapshot, path, length, &slot);
+    if (cop__unlikely(name == NULL))
+        return find_rare(snapshot, path, length, atom);
+    *atom = (cop_atom){name->id, name->generation};
+    return COP_OK;
+}
+
 cop_status
 cop_get_at(const cop_snapshot *snapshot, const char *path, size_t length, cop_value *value)
 {
+    const cop__slot *slot;
+    if (cop__likely(lookup(snapshot, path, length, &slot) != NULL)) {
+        cop__slot_read(slot, value);
+        return COP_OK;
+    }
     cop_atom atom;
     memset(value, 0, sizeof *value);
-    cop_status status = cop_find(snapshot, path, length, &atom);
+    cop_status status = find_rare(snapshot, path, length, &atom);
     return status == COP_OK ? cop_get(snapshot, atom, value) : status;
 }
 

@@ -82,13 +82,13 @@ static void
 free_large_names(cop__tree *tree, unsigned space, uint32_t number)
 {
     while (number < tree->space[space].count) {
-        const uint64_t *page = tree->space[space].entry[number].page;
-        for (unsigned i = 0; page != NULL && i < COP_BUCKET_WORDS; i++) {
-            cop__name *name = cop__directory_name(page[i]);
+        const cop__bucket *bucket = tree->space[space].entry[number].page;
+        for (unsigned i = 0; bucket != NULL && i < COP_BUCKET_WORDS; i++) {
+            cop__name *name = cop__directory_name(bucket->word[i]);
             if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
                 cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
         }
-        number = page != NULL ? cop__directory_overflow(page) : 0;
+        number = bucket != NULL ? cop__directory_overflow(bucket) : 0;
         if (number == 0)
             return;
         space = COP_SPACE_LISTS;

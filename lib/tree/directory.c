@@ -25,10 +25,17 @@ bucket_of(uint32_t hash, uint32_t buckets)
     return bucket < buckets ? bucket : hash & (low - 1);
 }
 
-static unsigned
+/* The tag is never 0, so that it differs from an empty word's. */
+static inline uint64_t
+tag_of(uint64_t hash)
+{
+    return hash >> 48 | 1;
+}
+
+static inline unsigned
 home_of(uint64_t word)
 {
-    return (unsigned)((word >> 48) * COP_BUCKET_WORDS >> 16);
+    return (unsigned)(word >> 61); /* the line: the upper bits of the tag */
 }
 
 /* ---- lookup ---- */
@@ -53,27 +60,49 @@ slot_of(cop__view view, uint32_t id)
     return view.root != NULL ? cop__root_slot(view.root, id) : cop__draft_slot(view.tree, id);
 }
 
+/* Bit i is set where the i-th name of the line has this tag. No branches, see directory.h. */
+static inline unsigned
+line_matches(const cop__bucket_line *line, uint64_t tag)
+{
+    unsigned matches = 0;
+    for (unsigned i = 0; i < COP_LINE_NAMES; i++)
+        matches |= (unsigned)(line->word[i] >> 48 == tag) << i;
+    return matches;
+}
+
 /* The slot is asked for before the name is looked into: the two cache misses overlap. */
 __attribute__((always_inline)) static inline const cop__name *
-find_in(cop__view view, const cop__bucket *bucket, uint64_t hash, uint32_t anchor,
-        const char *path, size_t length, const cop__slot **found)
+find_in_line(cop__view view, const cop__bucket_line *line, uint64_t tag, uint32_t anchor,
+             const char *path, size_t length, const cop__slot **found)
 {
-    unsigned at = home_of(hash), left = COP_BUCKET_WORDS;
-    uint64_t word;
-    while ((word = bucket->word[at]) != 0 && left-- > 0) {
-        if (((word ^ hash) & ~ADDRESS_MASK) == 0) {
-            const cop__name *name = cop__directory_name(word);
-            const cop__slot *slot = slot_of(view, bucket->id[at]);
-            if (slot != NULL && slot->reserved == name->generation && name->length == length &&
-                name->anchor == anchor && cop__slot_alive(slot) &&
-                same_bytes(name->path, path, length)) {
-                *found = slot;
-                return name;
-            }
+    for (unsigned left = line_matches(line, tag); left != 0; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
+        const cop__name *name = cop__directory_name(line->word[i]);
+        const cop__slot *slot = slot_of(view, line->id[i]);
+        if (cop__likely(slot != NULL && slot->reserved == name->generation &&
+                        name->length == length && name->anchor == anchor &&
+                        cop__slot_alive(slot) && same_bytes(name->path, path, length))) {
+            *found = slot;
+            return name;
         }
-        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
     }
     return NULL;
+}
+
+/* *more: the search goes on in the overflow page. */
+__attribute__((always_inline)) static inline const cop__name *
+find_in(cop__view view, const cop__bucket *bucket, uint64_t tag, uint32_t anchor, const char *path,
+        size_t length, const cop__slot **found, bool *more)
+{
+    unsigned at = (unsigned)(tag >> 13), left = COP_BUCKET_LINES;
+    const cop__name *name;
+    do {
+        const cop__bucket_line *line = &bucket->line[at];
+        name = find_in_line(view, line, tag, anchor, path, length, found);
+        *more = line->passed > 0;
+        at = (at + 1) % COP_BUCKET_LINES;
+    } while (cop__unlikely(name == NULL && *more && --left > 0));
+    return name;
 }
 
 /* Compiled once for readers and once for the draft. */
@@ -82,13 +111,17 @@ find(cop__view view, uint64_t seed, uint32_t buckets, uint32_t anchor, const cha
      size_t length, const cop__slot **slot)
 {
     uint64_t hash = cop__path_hash(seed, anchor, path, length);
-    const cop__bucket *bucket =
-        cop__view_page(view, COP_SPACE_NAMES, bucket_of((uint32_t)hash, buckets));
+    uint32_t number = bucket_of((uint32_t)hash, buckets);
+    const cop__bucket *bucket = /* every bucket has a page */
+        view.root != NULL ? cop__space_page_dense(&view.root->space[COP_SPACE_NAMES], number)
+                          : cop__draft_page(view.tree, COP_SPACE_NAMES, number);
     while (bucket != NULL) {
-        const cop__name *name = find_in(view, bucket, hash, anchor, path, length, slot);
-        if (name != NULL || bucket->overflow == 0)
+        bool more;
+        const cop__name *name =
+            find_in(view, bucket, tag_of(hash), anchor, path, length, slot, &more);
+        if (name != NULL || !more || cop__directory_overflow(bucket) == 0)
             return name;
-        bucket = cop__view_page(view, COP_SPACE_LISTS, bucket->overflow);
+        bucket = cop__view_page(view, COP_SPACE_LISTS, cop__directory_overflow(bucket));
     }
     return NULL;
 }
@@ -189,15 +222,24 @@ cop__path_resolve(cop__view view, const char *path, size_t length)
 
 /* ---- changes, in the draft ---- */
 
-static void
+/* Puts a word into the first line with room, from its home on. False: there is none; all lines then
+ * count it as passed. */
+static bool
 page_put(cop__bucket *bucket, uint64_t word)
 {
     unsigned at = home_of(word);
-    while (bucket->word[at] != 0)
-        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
-    bucket->word[at] = word;
-    bucket->id[at] = cop__directory_name(word)->id;
-    bucket->count++;
+    for (unsigned i = 0; i < COP_BUCKET_LINES; i++) {
+        cop__bucket_line *line = &bucket->line[at];
+        for (unsigned k = 0; k < COP_LINE_NAMES; k++)
+            if (line->word[k] == 0) {
+                line->word[k] = word;
+                line->id[k] = cop__directory_name(word)->id;
+                return true;
+            }
+        line->passed++;
+        at = (at + 1) % COP_BUCKET_LINES;
+    }
+    return false;
 }
 
 /* Puts a word into a bucket, or into the first page of its chain with room. */
@@ -205,17 +247,18 @@ static bool
 bucket_put(cop__tree *tree, uint32_t number, uint64_t word)
 {
     cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
-    while (bucket != NULL && bucket->count == COP_BUCKET_WORDS) {
-        if (bucket->overflow == 0)
-            bucket->overflow = cop__draft_new_list_page(tree);
-        if (bucket->overflow == 0)
-            return false;
-        bucket = cop__draft_edit(tree, COP_SPACE_LISTS, bucket->overflow);
+    while (bucket != NULL && !page_put(bucket, word)) {
+        uint32_t next = cop__directory_overflow(bucket);
+        if (next == 0) {
+            next = cop__draft_new_list_page(tree);
+            if (next == 0)
+                return false;
+            bucket->line[0].half = (uint16_t)next;
+            bucket->line[1].half = (uint16_t)(next >> 16);
+        }
+        bucket = cop__draft_edit(tree, COP_SPACE_LISTS, next);
     }
-    if (bucket == NULL)
-        return false;
-    page_put(bucket, word);
-    return true;
+    return bucket != NULL;
 }
 
 /* Copies the words of a page behind those in scratch. */
@@ -226,8 +269,8 @@ scratch_add(cop__tree *tree, const cop__bucket *bucket, size_t *n)
                         sizeof *tree->scratch))
         return false;
     for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
-        if (bucket->word[i] != 0)
-            tree->scratch[(*n)++] = bucket->word[i];
+        if (cop__directory_word(bucket, i) != 0)
+            tree->scratch[(*n)++] = cop__directory_word(bucket, i);
     return true;
 }
 
@@ -241,12 +284,12 @@ bucket_take(cop__tree *tree, uint32_t number, size_t *n)
     cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
     if (bucket == NULL || !scratch_add(tree, bucket, n))
         return false;
-    uint32_t next = bucket->overflow;
+    uint32_t next = cop__directory_overflow(bucket);
     memset(bucket, 0, sizeof *bucket);
     while (next != 0) {
         const cop__bucket *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
         uint32_t page = next;
-        next = more->overflow;
+        next = cop__directory_overflow(more);
         if (!scratch_add(tree, more, n) || !cop__draft_drop_list_page(tree, page))
             return false;
     }
@@ -309,67 +352,56 @@ cop__directory_add(cop__tree *tree, cop__name *name)
 {
     uint64_t hash = name_hash(tree, name);
     name->hash = (uint32_t)hash;
-    uint64_t word = (hash & ~ADDRESS_MASK) | (uintptr_t)name;
+    uint64_t word = tag_of(hash) << 48 | (uintptr_t)name;
     if (!bucket_put(tree, bucket_of(name->hash, tree->now.buckets), word))
         return false;
     tree->now.names++;
     return tree->now.names <= (uint64_t)tree->now.buckets * COP_BUCKET_FILL || bucket_split(tree);
 }
 
-/* Takes out the word at a place; later words of the same probe sequence move up. */
-static void
-page_take(cop__bucket *bucket, unsigned hole)
+/* Whether the word stands in this page; *at and *place tell where. */
+static bool
+word_find(const cop__bucket *bucket, uint64_t word, unsigned *at, unsigned *place)
 {
-    unsigned at = hole;
-    for (unsigned i = 1; i < COP_BUCKET_WORDS; i++) {
-        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
-        if (bucket->word[at] == 0)
-            break;
-        unsigned home = home_of(bucket->word[at]);
-        bool stays = hole < at ? home > hole && home <= at : home > hole || home <= at;
-        if (stays)
-            continue;
-        bucket->word[hole] = bucket->word[at];
-        bucket->id[hole] = bucket->id[at];
-        hole = at;
+    *at = home_of(word);
+    for (unsigned i = 0; i < COP_BUCKET_LINES; i++) {
+        for (*place = 0; *place < COP_LINE_NAMES; ++*place)
+            if (bucket->line[*at].word[*place] == word)
+                return true;
+        *at = (*at + 1) % COP_BUCKET_LINES;
     }
-    bucket->word[hole] = 0;
-    bucket->count--;
+    return false;
 }
 
-static unsigned
-word_place(const cop__bucket *bucket, uint64_t word)
+/* The lines from the word's home up to, not including, `end` have one name less that passed them;
+ * all lines when `whole`. */
+static void
+passed_less(cop__bucket *bucket, uint64_t word, unsigned end, bool whole)
 {
     unsigned at = home_of(word);
-    for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
-        if (bucket->word[at] == word)
-            return at;
-        if (bucket->word[at] == 0)
-            break;
-        at = at + 1 < COP_BUCKET_WORDS ? at + 1 : 0;
+    for (unsigned i = 0; whole ? i < COP_BUCKET_LINES : at != end; i++) {
+        bucket->line[at].passed--;
+        at = (at + 1) % COP_BUCKET_LINES;
     }
-    return COP_BUCKET_WORDS;
 }
 
 bool
 cop__directory_remove(cop__tree *tree, const cop__name *name)
 {
-    uint64_t word = (name_hash(tree, name) & ~ADDRESS_MASK) | (uintptr_t)name;
-    unsigned space = COP_SPACE_NAMES;
+    uint64_t word = tag_of(name_hash(tree, name)) << 48 | (uintptr_t)name;
+    unsigned at, place;
     uint32_t number = bucket_of(name->hash, tree->now.buckets);
-    const cop__bucket *bucket = cop__draft_page(tree, space, number);
-    unsigned place = word_place(bucket, word);
-    while (place == COP_BUCKET_WORDS) {
-        space = COP_SPACE_LISTS;
-        number = bucket->overflow;
+    cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
+    while (bucket != NULL && !word_find(bucket, word, &at, &place)) {
+        passed_less(bucket, word, 0, true);
+        number = cop__directory_overflow(bucket);
         COP_ALWAYS(number != 0);
-        bucket = cop__draft_page(tree, space, number);
-        place = word_place(bucket, word);
+        bucket = cop__draft_edit(tree, COP_SPACE_LISTS, number);
     }
-    cop__bucket *edit = cop__draft_edit(tree, space, number);
-    if (edit == NULL)
+    if (bucket == NULL)
         return false;
-    page_take(edit, place);
+    passed_less(bucket, word, at, false);
+    bucket->line[at].word[place] = 0;
     tree->now.names--;
     uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4;
     return tree->now.buckets == 1 || tree->now.names >= least || bucket_join(tree);
@@ -404,11 +436,13 @@ has_stale(const cop__tree *tree, uint32_t number)
 {
     const cop__bucket *bucket = cop__draft_page(tree, COP_SPACE_NAMES, number);
     while (bucket != NULL) {
-        for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
-            if (bucket->word[i] != 0 && is_stale(tree, cop__directory_name(bucket->word[i])))
+        for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
+            const cop__name *name = cop__directory_name(cop__directory_word(bucket, i));
+            if (name != NULL && is_stale(tree, name))
                 return true;
-        bucket = bucket->overflow != 0 ? cop__draft_page(tree, COP_SPACE_LISTS, bucket->overflow)
-                                       : NULL;
+        }
+        number = cop__directory_overflow(bucket);
+        bucket = number != 0 ? cop__draft_page(tree, COP_SPACE_LISTS, number) : NULL;
     }
     return false;
 }

@@ -3,10 +3,15 @@
  * The directory: from path to name, as versioned pages.
  *
  * Linear hashing (Litwin 1980): bucket b is page b of the names space; a bucket at a time is split
- * or joined as names come and go, so that no commit pays for a whole rehash. A bucket is an
- * open-addressed table of 42 words (16 bits of the hash, 48 bits of the name's address), the ids
- * that the names are of, and a header; a full one overflows into a page of the lists space. The id
- * stands beside the word so that a lookup fetches the atom's slot while it waits for the name.
+ * or joined as names come and go, so that no commit pays for a whole rehash. A bucket is eight
+ * cache lines of five names each. A name stands in the line that its hash says, or in the first
+ * later one with room; every line counts the names that went past it, so a search ends at the first
+ * line that none went past. A full bucket overflows into a page of the lists space.
+ *
+ * A line holds, for each name, a word (16 bits of the hash, 48 bits of the name's address) and the
+ * atom's id. Its tags are compared without branches, because a branch that waits for a line from
+ * memory and is then mispredicted ends all overlap between lookups; and the id stands beside the
+ * word, so that the atom's slot is fetched while the name is.
  *
  * Paths count from an ANCHOR: the root, or the array element nearest above, since positions are
  * never part of a name. The hash covers anchor and path.
@@ -23,16 +28,23 @@
 #include "tree/list.h"
 #include "tree/tree.h"
 
-#define COP_BUCKET_WORDS 42u
-#define COP_BUCKET_FILL 27u /* names a bucket, on average, above which one is split */
+#define COP_LINE_NAMES 5u
+#define COP_BUCKET_LINES 8u
+#define COP_BUCKET_WORDS (COP_LINE_NAMES * COP_BUCKET_LINES)
+#define COP_BUCKET_FILL 24u /* names a bucket, on average, above which one is split */
+
+typedef struct cop__bucket_line {
+    uint64_t word[COP_LINE_NAMES]; /* 0: empty */
+    uint32_t id[COP_LINE_NAMES];
+    uint16_t passed; /* names that this line had no room for */
+    uint16_t half;   /* lines 0 and 1: low and high half of the overflow page's number */
+} cop__bucket_line;
 
 typedef struct cop__bucket {
-    uint64_t word[COP_BUCKET_WORDS]; /* 0: empty */
-    uint32_t id[COP_BUCKET_WORDS];
-    uint32_t count;
-    uint32_t overflow; /* page of the lists space, 0: none */
+    cop__bucket_line line[COP_BUCKET_LINES];
 } cop__bucket;
 
+_Static_assert(sizeof(cop__bucket_line) == COP_CACHE_LINE, "a line is a cache line");
 _Static_assert(sizeof(cop__bucket) == COP_PAGE_BYTES, "a bucket is a page");
 
 uint64_t cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length);
@@ -77,7 +89,15 @@ cop__directory_name(uint64_t word)
 static inline uint32_t
 cop__directory_overflow(const void *bucket)
 {
-    return ((const cop__bucket *)bucket)->overflow;
+    const cop__bucket *b = bucket;
+    return b->line[0].half | (uint32_t)b->line[1].half << 16;
+}
+
+/* The words of a bucket, 0 .. COP_BUCKET_WORDS - 1. */
+static inline uint64_t
+cop__directory_word(const void *bucket, unsigned i)
+{
+    return ((const cop__bucket *)bucket)->line[i / COP_LINE_NAMES].word[i % COP_LINE_NAMES];
 }
 
 /* Draft operations; false: out of memory. */

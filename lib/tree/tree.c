@@ -84,7 +84,7 @@ free_large_names(cop__tree *tree, unsigned space, uint32_t number)
     while (number < tree->space[space].count) {
         const cop__bucket *bucket = tree->space[space].entry[number].page;
         for (unsigned i = 0; bucket != NULL && i < COP_BUCKET_WORDS; i++) {
-            cop__name *name = cop__directory_name(bucket->word[i]);
+            cop__name *name = cop__directory_name(cop__directory_word(bucket, i));
             if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
                 cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
         }

@@ -47,7 +47,7 @@ block_bytes(size_t bytes)
     return class < COP_CLASSES ? class * COP_CLASS_STEP : bytes + sizeof(uint64_t);
 }
 
-/* --- spaces ---------------------------------------------------------------------------------- */
+/* --- spaces ----------------------------------------------------------------------- */
 
 static void
 check_nodes(check *c, unsigned space)
@@ -96,14 +96,15 @@ check_space(check *c, unsigned space)
             hold(c, !cop__slot_alive(&seen[k]), "readers see atoms in value page %u, gone", i);
     }
     for (uint32_t i = s->count; i < s->capacity; i++)
-        hold(c, s->entry[i].page == NULL && s->entry[i].birth == 0 && s->entry[i].generation == 0 &&
-                    s->entry[i].live == 0,
+        hold(c,
+             s->entry[i].page == NULL && s->entry[i].birth == 0 && s->entry[i].generation == 0 &&
+                 s->entry[i].live == 0,
              "space %u has a page %u beyond its count", space, i);
     hold(c, s->count == 0 || cop__space_page(root, s->count) == NULL, "a page beyond is found");
     check_nodes(c, space);
 }
 
-/* --- atoms ------------------------------------------------------------------------------------- */
+/* --- atoms ------------------------------------------------------------------------ */
 
 static const cop__slot *
 living(const check *c, uint32_t id)
@@ -147,8 +148,9 @@ check_values(check *c)
             check_slot(c, i * COP_SLOTS + k, &page[k], s->entry[i].generation);
         hold(c, s->entry[i].live == c->alive - before, "value page %u: counts %u atoms, has %u", i,
              s->entry[i].live, (unsigned)(c->alive - before));
-        hold(c, page == NULL || s->entry[i].live > 0 || s->entry[i].birth == c->tree->root->stamp ||
-                    c->alive == before,
+        hold(c,
+             page == NULL || s->entry[i].live > 0 || s->entry[i].birth == c->tree->root->stamp ||
+                 c->alive == before,
              "value page %u", i);
     }
     hold(c, c->alive == c->tree->now.atoms + 1, "%" PRIu64 " atoms counted, %" PRIu64 " alive",
@@ -172,8 +174,9 @@ check_name(check *c, uint32_t id, const cop__name *name)
     prefix = cop__prefix_of(c->view, name->parent);
     hold(c, name->anchor == prefix.anchor, "name of %u: anchor", id);
     hold(c, name->key == (prefix.length ? prefix.length + 1 : 0), "name of %u: key", id);
-    hold(c, name->key <= name->length && memcmp(name->path, prefix.path, prefix.length) == 0 &&
-                (name->key == 0 || name->path[name->key - 1] == '/'),
+    hold(c,
+         name->key <= name->length && memcmp(name->path, prefix.path, prefix.length) == 0 &&
+             (name->key == 0 || name->path[name->key - 1] == '/'),
          "name of %u: path", id);
     hold(c, cop__directory_find(c->view, name->anchor, name->path, name->length) == name,
          "name of %u is not found", id);
@@ -203,15 +206,15 @@ check_infos(check *c)
     hold(c, words == c->named, "%" PRIu64 " info words, %" PRIu64 " named atoms", words, c->named);
 }
 
-/* --- lists ------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------ */
 
 /* A free run of ids that somebody keeps. */
 static void
 note_run(check *c, cop__run run)
 {
     for (uint32_t id = run.next; id < run.end; id++)
-        if (hold(c, id >> COP_SLOT_BITS < c->tree->space[COP_SPACE_VALUES].count,
-                 "a run has id %u", id))
+        if (hold(c, id >> COP_SLOT_BITS < c->tree->space[COP_SPACE_VALUES].count, "a run has id %u",
+                 id))
             c->id_use[id]++;
 }
 
@@ -226,7 +229,8 @@ check_child(check *c, uint32_t branch, uint32_t leaf, uint32_t id)
         return;
     hold(c, c->parent[id]++ == 0, "atom %u is listed twice", id);
     hold(c, cop__info_parent(c->view, info) == branch, "atom %u has another parent", id);
-    if (name != NULL) /* a draft that made pages of a block and was abandoned leaves its mark there */
+    /* A draft that made pages of a block and was abandoned leaves its mark in the names. */
+    if (name != NULL)
         hold(c, leaf == 0 || name->leaf == leaf, "atom %u: name says leaf %u, not %u", id,
              name->leaf, leaf);
     else
@@ -273,13 +277,14 @@ check_list_page(check *c, leaves *state, uint32_t number, uint32_t parent, unsig
             check_child(c, state->branch, number, page->id[i]);
         return page->count;
     }
-    if (!hold(c, page->kind == COP_LIST_IS_INNER && page->count <= COP_LIST_INNER && page->count > 0,
+    if (!hold(c,
+              page->kind == COP_LIST_IS_INNER && page->count <= COP_LIST_INNER && page->count > 0,
               "list page %u: kind", number))
         return 0;
     for (uint32_t i = 0; i < page->count && c->wrong == NULL; i++) {
         uint32_t below = check_list_page(c, state, page->child[i].page, number, depth + 1);
-        hold(c, page->child[i].count == below, "list page %u: child %u counts %u, has %u", number, i,
-             page->child[i].count, below);
+        hold(c, page->child[i].count == below, "list page %u: child %u counts %u, has %u", number,
+             i, page->child[i].count, below);
         total += below;
     }
     return total;
@@ -313,8 +318,9 @@ check_branch(check *c, uint32_t id, const cop__slot *slot)
     switch (cop__slot_list(slot)) {
     case COP_LIST_BLOCK:
         block = cop__slot_child_block(slot);
-        if (!hold(c, block->count > 0 && block->count <= block->capacity &&
-                         block->capacity <= COP_BLOCK_CHILDREN,
+        if (!hold(c,
+                  block->count > 0 && block->count <= block->capacity &&
+                      block->capacity <= COP_BLOCK_CHILDREN,
                   "branch %u: block of %u for %u", id, block->count, block->capacity))
             return;
         hold(c, block->changed <= c->tree->root->version, "branch %u: list changed later", id);
@@ -341,7 +347,7 @@ check_lists(check *c)
          c->named);
 }
 
-/* --- the directory ----------------------------------------------------------------------------- */
+/* --- the directory ---------------------------------------------------------------- */
 
 static uint32_t
 bucket_of(uint32_t hash, uint32_t buckets)
@@ -353,26 +359,32 @@ bucket_of(uint32_t hash, uint32_t buckets)
     return hash % (2 * size) < buckets ? hash % (2 * size) : hash % size;
 }
 
-static void
-check_bucket_page(check *c, uint32_t bucket, const uint64_t *page)
+static uint64_t
+bucket_word(const void *page, unsigned i)
 {
-    uint32_t words = 0;
+#ifdef COP_BUCKET_LINES
+    return cop__directory_word(page, i);
+#else
+    return ((const cop__bucket *)page)->word[i];
+#endif
+}
 
+static void
+check_bucket_page(check *c, uint32_t bucket, const void *page)
+{
     for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
-        const cop__name *name = cop__directory_name(page[i]);
-        uint64_t hash;
-        if (page[i] == 0)
+        uint64_t word = bucket_word(page, i), hash;
+        const cop__name *name = cop__directory_name(word);
+        if (word == 0)
             continue;
-        words++;
         hash = cop__path_hash(c->tree->hash_seed, name->anchor, name->path, name->length);
-        hold(c, name->hash == (uint32_t)hash && page[i] >> 48 == hash >> 48, "a name's hash");
+        hold(c, name->hash == (uint32_t)hash, "a name's hash");
         hold(c, bucket_of(name->hash, c->tree->now.buckets) == bucket, "a name in bucket %u",
              bucket);
         c->names++;
         c->stale += cop__draft_atom(c->tree, (cop_atom){name->id, name->generation}) == NULL;
         c->name_bytes += block_bytes(cop__name_bytes(name->length));
     }
-    hold(c, (uint32_t)page[COP_BUCKET_WORDS] == words, "bucket %u: count", bucket);
 }
 
 static void
@@ -382,12 +394,12 @@ check_directory(check *c)
     const cop__counts *now = &c->tree->now;
 
     for (uint32_t i = 0; i < s->count && c->wrong == NULL; i++) {
-        const uint64_t *page = s->entry[i].page;
+        const void *page = s->entry[i].page;
         hold(c, page == NULL || i < now->buckets, "bucket %u is one too many", i);
         while (page != NULL) {
             uint32_t next = cop__directory_overflow(page);
             check_bucket_page(c, i, page);
-            page = next != 0 ? (const void *)list_page(c, next) : NULL;
+            page = next != 0 ? list_page(c, next) : NULL;
         }
     }
     hold(c, c->names == now->names && c->stale == now->stale,
@@ -397,7 +409,7 @@ check_directory(check *c)
     hold(c, c->tree->root->buckets == now->buckets, "another number of buckets is published");
 }
 
-/* --- ids and page numbers ---------------------------------------------------------------------- */
+/* --- ids and page numbers --------------------------------------------------------- */
 
 static void
 note_ring(check *c)
@@ -454,7 +466,7 @@ check_list_numbers(check *c)
         hold(c, c->list_use[i] == 1, "list page %u has %u uses", i, c->list_use[i]);
 }
 
-/* --- memory -------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------- */
 
 static void
 check_memory(check *c)
@@ -463,8 +475,8 @@ check_memory(check *c)
 
     if (tree->dead.limbo_count != 0 || tree->dead.blocks_dead + tree->dead.pages_dead != 0)
         return;
-    hold(c, tree->pool.pages_used == c->pages, "the pool counts %" PRIu64 " pages, used are %" PRIu64,
-         tree->pool.pages_used, c->pages);
+    hold(c, tree->pool.pages_used == c->pages,
+         "the pool counts %" PRIu64 " pages, used are %" PRIu64, tree->pool.pages_used, c->pages);
     hold(c, tree->pool.values.bytes_used == c->value_bytes,
          "the pool counts %" PRIu64 " bytes of values, used are %" PRIu64,
          tree->pool.values.bytes_used, c->value_bytes);
@@ -483,8 +495,8 @@ tree_check(const cop__tree *tree)
     c.parent = calloc((size_t)tree->space[COP_SPACE_VALUES].count + 1, COP_SLOTS);
     if (c.list_use == NULL || c.id_use == NULL || c.parent == NULL)
         abort();
-    static void (*const parts[])(check *) = {check_values, check_lists,        check_infos,
-                                             check_directory, check_ids, check_list_numbers};
+    static void (*const parts[])(check *) = {check_values,    check_lists, check_infos,
+                                             check_directory, check_ids,   check_list_numbers};
     for (unsigned i = 0; i < COP_SPACES && c.wrong == NULL; i++)
         check_space(&c, i);
     for (unsigned i = 0; i < sizeof parts / sizeof *parts && c.wrong == NULL; i++)
@@ -497,7 +509,7 @@ tree_check(const cop__tree *tree)
     return c.wrong;
 }
 
-/* --- the digest ---------------------------------------------------------------------------------- */
+/* --- the digest ------------------------------------------------------------------- */
 
 #define ADD(field) hash = dump_fnv(hash, &(field), sizeof(field))
 

@@ -95,8 +95,8 @@ list_is_right(void)
         ck_assert_uint_eq(cop__list_at(tree_view(), slot(), i), expected[i]);
         ck_assert_uint_eq(cop__info_parent(tree_view(), info), array);
         if ((info & 3) == 1)
-            ck_assert_uint_eq(
-                cop__list_position(tree_view(), (uint32_t)(info >> 2), expected[i]), i);
+            ck_assert_uint_eq(cop__list_position(tree_view(), (uint32_t)(info >> 2), expected[i]),
+                              i);
     }
 }
 
@@ -116,7 +116,8 @@ append(uint32_t n)
     commit();
 }
 
-/* --- shapes --------------------------------------------------------------------------------------- */
+/* --- shapes
+ * --------------------------------------------------------------------------------------- */
 
 START_TEST(a_block_becomes_a_leaf_when_it_is_full)
 {
@@ -198,13 +199,15 @@ START_TEST(inserting_everywhere)
 }
 END_TEST
 
-/* --- removal --------------------------------------------------------------------------------------- */
+/* --- removal
+ * --------------------------------------------------------------------------------------- */
 
 START_TEST(sparse_leaves_join_their_neighbours)
 {
     append(LEAF * 3);
     cop__draft_begin(&tree);
-    while (expected_count > LEAF * 2 + LEAF / 4 + 1) /* down to where the first leaf is not sparse */
+    while (expected_count >
+           LEAF * 2 + LEAF / 4 + 1) /* down to where the first leaf is not sparse */
         take(0);
     commit();
     ck_assert_uint_eq(leaves(), 3);
@@ -274,7 +277,8 @@ START_TEST(a_whole_list_is_dropped)
 }
 END_TEST
 
-/* --- order ----------------------------------------------------------------------------------------- */
+/* --- order
+ * ----------------------------------------------------------------------------------------- */
 
 static void
 shuffle(void)
@@ -333,7 +337,8 @@ START_TEST(reordering_the_end)
 }
 END_TEST
 
-/* --- when a list changed ------------------------------------------------------------------------------ */
+/* --- when a list changed
+ * ------------------------------------------------------------------------------ */
 
 START_TEST(a_list_changes_with_its_children)
 {
@@ -407,7 +412,8 @@ START_TEST(out_of_memory)
         digest = tree_digest(&tree);
         atomic_store(&tree_memory->fail_countdown, k);
         for (uint32_t i = 0, id; i < 3 && done; i++)
-            done = cop__atom_insert(&tree, array, i == 0 ? COP_AT_END : n / 2, &(cop_value){.type = COP_NULL}, &id);
+            done = cop__atom_insert(&tree, array, i == 0 ? COP_AT_END : n / 2,
+                                    &(cop_value){.type = COP_NULL}, &id);
         for (uint32_t i = 0; i < 90 && i + 2 < n && done; i++)
             done = cop__atom_erase(&tree, expected[i]);
         if (done) {

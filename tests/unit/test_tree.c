@@ -16,7 +16,7 @@ typedef struct held {
 static held versions[HELD];
 static size_t versions_count;
 
-/* --- random operations: each false when memory ran out ---------------------------------------- */
+/* --- random operations: each false when memory ran out ---------------------------- */
 
 static bool
 is_living(uint32_t id)
@@ -134,7 +134,8 @@ op_insert(void)
 
     if (cop__slot_type(cop__draft_slot(&tree, array)) != COP_ARRAY)
         return true;
-    return cop__atom_insert(&tree, array, (uint32_t)tree_random(tree_count(array) + 1), &value, &id);
+    return cop__atom_insert(&tree, array, (uint32_t)tree_random(tree_count(array) + 1), &value,
+                            &id);
 }
 
 static bool
@@ -196,7 +197,7 @@ op_any(unsigned growth)
     }
 }
 
-/* --- held versions ----------------------------------------------------------------------------- */
+/* --- held versions ---------------------------------------------------------------- */
 
 static void
 version_hold(void)
@@ -231,11 +232,11 @@ static void
 versions_are_whole(void)
 {
     for (size_t i = 0; i < versions_count; i++)
-        ck_assert_msg(dump_hash(versions[i].root) == versions[i].hash, "version %" PRIu64 " changed",
-                      versions[i].root->version);
+        ck_assert_msg(dump_hash(versions[i].root) == versions[i].hash,
+                      "version %" PRIu64 " changed", versions[i].root->version);
 }
 
-/* --- drafts ------------------------------------------------------------------------------------ */
+/* --- drafts ----------------------------------------------------------------------- */
 
 /* Makes the k-th request for memory from now fail. */
 static void
@@ -302,7 +303,7 @@ START_TEST(random_drafts)
 }
 END_TEST
 
-/* --- a draft without a net change ---------------------------------------------------------------- */
+/* --- a draft without a net change ------------------------------------------------- */
 
 START_TEST(what_is_undone_within_a_draft_is_no_change)
 {
@@ -358,7 +359,8 @@ START_TEST(nothing_of_an_abandoned_draft_is_published_later)
 }
 END_TEST
 
-/* --- ids ------------------------------------------------------------------------------------------ */
+/* --- ids
+ * ------------------------------------------------------------------------------------------ */
 
 /* Makes every free id of the first pages one whose next atom has this generation. */
 static void
@@ -467,7 +469,8 @@ START_TEST(freed_ids_are_used_oldest_first)
 }
 END_TEST
 
-/* --- growth --------------------------------------------------------------------------------------- */
+/* --- growth
+ * --------------------------------------------------------------------------------------- */
 
 /* Enough value pages for a third level of nodes. */
 START_TEST(spaces_grow_by_levels)

@@ -1,0 +1,510 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+Mutation: do the unit tests notice when the library is wrong?
+
+A mutant is the library with one small change in one place: a comparison that is off by one or the
+other way round, + for -, && for ||, a number that is one more or less, a condition negated, a call
+or an assignment left out, the other truth value returned, ++ for --. The unit tests are run against
+it; one that fails, crashes or runs into its time kills the mutant. What survives shows a line whose
+effect no test looks at (or that has none: such are listed with their reasons in
+mutation-exclusions.txt, so that a reader can judge them).
+
+How it is done:
+  * The library and the unit tests are built once, with assertions, expensive checks and poisoned
+    free memory, in a directory of their own (--build keeps it for the next run).
+  * For a mutant one file is compiled, and linked in front of the archive, whose member of that
+    name is then not used. A mutant that does not compile, or compiles to the same code, is replaced
+    by the next one.
+  * A failed assertion of Check ends the test program at once; programs do not fork for each test.
+  * The tests of the mutated room come first, the others in the order of their time; the first that
+    fails ends the mutant. Tests of time and of what the mutants are not in are left out (see TESTS).
+  * Which mutants: N, spread over the files by the number of places to mutate, chosen by --seed.
+
+  mutate.py [--mutants N] [--seed S] [--at-least PERCENT] [--only TEXT] [--jobs 1|2] [--build DIR]
+            [--place FILE:LINE] [--list]
+
+The last line is "mutation: N mutants, K killed, P %"; the exit status is 1 when P is below
+--at-least (85), 2 when there is nothing to measure. --only takes files whose name holds a text,
+--place every mutant of one line, --list shows what would be done.
+"""
+import argparse
+import os
+import queue
+import random
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+EXCLUSIONS = os.path.join(SOURCE, "tests", "mutation-exclusions.txt")
+ROOMS = ["lib/tree", "lib/reclaim", "lib/commit", "lib/serialize"]
+# Not measured: what asks the system for its memory, and the waiting of the pin core, which
+# tests/unit/test_pin_schedule.c and the model check compile and examine in their own ways.
+LEFT_OUT = {"lib/reclaim/allocator_jemalloc.c", "lib/reclaim/memory.c", "lib/reclaim/memory_limit.c",
+            "lib/reclaim/pin.c"}
+
+# Room or file: the tests that know it best. Then come the others, fastest first.
+RELEVANT = {
+    "lib/tree/path.c": ["test_path"],
+    "lib/tree/value.c": ["test_value"],
+    "lib/tree/list": ["test_list", "test_branches"],
+    "lib/tree/directory.c": ["test_directory"],
+    "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],
+    "lib/reclaim/snapshot.c": ["test_snapshot"],
+    "lib/reclaim/reader.c": ["test_pin"],
+    "lib/reclaim": ["test_dead", "test_pool", "test_snapshot"],
+    "lib/commit/conditions.c": ["test_conflicts"],
+    "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
+    "lib/serialize": ["test_json", "test_json_write"],
+}
+# Slow, or of other rooms. The last in the order run only when all others passed; where threads meet,
+# a second of stress is among them.
+SKIPPED = {"test_pin_schedule", "test_options"}
+LAST = ["test_model", "test_oom"]
+STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
+          "lib/reclaim": ["stress_threads", "stress_reclaim"]}
+STRESS_SECONDS = "1"
+
+RUN_ENVIRONMENT = dict(os.environ, CK_FORK="no", COP_TEST_SECONDS="1", CK_DEFAULT_TIMEOUT="0")
+RUN_ENVIRONMENT.pop("COP_FAULT", None)
+MEMORY_BYTES = 3 << 30
+
+
+# --- places to mutate ------------------------------------------------------------------------
+
+def blanked(text):
+    """The text with comments, strings and preprocessor lines as spaces; as long as before."""
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match.group(0))
+    pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+    text = re.sub(pattern, blank, text, flags=re.S)
+    return re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+
+
+SWAPS = [
+    ("comparison", r"(?<= )<=(?=\s)", "<"), ("comparison", r"(?<= )<(?=\s)", "<="),
+    ("comparison", r"(?<= )>=(?=\s)", ">"), ("comparison", r"(?<= )>(?=\s)", ">="),
+    ("comparison", r"(?<= )==(?=\s)", "!="), ("comparison", r"(?<= )!=(?=\s)", "=="),
+    ("arithmetic", r"(?<= )\+(?=\s)", "-"), ("arithmetic", r"(?<= )-(?=\s)", "+"),
+    ("arithmetic", r"(?<= )\+=(?=\s)", "-="), ("arithmetic", r"(?<= )-=(?=\s)", "+="),
+    ("logic", r"(?<=\s)&&(?=\s)", "||"), ("logic", r"(?<=\s)\|\|(?=\s)", "&&"),
+    ("step", r"\+\+", "--"), ("step", r"(?<!-)--(?!-)", "++"),
+    ("truth", r"\breturn true;", "return false;"), ("truth", r"\breturn false;", "return true;"),
+]
+NEVER = re.compile(r"COP_\w*ASSERT|COP_ALWAYS|COP_FAULT\(|__builtin_prefetch|_Static_assert")
+STATEMENT = re.compile(r"(?<=[;{})])\s*\n[ \t]+(?P<s>(?:\(void\))?\w+\([^;{}]*\);|"
+                       r"(?:\*|\+\+|--)?[\w>.\[\]+-]+(?: [+*/|&^<>-]*= [^;{}]*|\+\+|--)?;)")
+
+
+class Place:
+    """One mutation: text[start:end] becomes `new`."""
+
+    def __init__(self, file, line, kind, start, end, old, new):
+        self.file, self.line, self.kind = file, line, kind
+        self.start, self.end, self.old, self.new = start, end, old, new
+
+    def __str__(self):
+        old, new = " ".join(self.old.split()), " ".join(self.new.split())
+        return f"{self.file}:{self.line}: {self.kind}: {old[:60]} -> {new[:60] or 'nothing'}"
+
+
+def bodies(text):
+    """(start, end) of each function's body."""
+    return [match.span() for match in re.finditer(r"^\{\n.*?^\}", text, flags=re.S | re.M)]
+
+
+def closing(text, at):
+    """The place of the parenthesis that closes the one at `at`."""
+    depth = 0
+    for i in range(at, len(text)):
+        depth += (text[i] == "(") - (text[i] == ")")
+        if depth == 0:
+            return i
+    raise ValueError("parentheses")
+
+
+def raw_places(clean, begin, end):
+    """(kind, start, end, new) in one function."""
+    for kind, pattern, new in SWAPS:
+        for match in re.finditer(pattern, clean[begin:end]):
+            yield kind, begin + match.start(), begin + match.end(), new
+    for match in re.finditer(r"(?<![\w.])\d+(?=[uU]?[lL]*\b)(?![xX.])", clean[begin:end]):
+        at, n = begin + match.start(), int(match.group(0))
+        yield "number", at, begin + match.end(), str(n + 1)
+        if n > 0:
+            yield "number", at, begin + match.end(), str(n - 1)
+    for match in re.finditer(r"\bif \(", clean[begin:end]):
+        at = begin + match.end() - 1
+        close = closing(clean, at)
+        yield "condition", at, close + 1, None
+    for match in STATEMENT.finditer(clean[begin:end]):
+        start, stop = begin + match.start("s"), begin + match.end("s")
+        if not re.match(r"(return|goto|break|continue|case|default|else|do)\b", clean[start:stop]):
+            yield "statement", start, stop, ";"
+
+
+def places_of(file, text):
+    clean = blanked(text)
+    line_starts = [0] + [match.end() for match in re.finditer(r"\n", text)]
+    places = []
+    for begin, end in bodies(clean):
+        for kind, start, stop, new in raw_places(clean, begin, end):
+            first = text.count("\n", 0, start)
+            last = text.count("\n", 0, stop)
+            after = line_starts[last + 1] if last + 1 < len(line_starts) else len(text)
+            if NEVER.search(text[line_starts[first]:after]):
+                continue
+            old = text[start:stop]
+            if new is None:
+                new = f"(!{old})"
+            places.append(Place(file, first + 1, kind, start, stop, old, new))
+    return places
+
+
+# --- exclusions ------------------------------------------------------------------------------
+
+def read_exclusions():
+    """Lines "FILE | KIND or * | TEXT | REASON": the places of that kind in lines that hold TEXT."""
+    rules = []
+    if not os.path.exists(EXCLUSIONS):
+        return rules
+    with open(EXCLUSIONS, encoding="utf-8") as lines:
+        for line in lines:
+            line = line.rstrip("\n")
+            if not line or line.startswith("#"):
+                continue
+            parts = [part.strip() for part in re.split(r" \| ", line)]
+            if len(parts) != 4 or not all(parts):
+                sys.exit(f"mutation-exclusions.txt: four parts wanted: {line}")
+            rules.append({"file": parts[0], "kinds": parts[1].split(), "text": parts[2], "used": 0})
+    return rules
+
+
+def excluded(place, line_text, rules):
+    found = False
+    for rule in rules:
+        if place.file == rule["file"] and rule["text"] in line_text and \
+                ("*" in rule["kinds"] or place.kind in rule["kinds"]):
+            rule["used"] += 1
+            found = True
+    return found
+
+
+def all_places(rules, only):
+    """{file: (text, places)}"""
+    result = {}
+    for room in ROOMS:
+        for name in sorted(os.listdir(os.path.join(SOURCE, room))):
+            file = f"{room}/{name}"
+            if not name.endswith(".c") or file in LEFT_OUT:
+                continue
+            with open(os.path.join(SOURCE, file), encoding="utf-8") as stream:
+                text = stream.read()
+            lines = text.split("\n")
+            places = [p for p in places_of(file, text) if not excluded(p, lines[p.line - 1], rules)]
+            if only is None or only in file:
+                result[file] = (text, places)
+    return result
+
+
+def shares(counts, n):
+    """n split in proportion to the counts, by largest remainders."""
+    total = sum(counts.values())
+    exact = {file: n * count / total for file, count in counts.items()}
+    share = {file: int(x) for file, x in exact.items()}
+    rest = sorted(exact, key=lambda file: (share[file] - exact[file], file))
+    for file in rest[:n - sum(share.values())]:
+        share[file] += 1
+    return share
+
+
+# --- building and running ---------------------------------------------------------------------
+
+def limits():
+    os.setsid()
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def run(command, seconds, **keywords):
+    """The exit status, or None when time ran out. Whatever it started ends with it."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, preexec_fn=limits, **keywords)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+ASSERTION_HOOK = """
+#include <unistd.h>
+void __wrap__ck_assert_failed(void);
+void __wrap__ck_assert_failed(void) { _exit(1); }
+"""
+
+
+class Build:
+    def __init__(self, directory, jobs):
+        self.directory = directory
+        self.tests = sorted(name[:-2] for name in os.listdir(os.path.join(SOURCE, "tests/unit"))
+                            if re.match(r"test_\w+\.c$", name) and name[:-2] not in SKIPPED)
+        self.stress = sorted({test for tests in STRESS.values() for test in tests})
+        os.makedirs(directory, exist_ok=True)
+        if not os.path.exists(os.path.join(directory, "Makefile")):
+            self.must([os.path.join(SOURCE, "configure"), "-q", "--disable-shared",
+                       "--disable-http", "--enable-planted-faults", "--enable-expensive-checks",
+                       "CFLAGS=-O1"])
+        self.must(["make", f"-j{jobs}", "libcoppice_internal.la", "libtest.la"] +
+                  [self.object(test) for test in self.tests + self.stress])
+        with open(os.path.join(directory, "show.mk"), "w", encoding="utf-8") as out:
+            out.write("include Makefile\nshow:\n"
+                      "\t@echo '$(CC) $(DEFS) $(AM_CPPFLAGS) $(CPPFLAGS) $(AM_CFLAGS) $(CFLAGS)'\n"
+                      "\t@echo '$(CHECK_LIBS) $(JANSSON_LIBS) $(LIBCONFIG_LIBS) -lm -pthread'\n")
+        shown = subprocess.run(["make", "-s", "-f", "show.mk", "show"], cwd=directory, check=True,
+                               stdout=subprocess.PIPE, text=True).stdout.strip().split("\n")
+        self.compiler = shlex.split(shown[0]) + ["-w", "-fno-ident", "-frandom-seed=0"]
+        self.libraries = shlex.split(shown[1])
+        hook = os.path.join(directory, "assertion_hook.c")
+        with open(hook, "w", encoding="utf-8") as out:
+            out.write(ASSERTION_HOOK)
+        self.must(self.compiler + ["-c", hook, "-o", "assertion_hook.o"])
+
+    def must(self, command):
+        done = subprocess.run(["nice", "-n", "10"] + command, cwd=self.directory, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if done.returncode != 0:
+            sys.exit(f"{done.stdout[-4000:]}\nmutate.py: failed: {' '.join(command)}")
+
+    def compile(self, file, text, work):
+        """The object's bytes, or None. The source stands where its name is the original's."""
+        source = os.path.join(work, file)
+        os.makedirs(os.path.dirname(source), exist_ok=True)
+        with open(source, "w", encoding="utf-8") as out:
+            out.write(text)
+        target = os.path.join(work, "mutant.o")
+        command = self.compiler + ["-iquote", os.path.join(SOURCE, os.path.dirname(file))]
+        if run(command + ["-c", file, "-o", target], 120, cwd=work) != 0:
+            return None
+        with open(target, "rb") as stream:
+            return stream.read()
+
+    def object(self, test):
+        return f"tests/{'stress' if test in self.stress else 'unit'}/{test}.o"
+
+    def link(self, test, work):
+        program = os.path.join(work, test)
+        d = self.directory
+        command = [self.compiler[0]] + [o for o in self.compiler[1:] if o.startswith("-f")] + \
+            [f"{d}/{self.object(test)}", os.path.join(work, "mutant.o"), f"{d}/assertion_hook.o",
+             "-Wl,--wrap=_ck_assert_failed", f"{d}/.libs/libtest.a",
+             f"{d}/.libs/libcoppice_internal.a", "-o", program] + self.libraries
+        return program if run(command, 120) == 0 else None
+
+
+class Tests:
+    """The tests in the order for a file, with the time that each may take."""
+
+    def __init__(self, build, work, file, text):
+        self.build = build
+        self.seconds = {}
+        if build.compile(file, text, work) is None:
+            sys.exit(f"mutate.py: {file} does not compile unchanged")
+        for test in build.tests + build.stress:
+            program = build.link(test, work)
+            if program is None:
+                sys.exit(f"mutate.py: {test} does not link")
+            begin = time.monotonic()
+            status = self.run_one(program, test, 300, work)
+            self.seconds[test] = time.monotonic() - begin
+            if status != 0:
+                sys.exit(f"mutate.py: {test} fails without a mutant (status {status})")
+            print(f"  {test:<20} {self.seconds[test]:6.2f} s", flush=True)
+
+    def order(self, file):
+        first = []
+        for prefix in sorted(RELEVANT, key=len, reverse=True):
+            if file.startswith(prefix):
+                first += [test for test in RELEVANT[prefix] if test not in first]
+        first = [test for test in first if test in self.seconds]
+        rest = sorted((test for test in self.build.tests if test not in first and test not in LAST),
+                      key=self.seconds.get)
+        stress = [test for room in STRESS if file.startswith(room) for test in STRESS[room]]
+        return first + rest + stress + [test for test in LAST if test in self.seconds]
+
+    def run_one(self, program, test, seconds, work):
+        command = [program]
+        if test in self.build.stress:
+            command += ["--seconds", STRESS_SECONDS, "--seed", "1"]
+        return run(command, seconds, cwd=work, env=RUN_ENVIRONMENT)
+
+    def killer(self, file, work):
+        """The test that fails, with how it did; None when all pass."""
+        for test in self.order(file):
+            program = self.build.link(test, work)
+            if program is None:
+                return f"{test} (link)"
+            status = self.run_one(program, test, max(8, 5 * self.seconds[test]), work)
+            if status is None:
+                return f"{test} (time)"
+            if status != 0:
+                return f"{test} ({'signal' if status < 0 else 'exit'} {abs(status)})"
+        return None
+
+
+class Session:
+    """Mutants of all files, tried by one or two workers."""
+
+    def __init__(self, build, tests, sources, chosen, works):
+        self.build, self.tests, self.sources, self.works = build, tests, sources, works
+        self.lock = threading.Lock()
+        self.originals = {}
+        self.backlog = chosen  # file: [places in random order]
+        self.jobs = queue.Queue()
+        self.results = []  # (place, killer or None)
+        self.skipped = 0
+        self.done = 0
+
+    def original(self, file, work):
+        if file not in self.originals:
+            self.originals[file] = self.build.compile(file, self.sources[file][0], work)
+        return self.originals[file]
+
+    def next_place(self, file):
+        with self.lock:
+            return self.backlog[file].pop() if self.backlog[file] else None
+
+    def one(self, file, work):
+        """Tries the file's next mutant that is one."""
+        text = self.sources[file][0]
+        original = self.original(file, work)
+        while (place := self.next_place(file)) is not None:
+            mutant = self.build.compile(file, text[:place.start] + place.new + text[place.end:], work)
+            if mutant is None or mutant == original:
+                with self.lock:
+                    self.skipped += 1
+                continue
+            killer = self.tests.killer(file, work)
+            with self.lock:
+                self.results.append((place, killer))
+                self.done += 1
+                print(f"{self.done:4} {'killed' if killer else 'SURVIVED':<8} {place}"
+                      f"{'  by ' + killer if killer else ''}", flush=True)
+            return
+
+    def worker(self, work):
+        while True:
+            try:
+                file = self.jobs.get_nowait()
+            except queue.Empty:
+                return
+            self.one(file, work)
+
+    def run(self, share):
+        order = [file for file, n in share.items() for _ in range(n)]
+        for file in order:
+            self.jobs.put(file)
+        threads = [threading.Thread(target=self.worker, args=(work,)) for work in self.works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def report(results, skipped, sources):
+    survivors = [place for place, killer in results if killer is None]
+    if survivors:
+        print("\nsurvivors:")
+        for place in sorted(survivors, key=lambda p: (p.file, p.line)):
+            line = sources[place.file][0].split("\n")[place.line - 1].strip()
+            print(f"  {place}\n      {line}")
+    print(f"\n{'file':<32}{'mutants':>8}{'killed':>8}{'by time':>8}{'%':>8}")
+    for file in sources:
+        of_file = [killer for place, killer in results if place.file == file]
+        if not of_file:
+            continue
+        killed = sum(killer is not None for killer in of_file)
+        by_time = sum(killer is not None and killer.endswith("(time)") for killer in of_file)
+        print(f"{file:<32}{len(of_file):>8}{killed:>8}{by_time:>8}{100 * killed / len(of_file):>8.1f}")
+    killed = len(results) - len(survivors)
+    percent = 100 * killed / len(results)
+    print(f"{skipped} more did not compile, or to the same code")
+    print(f"mutation: {len(results)} mutants, {killed} killed, {percent:.1f} %")
+    return percent
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Runs the unit tests against mutants of the library.")
+    parser.add_argument("--mutants", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-least", type=float, default=85)
+    parser.add_argument("--only")
+    parser.add_argument("--place", action="append", default=[])
+    parser.add_argument("--jobs", type=int, default=2, choices=(1, 2))
+    parser.add_argument("--build")
+    parser.add_argument("--list", action="store_true")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    rules = read_exclusions()
+    sources = all_places(rules, options.only)
+    for rule in rules:
+        if options.only is None and rule["used"] == 0:
+            sys.exit(f"mutation-exclusions.txt: excludes nothing: {rule['file']} | {rule['text']}")
+    if options.place:
+        sources = {file: (text, [p for p in places if f"{file}:{p.line}" in options.place])
+                   for file, (text, places) in sources.items()}
+    counts = {file: len(places) for file, (_, places) in sources.items() if places}
+    if not counts:
+        print("mutate.py: nothing to mutate", file=sys.stderr)
+        return 2
+    n = sum(counts.values()) if options.place else min(options.mutants, sum(counts.values()))
+    share = shares(counts, n)
+    chosen = {}
+    for file in counts:
+        chosen[file] = list(sources[file][1])
+        random.Random(f"{options.seed} {file}").shuffle(chosen[file])
+    print(f"{sum(counts.values())} places in {len(counts)} files, seed {options.seed}")
+    if options.list:
+        for file, k in share.items():
+            for place in chosen[file][len(chosen[file]) - k:]:
+                print(f"  {place}")
+        return 0
+
+    scratch = tempfile.mkdtemp(prefix="mutate.")
+    try:
+        build = Build(os.path.abspath(options.build or os.path.join(scratch, "build")), options.jobs)
+        works = [os.path.join(scratch, f"work{i}") for i in range(options.jobs)]
+        for work in works:
+            os.mkdir(work)
+        some_file = next(iter(counts))
+        tests = Tests(build, works[0], some_file, sources[some_file][0])
+        session = Session(build, tests, sources, chosen, works)
+        session.run(share)
+        if not session.results:
+            print("mutate.py: no mutant compiles", file=sys.stderr)
+            return 2
+        percent = report(session.results, session.skipped, sources)
+        return 0 if percent >= options.at_least else 1
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

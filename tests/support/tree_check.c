@@ -359,21 +359,11 @@ bucket_of(uint32_t hash, uint32_t buckets)
     return hash % (2 * size) < buckets ? hash % (2 * size) : hash % size;
 }
 
-static uint64_t
-bucket_word(const void *page, unsigned i)
-{
-#ifdef COP_BUCKET_LINES
-    return cop__directory_word(page, i);
-#else
-    return ((const cop__bucket *)page)->word[i];
-#endif
-}
-
 static void
 check_bucket_page(check *c, uint32_t bucket, const void *page)
 {
     for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
-        uint64_t word = bucket_word(page, i), hash;
+        uint64_t word = cop__directory_word(page, i), hash;
         const cop__name *name = cop__directory_name(word);
         if (word == 0)
             continue;

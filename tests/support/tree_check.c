@@ -175,8 +175,9 @@ check_name(check *c, uint32_t id, const cop__name *name)
     hold(c, name->anchor == prefix.anchor, "name of %u: anchor", id);
     hold(c, name->key == (prefix.length ? prefix.length + 1 : 0), "name of %u: key", id);
     hold(c,
-         name->key <= name->length && memcmp(name->path, prefix.path, prefix.length) == 0 &&
-             (name->key == 0 || name->path[name->key - 1] == '/'),
+         name->key <= name->length &&
+             (name->key == 0 || (memcmp(name->path, prefix.path, prefix.length) == 0 &&
+                                 name->path[name->key - 1] == '/')),
          "name of %u: path", id);
     hold(c, cop__directory_find(c->view, name->anchor, name->path, name->length) == name,
          "name of %u is not found", id);
@@ -416,7 +417,8 @@ note_ring(check *c)
                   "the ring of ids"))
             return;
         for (uint32_t k = 0; k < COP_SLOTS; k++)
-            c->id_use[freed.page * COP_SLOTS + k] += freed.mask >> k & 1;
+            if (freed.mask >> k & 1)
+                c->id_use[freed.page * COP_SLOTS + k]++;
     }
 }
 
@@ -430,9 +432,9 @@ check_ids(check *c)
     for (uint32_t id = 0; id < s->count * COP_SLOTS && c->wrong == NULL; id++) {
         const cop__page_entry *entry = &s->entry[id >> COP_SLOT_BITS];
         const cop__slot *slot = cop__draft_slot(c->tree, id);
-        bool used_up = slot != NULL ? slot->reserved == 0 : entry->generation == COP_GENERATION_MAX;
-        if (living(c, id) != NULL)
-            hold(c, c->id_use[id] == 0, "id %u is alive and free", id);
+        bool used_up = slot == NULL && entry->generation == COP_GENERATION_MAX;
+        if (living(c, id) != NULL || (slot != NULL && slot->reserved == 0))
+            hold(c, c->id_use[id] == 0, "id %u is alive or used up, and free", id);
         else
             hold(c, c->id_use[id] == 1 || (used_up && c->id_use[id] == 0),
                  "id %u is free in %u places", id, c->id_use[id]);

@@ -371,6 +371,13 @@ apply_arrange(cop_txn *txn, cop__op *op, cop__tree *tree)
     for (uint32_t i = 0; i < n; i++)
         ids[i] = ids[n + i] = txn->ops[ops[i]].made.id;
     qsort(ids + n, n, sizeof *ids, compare_ids);
+    bool twice = false;
+    for (uint32_t i = 1; i < n; i++)
+        twice |= ids[n + i] == ids[n + i - 1];
+    if (twice) {
+        cop__memory_free(tree->memory, COP_MEMORY_TABLES, ids, bytes, 16);
+        return COP_E_INVALID;
+    }
     bool success = (have == n || erase_others(tree, branch.id, ids + n, n, ids + 2 * (size_t)n)) &&
                    cop__list_reorder(tree, branch.id, ids, n);
     cop__memory_free(tree->memory, COP_MEMORY_TABLES, ids, bytes, 16);

@@ -35,9 +35,12 @@
 #define YIELDS 30u
 #define SCAN_ITEMS 2048u  /* dead things that make a scan worth its barrier */
 #define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
-#define SWEEP_BUCKETS 4u  /* of the directory, swept by each commit while there are stale names */
+#define SWEEP_BUCKETS 4u  /* of the directory, swept by each commit while there are stale names, */
+#define SWEEP_SHARE 8u    /* and one more for every so many names that it made */
+#define SWEEP_STEP 1024u  /* swept at once when there is nothing to commit */
 #define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
 #define VALUES_AHEAD 8u
+#define STEPS_MAX 256u    /* of settling after a snapshot was dropped */
 #define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */
 
 /* ---- the right ---- */
@@ -46,7 +49,7 @@ bool
 cop__right_try(cop_store *store)
 {
     uint32_t free = 0;
-    return cop__load_relaxed(&store->right) == 0 && cop__cas_seq_cst(&store->right, &free, 1u);
+    return cop__load_seq_cst(&store->right) == 0 && cop__cas_seq_cst(&store->right, &free, 1u);
 }
 
 static cop_txn *
@@ -94,7 +97,7 @@ cop__right_leave(cop_store *store)
     do {
         if (cop__load_relaxed(&store->want_reclaim) &&
             cop__swap_seq_cst(&store->want_reclaim, 0u))
-            (void)cop__settle(store, true, STEP_ITEMS);
+            (void)cop__settle(store, STEP_ITEMS);
         counters_publish(store);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
@@ -102,6 +105,8 @@ cop__right_leave(cop_store *store)
         /* The swap orders the versions published before it against this look for who waits. */
         if (cop__unlikely(cop__load_seq_cst(&store->version_waiters) > 0))
             cop__futex_wake(&store->version_word, INT32_MAX);
+        if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0))
+            cop__fd_signal(store); /* queued while the right was held: the host's loop must look */
     } while (cop__load_seq_cst(&store->want_reclaim) && cop__right_try(store));
 }
 
@@ -152,6 +157,8 @@ decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool
     txn->result = result;
     txn->version = version;
     count_outcome(store, result, unchanged);
+    if (result == COP_OK)
+        cop__count_add(&store->count.operations, txn->op_count);
     if (txn->alone)
         return;
     uint32_t before = cop__swap_seq_cst(&txn->state, (uint32_t)COP_TXN_DONE);
@@ -189,10 +196,11 @@ batch_decide(cop_store *store, cop__batch *batch, cop_status result, uint64_t ve
     batch->first = batch->last = NULL;
 }
 
-static void
-version_tell(cop_store *store, uint64_t version)
+/* The word counts events, so that closing is one too. Only the holder of the right writes it. */
+void
+cop__version_event(cop_store *store)
 {
-    cop__store_release(&store->version_word, (uint32_t)version);
+    cop__store_release(&store->version_word, cop__load_relaxed(&store->version_word) + 1);
     if (cop__unlikely(cop__load_relaxed(&store->version_waiters) > 0))
         cop__futex_wake(&store->version_word, INT32_MAX);
 }
@@ -205,18 +213,16 @@ publish(cop_store *store, cop_snapshot *root)
     if (root->version == cop__load_relaxed(&store->version))
         return;
     cop__store_release(&store->version, root->version);
-    version_tell(store, root->version);
+    cop__version_event(store);
     cop__count_add(&store->count.commits, 1u);
 }
 
 /* Takes names of erased branches out of the directory when no commit does it: a publication of the
  * same version. */
-static void
+static bool
 housekeep(cop_store *store, uint32_t buckets)
 {
     cop__tree *tree = &store->tree;
-    if (tree->now.stale == 0)
-        return;
     cop__draft_begin(tree);
     tree->version = tree->root->version;
     cop_snapshot *root = cop__directory_sweep(tree, buckets) ? cop__draft_root(tree) : NULL;
@@ -224,15 +230,21 @@ housekeep(cop_store *store, uint32_t buckets)
         publish(store, root);
     else
         cop__draft_abandon(tree);
+    return root != NULL;
 }
 
+/* Small steps, each followed by a scan: what a step replaced is free again before the next one, and
+ * a step that finds no memory is tried again smaller. */
 size_t
-cop__settle(cop_store *store, bool scan, size_t quota)
+cop__settle(cop_store *store, size_t quota)
 {
-    if (cop__dead_doomed(&store->tree.dead) > quota) /* free first what there is */
-        return cop__reclaim(store, false, quota) + store->tree.now.stale;
-    housekeep(store, (uint32_t)(quota / COP_BUCKET_WORDS) + 1);
-    return cop__reclaim(store, scan, quota) + store->tree.now.stale;
+    cop__tree *tree = &store->tree;
+    if (cop__dead_doomed(&tree->dead) <= quota) /* else free first what there is */
+        for (uint32_t step = SWEEP_STEP; step > 0 && tree->now.stale > 0; step /= 4)
+            if (housekeep(store, step))
+                break;
+    (void)cop__reclaim(store, true, quota);
+    return cop__dead_doomed(&tree->dead) + tree->now.stale + tree->dead.limbo_count;
 }
 
 /* Publishes an unfilled root first, in builds that plant this fault. */
@@ -275,7 +287,7 @@ draft_end(cop_store *store, cop__batch *batch)
     }
     plant_root_before_pages(store);
     cop_snapshot *root =
-        changed && cop__directory_sweep(tree, SWEEP_BUCKETS) ? cop__draft_root(tree) : NULL;
+        changed && cop__directory_sweep(tree, SWEEP_BUCKETS + (uint32_t)(tree->now.made / SWEEP_SHARE)) ? cop__draft_root(tree) : NULL;
     if (root == NULL) {
         cop__draft_abandon(tree);
         return COP_E_MEMORY;
@@ -319,7 +331,6 @@ txn_apply(cop_store *store, cop_txn *txn, bool *clean)
         }
         *clean = false;
     }
-    cop__count_add(&store->count.operations, txn->op_count);
     return COP_OK;
 }
 
@@ -345,7 +356,7 @@ batch_refuse(cop_store *store, cop__batch *batch, cop_txn *also)
     batch_decide(store, batch, COP_E_MEMORY, version, false);
     if (also != NULL)
         decide(store, also, COP_E_MEMORY, version, false);
-    (void)cop__reclaim(store, true, SIZE_MAX);
+    (void)cop__settle(store, SIZE_MAX);
 }
 
 /* A transaction failed after it had changed the draft. Publishes those before it without it. */
@@ -403,7 +414,7 @@ batch_commit(cop_store *store, cop_txn *chain)
 static bool
 txn_take(cop_store *store, cop_txn *txn)
 {
-    cop__sub_relaxed(&store->queued, UINT64_C(1));
+    cop__sub_acq_rel(&store->queued, UINT64_C(1));
     if (COP_FAULT(txn_dropped) && (cop__load_relaxed(&store->count.transactions) & 1023) == 1000)
         return false;
     uint32_t state = cop__load_acquire(&txn->state);
@@ -452,15 +463,16 @@ is_done(cop_txn *txn)
     return cop__load_acquire(&txn->state) == COP_TXN_DONE;
 }
 
+/* even_if_free: the right was had and did not help, so its being free is no reason to stay awake. */
 static void
-sleep_until_decided(cop_txn *txn, uint64_t until)
+sleep_until_decided(cop_txn *txn, uint64_t until, bool even_if_free)
 {
     cop_store *store = txn->store;
     uint32_t state = cop__load_acquire(&txn->state);
     cop__add_seq_cst(&store->sleepers, 1u);
     if (state != COP_TXN_DONE &&
         ((state & COP_TXN_SLEEP) || cop__cas_seq_cst(&txn->state, &state, state | COP_TXN_SLEEP)) &&
-        cop__load_seq_cst(&store->right) != 0)
+        (even_if_free || cop__load_seq_cst(&store->right) != 0))
         cop__futex_wait(&txn->state, state | COP_TXN_SLEEP, until);
     cop__sub_acq_rel(&store->sleepers, 1u);
 }
@@ -470,13 +482,13 @@ cop__wait_decided(cop_txn *txn, uint64_t deadline)
 {
     cop_store *store = txn->store;
     for (unsigned turn = 0; !is_done(txn); turn++) {
-        if (cop__right_try(store)) {
+        bool had = cop__right_try(store);
+        if (had) {
             cop__combine(store, ROUNDS);
             cop__right_leave(store);
+            if (is_done(txn))
+                break;
             /* Not in the queue's finished prefix: a push before it is still under way. */
-            if (!is_done(txn) && cop__clock_ns() >= deadline)
-                return COP_E_TIMEOUT;
-            continue;
         }
         if (turn < SPINS + YIELDS) {
             pause_a_little(turn);
@@ -485,9 +497,24 @@ cop__wait_decided(cop_txn *txn, uint64_t deadline)
         uint64_t now = cop__clock_ns();
         if (now >= deadline)
             return COP_E_TIMEOUT;
-        sleep_until_decided(txn, deadline - now < SLEEP_NS ? deadline : now + SLEEP_NS);
+        sleep_until_decided(txn, deadline - now < SLEEP_NS ? deadline : now + SLEEP_NS, had);
     }
     return COP_OK;
+}
+
+void
+cop__settle_all(cop_store *store, unsigned steps, size_t quota)
+{
+    size_t before = SIZE_MAX;
+    uint64_t stale = UINT64_MAX;
+    while (steps-- > 0) {
+        size_t left = cop__settle(store, quota);
+        if (left == 0 || (left >= before && store->tree.now.stale >= stale))
+            return;
+        before = left;
+        stale = store->tree.now.stale;
+        cop__combine(store, 1); /* what is queued comes between the steps */
+    }
 }
 
 void
@@ -497,11 +524,6 @@ cop__reclaim_soon(cop_store *store)
     if (!cop__right_try(store))
         return;
     cop__store_seq_cst(&store->want_reclaim, 0u);
-    size_t left = cop__settle(store, true, STEP_ITEMS), before = SIZE_MAX;
-    while (left > 0 && left < before) {
-        cop__combine(store, 1);
-        before = left;
-        left = cop__settle(store, false, STEP_ITEMS);
-    }
+    cop__settle_all(store, STEPS_MAX, STEP_ITEMS);
     cop__right_leave(store);
 }

@@ -23,8 +23,15 @@ void cop__commit_alone(cop_store *store, cop_txn *txn);
  * leaves it queued. */
 cop_status cop__wait_decided(cop_txn *txn, uint64_t deadline);
 
-/* What is due without a commit: names leave the directory, and as cop__reclaim. Needs the right. */
-size_t cop__settle(cop_store *store, bool scan, size_t quota);
+/* What is due without a commit: a step of sweeping stale names, a scan, and freeing up to quota.
+ * Returns what is left to do, about. Needs the right. */
+size_t cop__settle(cop_store *store, size_t quota);
+/* Settles in steps until nothing is left or a step gets nowhere. Needs the right. */
+void cop__settle_all(cop_store *store, unsigned steps, size_t quota);
+/* Makes the descriptor of cop_store_fd readable. Wait-free. */
+void cop__fd_signal(cop_store *store);
+/* Something happened that cop_wait_version waits for. Needs the right. */
+void cop__version_event(cop_store *store);
 /* Frees what a dropped snapshot held: now if the right is free, else by its holder. */
 void cop__reclaim_soon(cop_store *store);
 

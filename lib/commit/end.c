@@ -19,7 +19,7 @@ enqueue(cop_txn *txn)
 {
     cop_store *store = txn->store;
     cop__add_relaxed(&txn->references, 1u);
-    cop__add_relaxed(&store->queued, UINT64_C(1));
+    cop__add_seq_cst(&store->queued, UINT64_C(1));
     cop__store_release(&txn->state, (uint32_t)COP_TXN_QUEUED);
     cop__queue_push(&store->queue, &txn->node);
 }
@@ -122,8 +122,8 @@ cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error *error)
     return status;
 }
 
-static void
-fd_signal(cop_store *store)
+void
+cop__fd_signal(cop_store *store)
 {
     int fd = cop__load_acquire(&store->fd);
     uint64_t one = 1;
@@ -145,12 +145,12 @@ cop_txn_submit(cop_txn *txn, cop_ticket **ticket)
     cop__add_relaxed(&gate->references, 1u);
     txn->out_count = 0; /* only a synchronous commit writes to the caller's memory */
     enqueue(txn);
-    fd_signal(txn->store);
+    cop__fd_signal(txn->store);
     if (ticket != NULL)
         *ticket = (cop_ticket *)txn;
     else
         cop__txn_unref(txn);
-    if (cop__unlikely(cop__load_seq_cst(&gate->closing)))
+    if (cop__unlikely(cop__gate_closing(gate)))
         cop__store_progress(gate); /* closing may have missed it: it is then refused */
     cop__gate_unref(gate);
     return COP_OK;
@@ -286,12 +286,10 @@ try_with_priority(cop_store *store, cop_transact_function function, void *contex
     return status;
 }
 
-cop_status
-cop_transact(cop_store *store, cop_transact_function function, void *context, uint64_t deadline,
-             uint64_t *version)
+static cop_status
+transact(cop_store *store, cop_transact_function function, void *context, uint64_t deadline,
+         uint64_t *version)
 {
-    if (cop__evaluating)
-        return COP_E_IN_EVALUATION;
     for (unsigned conflicts = 0;; conflicts++) {
         if (conflicts >= CONFLICTS_BEFORE_PRIORITY)
             return try_with_priority(store, function, context, deadline, version);
@@ -302,6 +300,22 @@ cop_transact(cop_store *store, cop_transact_function function, void *context, ui
         if (deadline != COP_FOREVER && cop__clock_ns() >= deadline)
             return COP_E_TIMEOUT;
     }
+}
+
+cop_status
+cop_transact(cop_store *store, cop_transact_function function, void *context, uint64_t deadline,
+             uint64_t *version)
+{
+    cop_status status = cop__store_usable(store);
+    if (status == COP_OK && cop__evaluating)
+        status = COP_E_IN_EVALUATION;
+    if (status != COP_OK)
+        return status;
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
+    status = transact(store, function, context, deadline, version);
+    cop__gate_end_use(gate);
+    return status;
 }
 
 /* ---- committing what others submitted ---- */
@@ -338,7 +352,7 @@ cop_store_fd(cop_store *store, int *fd)
     }
     *fd = fresh;
     if (cop__load_seq_cst(&store->queued) > 0)
-        fd_signal(store);
+        cop__fd_signal(store);
     return COP_OK;
 }
 
@@ -347,12 +361,17 @@ fd_clear(cop_store *store)
 {
     int fd = cop__load_acquire(&store->fd);
     uint64_t count;
-    if (fd >= 0 && cop__swap_seq_cst(&store->fd_signalled, 0u) != 0)
-        (void)!read(fd, &count, sizeof count);
+    if (fd < 0 || cop__load_seq_cst(&store->fd_signalled) == 0)
+        return;
+    /* Read first: a submission that still sees the flag set was queued before, and is taken by the
+     * caller, who looks at the queue next. */
+    (void)!read(fd, &count, sizeof count);
+    (void)cop__swap_seq_cst(&store->fd_signalled, 0u);
 }
 
 #define POLL_ROUNDS 64
 #define POLL_FREES 65536
+#define POLL_STEPS 8
 
 cop_status
 cop_store_poll(cop_store *store)
@@ -367,10 +386,8 @@ cop_store_poll(cop_store *store)
     fd_clear(store);
     if (cop__right_try(store)) {
         cop__combine(store, POLL_ROUNDS);
-        (void)cop__settle(store, true, POLL_FREES);
+        cop__settle_all(store, POLL_STEPS, POLL_FREES);
         cop__right_leave(store);
-        if (cop__load_seq_cst(&store->queued) > 0)
-            fd_signal(store);
     }
     cop__gate_end_use(gate);
     return COP_OK;
@@ -381,6 +398,8 @@ cop_wait_version(cop_store *store, uint64_t version, uint64_t deadline)
 {
     struct cop__gate *gate = store->gate;
     cop_status status = COP_OK;
+    if (cop__evaluating)
+        return COP_E_IN_EVALUATION;
     cop__gate_use(gate);
     cop__add_seq_cst(&store->version_waiters, 1u);
     for (;;) {

@@ -30,7 +30,6 @@ typedef struct cop__gate {
     pthread_mutex_t lock;
     cop_store *store; /* under the lock: NULL once it is freed */
     _Atomic uint32_t references;
-    _Atomic uint32_t closing;
     _Atomic uint64_t users; /* transactions, tickets and calls that still need the store */
     cop__memory *memory;
     struct cop__pin_slot **slots; /* of all readers ever made, owned or not */
@@ -42,19 +41,36 @@ typedef struct cop__gate {
 #define COP_SLAB_BYTES ((size_t)16384)
 #define COP_READERS_A_SLAB (COP_SLAB_BYTES / sizeof(struct cop_reader))
 
-/* While a use lasts the store is not freed. Ending it may free the store. */
+#define COP_GATE_CLOSING (UINT64_C(1) << 63) /* in `users` */
+
+static inline bool
+cop__gate_closing(cop__gate *gate)
+{
+    return (cop__load_seq_cst(&gate->users) & COP_GATE_CLOSING) != 0;
+}
+
+/* While a use lasts neither the store nor the gate is freed. Ending it may free the store. */
 static inline void
 cop__gate_use(cop__gate *gate)
 {
-    cop__add_relaxed(&gate->users, UINT64_C(1));
+    cop__add_seq_cst(&gate->users, UINT64_C(1));
 }
 
+/* Ends a use of a store that is closing, which may be the last thing that keeps it. */
+void cop__gate_end_use_closing(cop__gate *gate);
+
+/* The closing bit is in the same word, so that a use never ends unnoticed: after the exchange the
+ * gate may be gone, and is not touched. */
 static inline void
 cop__gate_end_use(cop__gate *gate)
 {
-    (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
-    if (cop__unlikely(cop__load_seq_cst(&gate->closing)))
-        cop__store_progress(gate);
+    uint64_t users = cop__load_relaxed(&gate->users);
+    do {
+        if (cop__unlikely(users & COP_GATE_CLOSING)) {
+            cop__gate_end_use_closing(gate);
+            return;
+        }
+    } while (!cop__cas_seq_cst(&gate->users, &users, users - 1));
 }
 
 /* The calling thread's reader, registering it if need be; NULL with *status set. */

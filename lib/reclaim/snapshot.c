@@ -89,8 +89,8 @@ cop_snapshot_drop(const cop_snapshot *snapshot)
     cop__gate *gate = store->gate;
     cop__add_relaxed(&gate->references, 1u); /* the store may go with this hold */
     cop__gate_use(gate);
-    bool newest = cop__load_acquire(&store->root) == snapshot;
-    if (unhold(store, (cop_snapshot *)(uintptr_t)snapshot) && !newest)
+    if (unhold(store, (cop_snapshot *)(uintptr_t)snapshot) &&
+        cop__load_seq_cst(&store->root) != snapshot) /* an address only: it may be gone */
         cop__reclaim_soon(store);
     cop__gate_end_use(gate);
     cop__gate_unref(gate);

@@ -2,8 +2,9 @@
 /*
  * Opening and closing: the wiring of the rooms.
  *
- * CLOSING. `closing` is set first, so that new calls are refused; then what was submitted is
- * committed; then the store is freed by whoever ends its last use: the closer, an unpin, a drop, a
+ * CLOSING. `closing` is set first, so that new calls are refused, then the closing bit of the gate,
+ * then a heavy barrier: whoever ends a pin, hold or use from here on sees it. What was submitted is
+ * committed. Then the store is freed by whoever ends its last use: the closer, an unpin, a drop, a
  * released ticket (cop__store_progress, under the gate's lock, exactly once).
  */
 #include "store/store_internal.h"
@@ -129,20 +130,20 @@ cop_store_open(const cop_options *given, cop_store **store, cop_error *error)
 
 /* ---- closing ---- */
 
-/* Nothing pins, holds or uses the store. Under the gate's lock. */
+/* Nothing pins, holds or uses the store. Under the gate's lock. Looks in the direction in which a
+ * hold moves: a snapshot is entered before the pin that it was taken under ends, a use begins before
+ * the pin or snapshot that it replaces ends. */
 static bool
 is_unused(cop__gate *gate)
 {
-    if (cop__load_seq_cst(&gate->users) > 0)
-        return false;
     for (size_t i = 0; i < gate->count; i++)
         for (unsigned k = 0; k < COP__PIN_NESTED; k++)
-            if (cop__load_acquire(&gate->slots[i]->state[k]) != 0)
+            if (cop__load_seq_cst(&gate->slots[i]->state[k]) != 0)
                 return false;
     pthread_mutex_lock(&gate->store->snapshot_lock);
     bool unused = gate->store->holds == 0;
     pthread_mutex_unlock(&gate->store->snapshot_lock);
-    return unused;
+    return unused && cop__load_seq_cst(&gate->users) == COP_GATE_CLOSING;
 }
 
 static struct cop_reader *
@@ -155,16 +156,17 @@ reader_at(cop__gate *gate, size_t i)
 static void
 refuse_stragglers(cop_store *store)
 {
-    if (cop__load_seq_cst(&store->queued) == 0 || !cop__right_try(store))
-        return;
-    cop__combine(store, UINT32_MAX);
-    cop__right_leave(store);
+    /* Looks again after giving the right back: whoever pushed meanwhile found it taken. */
+    while (cop__load_seq_cst(&store->queued) > 0 && cop__right_try(store)) {
+        cop__combine(store, UINT32_MAX);
+        cop__right_leave(store);
+    }
 }
 
 void
 cop__store_progress(cop__gate *gate)
 {
-    if (!cop__load_seq_cst(&gate->closing))
+    if (!cop__gate_closing(gate))
         return;
     cop__add_relaxed(&gate->references, 1u);
     cop__add_relaxed(&gate->users, UINT64_C(1));
@@ -198,6 +200,15 @@ cop__store_progress(cop__gate *gate)
     cop__gate_unref(gate);
 }
 
+void
+cop__gate_end_use_closing(cop__gate *gate)
+{
+    cop__add_relaxed(&gate->references, 1u);
+    (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
+    cop__store_progress(gate);
+    cop__gate_unref(gate);
+}
+
 static void
 closing_tell(cop_store *store)
 {
@@ -207,7 +218,9 @@ closing_tell(cop_store *store)
     for (size_t i = 0; i < gate->count; i++)
         cop__store_seq_cst(&reader_at(gate, i)->closing, 1u);
     pthread_mutex_unlock(&gate->lock);
-    cop__futex_wake(&store->version_word, INT32_MAX);
+    (void)atomic_fetch_or_explicit(&gate->users, COP_GATE_CLOSING, memory_order_seq_cst);
+    if (!store->fence)
+        cop__membarrier();
 }
 
 void
@@ -222,13 +235,10 @@ cop_store_close(cop_store *store)
     (void)cop__right_wait(store, COP_FOREVER);
     while (!cop__queue_empty(&store->queue))
         cop__combine(store, UINT32_MAX); /* waits for a push under way */
+    cop__version_event(store); /* who waits for a version learns that none will come */
     cop__right_leave(store);
-    if (!store->fence)
-        cop__membarrier();
-    cop__store_seq_cst(&gate->closing, 1u);
-    (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
     cop__reader_of_thread_leave(gate);
-    cop__store_progress(gate);
+    cop__gate_end_use_closing(gate);
     cop__gate_unref(gate);
 }
 
@@ -269,8 +279,8 @@ cop_atom_find(cop_store *store, const char *path, size_t length, cop_atom *atom)
 }
 
 /* Makes the atom if it is not there; if another thread made it meanwhile, that one serves. */
-cop_status
-cop_atom_at(cop_store *store, const char *path, size_t length, cop_atom *atom, cop_error *error)
+static cop_status
+atom_at(cop_store *store, const char *path, size_t length, cop_atom *atom, cop_error *error)
 {
     const cop_value null = cop_null();
     for (;;) {
@@ -294,4 +304,18 @@ cop_atom_at(cop_store *store, const char *path, size_t length, cop_atom *atom, c
         if (status != COP_E_CONFLICT)
             return status;
     }
+}
+
+cop_status
+cop_atom_at(cop_store *store, const char *path, size_t length, cop_atom *atom, cop_error *error)
+{
+    *atom = (cop_atom){0, 0};
+    cop_status status = cop__store_usable(store);
+    if (status != COP_OK)
+        return cop__fail(error, status, "%s", cop_status_message(status));
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
+    status = atom_at(store, path, length, atom, error);
+    cop__gate_end_use(gate);
+    return status;
 }

@@ -356,6 +356,7 @@ cop__directory_add(cop__tree *tree, cop__name *name)
     if (!bucket_put(tree, bucket_of(name->hash, tree->now.buckets), word))
         return false;
     tree->now.names++;
+    tree->now.made++;
     return tree->now.names <= (uint64_t)tree->now.buckets * COP_BUCKET_FILL || bucket_split(tree);
 }
 

@@ -266,6 +266,7 @@ cop__draft_begin(cop__tree *tree)
     tree->failed = COP_OK;
     tree->undo_count = 0;
     tree->now.structure = false;
+    tree->now.made = 0;
     tree->before = tree->now;
     tree->limbo_before = tree->dead.limbo_count;
     tree->freeing_count = 0;

@@ -110,6 +110,7 @@ typedef struct cop__counts {
     uint64_t atoms;
     uint64_t names; /* in the directory, stale ones included */
     uint64_t stale; /* names of erased atoms, waiting to leave the directory */
+    uint64_t made; /* names that this draft made */
     uint32_t buckets;
     cop__run run;             /* ids for small branches and anonymous atoms */
     uint64_t freed_head;      /* ring position of the oldest freed ids */

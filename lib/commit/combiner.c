@@ -40,6 +40,7 @@
 #define SWEEP_STEP 1024u  /* swept at once when there is nothing to commit */
 #define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
 #define VALUES_AHEAD 8u
+#define IDLE_STEPS 16u
 #define STEPS_MAX 256u    /* of settling after a snapshot was dropped */
 #define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */
 
@@ -505,14 +506,14 @@ cop__wait_decided(cop_txn *txn, uint64_t deadline)
 void
 cop__settle_all(cop_store *store, unsigned steps, size_t quota)
 {
-    size_t before = SIZE_MAX;
-    uint64_t stale = UINT64_MAX;
-    while (steps-- > 0) {
+    size_t least = SIZE_MAX;
+    unsigned idle = 0; /* steps without progress: the sweep may pass buckets without stale names */
+    while (steps-- > 0 && idle < IDLE_STEPS) {
         size_t left = cop__settle(store, quota);
-        if (left == 0 || (left >= before && store->tree.now.stale >= stale))
+        if (left == 0)
             return;
-        before = left;
-        stale = store->tree.now.stale;
+        idle = left < least ? 0 : idle + 1;
+        least = left < least ? left : least;
         cop__combine(store, 1); /* what is queued comes between the steps */
     }
 }

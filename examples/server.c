@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* One thread writes live state, four answer UDP packets "PATH" with the JSON there, or nothing. */
+/* One thread writes live state, four answer UDP packets "PATH" with the value there, or nothing. */
 #define _DEFAULT_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,37 +16,20 @@ static cop_store *store;
 static int server;
 static atomic_bool over;
 
-struct reply {
-    size_t n;
-    char text[8192];
-};
-
-static int
-collect(void *context, const char *bytes, size_t n)
-{
-    struct reply *reply = context;
-
-    if (n > sizeof reply->text - reply->n)
-        return 1; /* too long for a packet: no answer */
-    memcpy(reply->text + reply->n, bytes, n);
-    reply->n += n;
-    return 0;
-}
-
 static void *
 reader(void *unused)
 {
     while (!atomic_load(&over)) {
-        struct reply reply = {.n = 0};
         struct sockaddr_in from;
         socklen_t length = sizeof from;
-        char path[256];
+        char path[256], text[512];
+        size_t bytes;
         ssize_t n = recvfrom(server, path, sizeof path, 0, (void *)&from, &length);
         cop_pin_t pin = cop_pin(store); /* what is read until the unpin is of one version */
-        cop_atom atom;
-        if (n >= 0 && pin.snapshot && !cop_find(pin.snapshot, path, (size_t)n, &atom) &&
-            !cop_json_write(pin.snapshot, atom, NULL, collect, &reply))
-            sendto(server, reply.text, reply.n, 0, (void *)&from, length);
+        cop_value value;
+        if (n >= 0 && pin.snapshot && !cop_get_at(pin.snapshot, path, (size_t)n, &value) &&
+            !cop_json_value(&value, text, sizeof text, &bytes))
+            sendto(server, text, bytes, 0, (void *)&from, length);
         cop_unpin(pin);
     }
     return unused;
@@ -68,7 +50,7 @@ main(int argc, char **argv) /* --seconds N: then end */
     if (bind(server, (void *)&address, length) || getsockname(server, (void *)&address, &length) ||
         cop_store_open(NULL, &store, NULL) != COP_OK)
         return EXIT_FAILURE;
-    printf("try: echo -n clock | nc -u -w 1 127.0.0.1 %d\n", ntohs(address.sin_port));
+    printf("try: echo -n clock/time | nc -u -w 1 127.0.0.1 %d\n", ntohs(address.sin_port));
     fflush(stdout);
     for (int i = 0; i < 4; i++)
         if (pthread_create(&readers[i], NULL, reader, NULL))

@@ -39,7 +39,9 @@ COP_PUBLIC cop_status cop_json_write(const cop_snapshot *snapshot, cop_atom atom
                                      const cop_json_write_options *options, cop_sink_function sink,
                                      void *context);
 
-/* Writes one value as JSON into buffer (terminated); *length receives the bytes needed. COP_E_RANGE. */
+/* Writes one value as JSON into buffer (terminated); *length receives the bytes needed.
+ * COP_E_RANGE when it does not fit (buffer is then empty), COP_E_INVALID for COP_NONE. A branch is
+ * written {} or []. */
 COP_PUBLIC cop_status cop_json_value(const cop_value *value, char *buffer, size_t capacity,
                                      size_t *length);
 
@@ -59,7 +61,8 @@ typedef struct cop_json_read_options {
  * makes no change. {"$bytes":...} is read back as bytes. options may be NULL.
  * COP_E_SYNTAX (with line and column; also for an integer beyond i64, a non-finite number, a
  * duplicate key, NUL in a key), COP_E_LIMIT (depth, size, atoms, path length; with line and column
- * where there is one), COP_E_PATH, COP_E_MEMORY; nothing is added then.
+ * where there is one), COP_E_PATH, COP_E_INVALID (options out of bounds, a scalar for the root of the
+ * store), COP_E_MEMORY; nothing is added then. A 0 in the options means the default.
  * Not thread-safe on one txn. Blocking (allocates). O(text).
  */
 COP_PUBLIC cop_status cop_json_read(cop_txn *txn, const char *path, size_t path_length,

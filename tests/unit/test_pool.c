@@ -250,6 +250,25 @@ START_TEST(refused_chunks_leave_nothing)
 }
 END_TEST
 
+/* Where freed memory is overwritten, all of it is but the link. */
+START_TEST(freed_memory_is_overwritten)
+{
+    unsigned char *page = cop__pool_page(&pool), *root = cop__pool_root(&pool);
+    unsigned char *block = cop__pool_block(&pool, &pool.values, 100);
+
+    if (!COP_POOL_POISON || COP_ASAN) /* the address sanitizer forbids to look */
+        return;
+    cop__pool_page_free(&pool, page);
+    cop__pool_root_free(&pool, root);
+    cop__pool_block_free(&pool, &pool.values, block, 100);
+    for (size_t i = sizeof(cop__free_item); i < COP_PAGE_BYTES; i++) {
+        ck_assert_int_eq(page[i], 0xdb);
+        ck_assert(i >= COP_ROOT_BYTES || root[i] == 0xdb);
+        ck_assert(i >= 104 || block[i] == 0xdb);
+    }
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -262,6 +281,7 @@ add(TCase *tests)
     tcase_add_test(tests, large_blocks_are_given_back);
     tcase_add_test(tests, the_rest_of_a_chunk_is_used);
     tcase_add_test(tests, root_records);
+    tcase_add_test(tests, freed_memory_is_overwritten);
     tcase_add_test(tests, refusals);
     tcase_add_test(tests, refused_chunks_leave_nothing);
 }

@@ -298,6 +298,8 @@ START_TEST(as_ascii)
     t_set_at(store, "e", cop_string("\xc3\xa9\xed\xa0\x80.\xf0\x9f", 8));
     ck_assert_str_eq(j_text(store, "e", &options),
                      "\"\\u00e9\\ufffd\\ufffd\\ufffd.\\ufffd\\ufffd\"");
+    t_set_at(store, "f", cop_string("\xef\xbf\xbf\xf0\x90\x80\x80", 7)); /* U+FFFF, U+10000 */
+    ck_assert_str_eq(j_text(store, "f", &options), "\"\\uffff\\ud800\\udc00\"");
     t_close(store);
 }
 END_TEST

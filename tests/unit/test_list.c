@@ -217,12 +217,13 @@ START_TEST(sparse_leaves_join_their_neighbours)
     commit();
     ck_assert_uint_eq(leaves(), 3);
     cop__draft_begin(&tree);
-    for (unsigned i = 0; i < LEAF * 2 / 3; i++)
+    for (unsigned i = 0; i < 56; i++) /* the next leaf has 62 left, the first 28 */
         take(LEAF / 4 + 4);
+    take(0);
     commit();
     ck_assert_uint_eq(leaves(), 3);
     cop__draft_begin(&tree);
-    take(0);
+    take(0); /* now both fill three quarters of one */
     commit();
     ck_assert_uint_eq(leaves(), 2);
 }
@@ -274,6 +275,43 @@ START_TEST(a_whole_list_is_dropped)
         ck_assert_uint_eq(tree.now.spare_lists, lists - 1); /* all but page 0 */
     }
     ck_assert_uint_eq(tree.space[COP_SPACE_LISTS].count, lists);
+}
+END_TEST
+
+/* The children of an object know their leaf by their names, which an abandoned draft changed. */
+START_TEST(names_know_their_leaves_again)
+{
+    uint32_t object, ids[LEAF * 4];
+
+    cop__draft_begin(&tree);
+    object = tree_child(0, "object", cop_object());
+    for (unsigned i = 0; i < LEAF * 4; i++) {
+        char segment[12];
+        snprintf(segment, sizeof segment, "%u", i);
+        ids[i] = tree_child(object, segment, cop_null());
+    }
+    commit();
+    for (unsigned round = 0; round < 2; round++) {
+        uint64_t digest;
+        cop__draft_begin(&tree);
+        digest = tree_digest(&tree);
+        if (round == 0) { /* sparse leaves join */
+            for (unsigned i = 0; i < LEAF * 2; i++)
+                if (i % LEAF > LEAF / 5)
+                    ck_assert(cop__atom_erase(&tree, ids[i]));
+        } else {
+            uint32_t kept = ids[0];
+            ids[0] = ids[LEAF * 4 - 1];
+            ids[LEAF * 4 - 1] = kept;
+            ck_assert(cop__list_reorder(&tree, object, ids, LEAF * 4));
+        }
+        cop__draft_abandon(&tree);
+        ck_assert_uint_eq(tree_digest(&tree), digest);
+        tree_is_right();
+    }
+    cop__draft_begin(&tree);
+    ck_assert(cop__atom_erase(&tree, ids[0]));
+    tree_commit();
 }
 END_TEST
 
@@ -453,6 +491,7 @@ add(TCase *tests)
     tcase_add_loop_test(tests, emptied_from_one_end, 0, 3);
     tcase_add_test(tests, filled_and_emptied_in_one_draft);
     tcase_add_test(tests, a_whole_list_is_dropped);
+    tcase_add_test(tests, names_know_their_leaves_again);
     tcase_add_loop_test(tests, reordering, 0, 6);
     tcase_add_test(tests, reordering_the_end);
     tcase_add_test(tests, a_list_changes_with_its_children);

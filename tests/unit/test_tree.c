@@ -536,6 +536,46 @@ START_TEST(out_of_memory_at_every_request)
 }
 END_TEST
 
+/* Finishing a draft retires what was replaced, which wants room. */
+START_TEST(out_of_memory_when_finishing)
+{
+    enum { ATOMS = 3000 };
+    static const char text[100];
+    static uint32_t ids[ATOMS];
+    int64_t refused = 0;
+
+    cop__draft_begin(&tree);
+    for (unsigned i = 0; i < ATOMS; i++)
+        ck_assert(cop__atom_create(&tree, &(cop_value){.type = COP_NULL}, &ids[i]));
+    tree_commit();
+    for (int64_t k = 0;; k++) {
+        cop_value value = cop_string(text, 20 + (size_t)refused % 50);
+        uint64_t digest;
+        bool done = true;
+        for (unsigned part = 0; part < 2; part++) {
+            cop__draft_begin(&tree);
+            digest = tree_digest(&tree);
+            for (unsigned i = 0; i < ATOMS; i++)
+                ck_assert(cop__atom_write(&tree, ids[i], &value));
+            value = cop_string(text, 80);
+            if (part == 0)
+                tree_commit();
+        }
+        refuse(k);
+        done = cop__draft_finish(&tree);
+        refuse(-1);
+        ck_assert_int_eq(tree.failed, done ? COP_OK : COP_E_MEMORY);
+        cop__draft_abandon(&tree);
+        ck_assert_uint_eq(tree_digest(&tree), digest);
+        tree_is_right();
+        if (done)
+            break;
+        refused++;
+    }
+    ck_assert_int_gt(refused, 0);
+}
+END_TEST
+
 START_TEST(a_tree_that_gets_no_memory_is_none)
 {
     for (int64_t k = 0; k < 100; k++) {
@@ -570,6 +610,7 @@ add(TCase *tests)
     tcase_add_test(tests, freed_ids_are_used_oldest_first);
     tcase_add_test(tests, spaces_grow_by_levels);
     tcase_add_test(tests, out_of_memory_at_every_request);
+    tcase_add_test(tests, out_of_memory_when_finishing);
     tcase_add_test(tests, a_tree_that_gets_no_memory_is_none);
 }
 

@@ -435,6 +435,28 @@ START_TEST(a_batch_checks_conditions_against_its_own_changes)
 }
 END_TEST
 
+/* An atom that came and went in a batch without a net change was never there: no handle of it. */
+START_TEST(atoms_never_published_have_no_handles)
+{
+    cop_store *store = t_open();
+    cop_value value = cop_i64(1);
+    cop_txn *txn = t_begin(store);
+    cop_atom made, told = COP_ATOM_NONE_INIT;
+    cop_ticket *ticket;
+
+    CHECK_OK(cop_txn_create(txn, &value, &made));
+    CHECK_OK(cop_txn_erase(txn, made));
+    CHECK_OK(cop_txn_submit(txn, &ticket));
+    CHECK_OK(cop_store_poll(store));
+    CHECK_STATUS(cop_ticket_poll(ticket, NULL), COP_OK);
+    (void)cop_ticket_atom(ticket, made, &told);
+    ck_assert_uint_eq(told.generation, 0);
+    cop_ticket_release(ticket);
+    ck_assert_uint_eq(cop_store_version(store), 0);
+    t_close(store);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -449,6 +471,7 @@ add(TCase *tests)
     tcase_add_test(tests, commits_free_as_they_go);
     tcase_add_test(tests, there_is_one_descriptor);
     tcase_add_test(tests, transact_gets_through);
+    tcase_add_test(tests, atoms_never_published_have_no_handles);
     tcase_add_test(tests, a_batch_checks_conditions_against_its_own_changes);
 }
 

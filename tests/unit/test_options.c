@@ -24,7 +24,8 @@
 
 #ifdef SANITIZED
 /* libconfig 1.5 loses a string that stands where none may. */
-const char *__lsan_default_suppressions(void);
+/* Visible, or the sanitizer's shared library does not find it. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *
 __lsan_default_suppressions(void)
 {

@@ -10,7 +10,8 @@
  * WAITING. Whoever waits for a decision tries to take the right itself, spins and yields a little,
  * and then sleeps on its transaction's state, at most SLEEP_NS at a time: a wake that is missed (the
  * right given back between a waiter's last look and its sleep, a push still under way) costs that
- * much and nothing more. A holder that has served ROUNDS batches wakes a sleeping waiter to go on in
+ * much and nothing more. Who waits for the right itself (cop_transact with priority, closing) claims
+ * it: until it has had it, nobody else takes it, so no busy committer can starve it. A holder that has served ROUNDS batches wakes a sleeping waiter to go on in
  * its place, so that nobody serves the others for ever.
  *
  * FAILURE. A batch that runs out of memory is abandoned before publication, whole, and its
@@ -46,11 +47,17 @@
 
 /* ---- the right ---- */
 
-bool
-cop__right_try(cop_store *store)
+static bool
+right_take(cop_store *store)
 {
     uint32_t free = 0;
     return cop__load_seq_cst(&store->right) == 0 && cop__cas_seq_cst(&store->right, &free, 1u);
+}
+
+bool
+cop__right_try(cop_store *store)
+{
+    return cop__load_seq_cst(&store->claimants) == 0 && right_take(store);
 }
 
 static cop_txn *
@@ -103,6 +110,8 @@ cop__right_leave(cop_store *store)
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
         (void)cop__swap_seq_cst(&store->right, 0u);
+        if (cop__unlikely(cop__load_seq_cst(&store->claimants) > 0))
+            cop__futex_wake(&store->right, 1);
         /* The swap orders the versions published before it against this look for who waits. */
         if (cop__unlikely(cop__load_seq_cst(&store->version_waiters) > 0))
             cop__futex_wake(&store->version_word, INT32_MAX);
@@ -123,18 +132,20 @@ pause_a_little(unsigned turn)
 cop_status
 cop__right_wait(cop_store *store, uint64_t deadline)
 {
-    for (unsigned turn = 0; !cop__right_try(store); turn++) {
-        if (turn > SPINS + YIELDS) {
-            uint64_t now = cop__clock_ns();
-            if (now >= deadline)
-                return COP_E_TIMEOUT;
-            uint64_t until = deadline - now < SLEEP_NS / 8 ? deadline : now + SLEEP_NS / 8;
-            cop__futex_wait(&store->right, 1u, until);
-        } else {
+    cop_status status = COP_OK;
+    cop__add_seq_cst(&store->claimants, 1u);
+    for (unsigned turn = 0; status == COP_OK && !right_take(store); turn++) {
+        uint64_t now = turn > SPINS + YIELDS ? cop__clock_ns() : 0;
+        if (now >= deadline)
+            status = COP_E_TIMEOUT;
+        else if (now == 0)
             pause_a_little(turn);
-        }
+        else
+            cop__futex_wait(&store->right, 1u,
+                            deadline - now < SLEEP_NS ? deadline : now + SLEEP_NS);
     }
-    return COP_OK;
+    cop__sub_acq_rel(&store->claimants, 1u);
+    return status;
 }
 
 /* ---- deciding ---- */
@@ -473,7 +484,8 @@ sleep_until_decided(cop_txn *txn, uint64_t until, bool even_if_free)
     cop__add_seq_cst(&store->sleepers, 1u);
     if (state != COP_TXN_DONE &&
         ((state & COP_TXN_SLEEP) || cop__cas_seq_cst(&txn->state, &state, state | COP_TXN_SLEEP)) &&
-        (even_if_free || cop__load_seq_cst(&store->right) != 0))
+        (even_if_free || cop__load_seq_cst(&store->right) != 0 ||
+         cop__load_seq_cst(&store->claimants) != 0))
         cop__futex_wait(&txn->state, state | COP_TXN_SLEEP, until);
     cop__sub_acq_rel(&store->sleepers, 1u);
 }

@@ -30,6 +30,7 @@ struct cop_store {
     /* written by submitters and waiters */
     _Alignas(128) cop__queue queue;
     _Atomic uint32_t right;    /* the commit right: 0 free, 1 held */
+    _Atomic uint32_t claimants; /* threads that wait for the right itself: nobody else takes it */
     _Atomic uint32_t sleepers; /* threads asleep until a transaction is decided */
     _Atomic uint32_t closing;
     _Atomic uint32_t want_reclaim; /* a snapshot was dropped while the right was held */

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "commit/txn.h"
 #include "reclaim/gate.h"
 #include "tests/support/store_test.h"
 #include "tests/support/tree_check.h"
@@ -457,6 +458,85 @@ START_TEST(atoms_never_published_have_no_handles)
 }
 END_TEST
 
+/* --- transactions from inside
+ * --------------------------------------------------------------------- */
+
+START_TEST(bytes_of_a_transaction_are_aligned_and_apart)
+{
+    cop_store *store = t_open();
+    cop_txn *txn = t_begin(store);
+    unsigned char *bytes[200];
+
+    for (size_t i = 0; i < 200; i++) {
+        size_t n = i % 50 == 49 ? 5000 : i;
+        bytes[i] = cop__txn_bytes(txn, n);
+        ck_assert_ptr_nonnull(bytes[i]);
+        ck_assert_uint_eq((uintptr_t)bytes[i] % 8, 0);
+        memset(bytes[i], (int)i, n);
+    }
+    for (size_t i = 0; i < 200; i++)
+        for (size_t k = 0; k < (i % 50 == 49 ? 5000 : i); k++)
+            ck_assert_uint_eq(bytes[i][k], i);
+    cop_txn_cancel(txn);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(compare_set_wants_values)
+{
+    cop_store *store = t_open();
+    cop_atom atom = t_make(store, "a", cop_i64(1));
+    cop_value good = cop_i64(1), none = {.type = COP_NONE}, branch = cop_object();
+    cop_txn *txn = t_begin(store);
+
+    CHECK_STATUS(cop_txn_compare_set(txn, atom, &none, &good, NULL), COP_E_INVALID);
+    CHECK_STATUS(cop_txn_compare_set(txn, atom, &good, &none, NULL), COP_E_INVALID);
+    CHECK_STATUS(cop_txn_compare_set(txn, atom, &good, &branch, NULL), COP_E_INVALID);
+    CHECK_OK(cop_txn_compare_set(txn, atom, &branch, &good, NULL)); /* legal, never equal */
+    t_commit(txn);
+    t_close(store);
+}
+END_TEST
+
+/* A refusal names the operation and its path, of which a long one is cut. */
+START_TEST(an_error_names_the_operation)
+{
+    cop_store *store = t_open();
+    cop_error error = COP_ERROR_INIT;
+    cop_value value = cop_i64(1);
+    char path[300], expected[200];
+
+    t_set_at(store, "a", cop_i64(1));
+    for (size_t n = 120; n <= 140; n++) {
+        cop_txn *txn = t_begin(store);
+        memset(path, 'p', sizeof path);
+        memcpy(path, "a/", 2);
+        path[n] = '\0';
+        CHECK_OK(cop_txn_set_at(txn, P("b"), &value, NULL));
+        CHECK_OK(cop_txn_set_at(txn, path, n, &value, NULL));
+        ck_assert_int_ne(cop_txn_commit(txn, NULL, &error), COP_OK);
+        snprintf(expected, sizeof expected, " %.*s: ", (int)(n < 128 ? n : 128), path);
+        ck_assert_msg(strstr(error.message, expected) != NULL, "%s", error.message);
+        ck_assert_msg(strstr(error.message, "operation 1, ") == error.message, "%s", error.message);
+    }
+    t_close(store);
+}
+END_TEST
+
+START_TEST(waiting_for_a_version_ends)
+{
+    cop_store *store = t_open();
+
+    t_set_at(store, "a", cop_i64(1));
+    CHECK_OK(cop_wait_version(store, 1, 0));
+    CHECK_STATUS(cop_wait_version(store, 2, cop_deadline_in_ms(5)), COP_E_TIMEOUT);
+    ck_assert_uint_eq(atomic_load(&store->version_waiters), 0);
+    ck_assert_uint_eq(atomic_load(&store->sleepers), 0);
+    ck_assert_uint_eq(atomic_load(&store->gate->users), 0);
+    t_close(store);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -472,6 +552,10 @@ add(TCase *tests)
     tcase_add_test(tests, there_is_one_descriptor);
     tcase_add_test(tests, transact_gets_through);
     tcase_add_test(tests, atoms_never_published_have_no_handles);
+    tcase_add_test(tests, bytes_of_a_transaction_are_aligned_and_apart);
+    tcase_add_test(tests, compare_set_wants_values);
+    tcase_add_test(tests, an_error_names_the_operation);
+    tcase_add_test(tests, waiting_for_a_version_ends);
     tcase_add_test(tests, a_batch_checks_conditions_against_its_own_changes);
 }
 

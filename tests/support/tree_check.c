@@ -149,9 +149,8 @@ check_values(check *c)
         hold(c, s->entry[i].live == c->alive - before, "value page %u: counts %u atoms, has %u", i,
              s->entry[i].live, (unsigned)(c->alive - before));
         hold(c,
-             page == NULL || s->entry[i].live > 0 || s->entry[i].birth == c->tree->root->stamp ||
-                 c->alive == before,
-             "value page %u", i);
+             page == NULL || s->entry[i].live > 0 || s->entry[i].generation == COP_GENERATION_MAX,
+             "value page %u is empty", i);
     }
     hold(c, c->alive == c->tree->now.atoms + 1, "%" PRIu64 " atoms counted, %" PRIu64 " alive",
          c->tree->now.atoms, c->alive);

@@ -6,7 +6,7 @@
 # does not count is listed, with its reason, in coverage-exclusions.txt.
 set -u
 
-gate=90
+gate=95
 rooms='lib/tree lib/reclaim lib/commit lib/serialize'
 
 src=${top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}

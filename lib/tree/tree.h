@@ -73,7 +73,7 @@ typedef struct cop__name {
     uint32_t id;
     uint32_t parent;
     uint32_t anchor; /* the root, or the array element that the path counts from */
-    uint32_t leaf;   /* committer only: page of the parent's list that lists it, 0: a block */
+    uint32_t leaf;   /* committer only: while the parent's list is pages, the page that lists it */
     uint16_t generation;
     uint16_t length;
     uint16_t key; /* offset of the last segment in path */

@@ -438,8 +438,10 @@ held_find(cop_store *store)
     cop__count_add(&store->count.resolved, resolved);
     pthread_mutex_lock(&store->snapshot_lock);
     room = stamps_reserve(store, store->stamps_count + store->held_records);
-    for (cop_snapshot *s = store->held_first; room && s != NULL; s = s->next_held)
+    for (cop_snapshot *s = store->held_first; room && s != NULL; s = s->next_held) {
+        s->seen = true;
         note_held(store, s);
+    }
     pthread_mutex_unlock(&store->snapshot_lock);
     stamps_sort(store);
     return room;

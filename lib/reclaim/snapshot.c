@@ -59,7 +59,9 @@ cop_snapshot_keep(const cop_snapshot *snapshot)
     return hold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot);
 }
 
-/* True when this was the last hold on the version. */
+/* True when this was the last hold on a version that a scan has seen: something may be filed under
+ * it. What died under one that no scan has seen is in limbo, as if it had not been held; a scan for
+ * every short hold would cost more than the commits between. */
 static bool
 unhold(cop_store *store, cop_snapshot *snapshot)
 {
@@ -76,8 +78,9 @@ unhold(cop_store *store, cop_snapshot *snapshot)
             snapshot->next_held->previous_held = snapshot->previous_held;
         store->held_records--;
     }
+    bool seen = snapshot->seen;
     pthread_mutex_unlock(&store->snapshot_lock);
-    return last;
+    return last && seen;
 }
 
 void

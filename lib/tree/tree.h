@@ -52,6 +52,7 @@ struct cop_snapshot {
     uint32_t buckets;
     /* under the store's snapshot lock */
     uint32_t holds;
+    bool seen; /* by a scan: dead things may be filed under it */
     struct cop_snapshot *previous_held, *next_held;
 };
 

@@ -356,14 +356,7 @@ free_pages(cop__dead *dead, size_t quota)
 {
     cop__dead_list *list = &dead->doomed;
     while (quota > 0 && list->first_chunk != NULL) {
-        page_chunk *chunk = list->first_chunk;
-        if (chunk->count == 0) {
-            list->first_chunk = chunk->next;
-            if (list->first_chunk == NULL)
-                list->last_chunk = NULL;
-            cop__pool_page_free(dead->pool, chunk);
-            continue;
-        }
+        page_chunk *chunk = list->first_chunk; /* never empty */
         page_record record = chunk->record[chunk->first];
         size_t cost = record.tagged >> 48 == COP_DEAD_PAGE_OF_VALUES ? 33 : 1;
         if (!free_page(dead, &record))
@@ -373,6 +366,12 @@ free_pages(cop__dead *dead, size_t quota)
         list->pages--;
         dead->pages_dead--;
         quota -= cost < quota ? cost : quota;
+        if (chunk->count > 0)
+            continue;
+        list->first_chunk = chunk->next;
+        if (list->first_chunk == NULL)
+            list->last_chunk = NULL;
+        cop__pool_page_free(dead->pool, chunk);
     }
     return quota;
 }

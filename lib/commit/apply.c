@@ -30,6 +30,17 @@ target_slot(const cop_txn *txn, cop_atom target, const cop__tree *tree, cop_atom
     return cop__draft_atom(tree, *atom);
 }
 
+/* The same for an operation on a branch of one kind. */
+static cop_status
+target_branch(const cop_txn *txn, cop_atom target, const cop__tree *tree, cop_type kind,
+              cop_atom *atom, const cop__slot **slot)
+{
+    *slot = target_slot(txn, target, tree, atom);
+    if (*slot == NULL)
+        return COP_E_GONE;
+    return cop__slot_type(*slot) == kind ? COP_OK : COP_E_NOT_BRANCH;
+}
+
 /* ---- arithmetic ---- */
 
 static cop_status
@@ -159,11 +170,10 @@ static cop_status
 apply_set_child(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom object;
-    const cop__slot *slot = target_slot(txn, op->target, tree, &object);
-    if (slot == NULL)
-        return COP_E_GONE;
-    if (cop__slot_type(slot) != COP_OBJECT)
-        return COP_E_NOT_BRANCH;
+    const cop__slot *slot;
+    cop_status status = target_branch(txn, op->target, tree, COP_OBJECT, &object, &slot);
+    if (status != COP_OK)
+        return status;
     const cop__name *name = cop__child_find(draft_view(tree), object.id, op->text, op->number);
     if (name != NULL)
         return write_atom(tree, op, name->id, &op->value);
@@ -187,11 +197,10 @@ static cop_status
 apply_insert(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom array;
-    const cop__slot *slot = target_slot(txn, op->target, tree, &array);
-    if (slot == NULL)
-        return COP_E_GONE;
-    if (cop__slot_type(slot) != COP_ARRAY)
-        return COP_E_NOT_BRANCH;
+    const cop__slot *slot;
+    cop_status status = target_branch(txn, op->target, tree, COP_ARRAY, &array, &slot);
+    if (status != COP_OK)
+        return status;
     uint32_t count = cop__list_count(draft_view(tree), slot);
     uint32_t position = op->number == COP_AT_END ? count : op->number;
     if (position > count)
@@ -311,11 +320,10 @@ static cop_status
 apply_erase_child(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom object;
-    const cop__slot *slot = target_slot(txn, op->target, tree, &object);
-    if (slot == NULL)
-        return COP_E_GONE;
-    if (cop__slot_type(slot) != COP_OBJECT)
-        return COP_E_NOT_BRANCH;
+    const cop__slot *slot;
+    cop_status status = target_branch(txn, op->target, tree, COP_OBJECT, &object, &slot);
+    if (status != COP_OK)
+        return status;
     const cop__name *name = cop__child_find(draft_view(tree), object.id, op->text, op->number);
     return done(name == NULL || cop__atom_erase(tree, name->id));
 }

@@ -41,6 +41,12 @@ typedef struct cop__gate {
 #define COP_SLAB_BYTES ((size_t)16384)
 #define COP_READERS_A_SLAB (COP_SLAB_BYTES / sizeof(struct cop_reader))
 
+static inline struct cop_reader *
+cop__reader_of_slot(struct cop__pin_slot *slot)
+{
+    return (struct cop_reader *)(void *)((char *)slot - offsetof(struct cop_reader, slot));
+}
+
 #define COP_GATE_CLOSING (UINT64_C(1) << 63) /* in `users` */
 
 static inline bool

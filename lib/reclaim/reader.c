@@ -58,19 +58,12 @@ cop__gate_unref(cop__gate *gate)
     cop__memory *memory = gate->memory;
     for (size_t i = 0; i < gate->count; i += COP_READERS_A_SLAB)
         cop__memory_unmap(memory, COP_MEMORY_READERS,
-                          (char *)gate->slots[i] - offsetof(struct cop_reader, slot),
-                          COP_SLAB_BYTES);
+                          cop__reader_of_slot(gate->slots[i]), COP_SLAB_BYTES);
     cop__memory_free(memory, COP_MEMORY_READERS, gate->slots,
                      gate->slots_capacity * sizeof *gate->slots, 16);
     pthread_mutex_destroy(&gate->lock);
     cop__memory_free(memory, COP_MEMORY_READERS, gate, sizeof *gate, 16);
     cop__memory_unref(memory);
-}
-
-static struct cop_reader *
-reader_of(struct cop__pin_slot *slot)
-{
-    return (struct cop_reader *)(void *)((char *)slot - offsetof(struct cop_reader, slot));
 }
 
 /* One more slab of readers. Under the lock. */
@@ -102,8 +95,8 @@ static struct cop_reader *
 reader_unowned(cop__gate *gate)
 {
     for (size_t i = 0; i < gate->count; i++)
-        if (!cop__load_acquire(&reader_of(gate->slots[i])->owned))
-            return reader_of(gate->slots[i]);
+        if (!cop__load_acquire(&cop__reader_of_slot(gate->slots[i])->owned))
+            return cop__reader_of_slot(gate->slots[i]);
     return NULL;
 }
 

@@ -146,12 +146,6 @@ is_unused(cop__gate *gate)
     return unused && cop__load_seq_cst(&gate->users) == COP_GATE_CLOSING;
 }
 
-static struct cop_reader *
-reader_at(cop__gate *gate, size_t i)
-{
-    return (struct cop_reader *)(void *)((char *)gate->slots[i] - offsetof(struct cop_reader, slot));
-}
-
 /* Refuses what slipped into the queue while the store was closing. */
 static void
 refuse_stragglers(cop_store *store)
@@ -182,8 +176,8 @@ cop__store_progress(cop__gate *gate)
         store = gate->store;
         gate->store = NULL;
         for (size_t i = 0; i < gate->count; i++) {
-            cop__store_relaxed(&reader_at(gate, i)->store, (cop_store *)NULL);
-            cop__store_relaxed(&reader_at(gate, i)->closing, 0u);
+            cop__store_relaxed(&cop__reader_of_slot(gate->slots[i])->store, (cop_store *)NULL);
+            cop__store_relaxed(&cop__reader_of_slot(gate->slots[i])->closing, 0u);
         }
     }
     pthread_mutex_unlock(&gate->lock);
@@ -216,7 +210,7 @@ closing_tell(cop_store *store)
     cop__store_seq_cst(&store->closing, 1u);
     pthread_mutex_lock(&gate->lock);
     for (size_t i = 0; i < gate->count; i++)
-        cop__store_seq_cst(&reader_at(gate, i)->closing, 1u);
+        cop__store_seq_cst(&cop__reader_of_slot(gate->slots[i])->closing, 1u);
     pthread_mutex_unlock(&gate->lock);
     (void)atomic_fetch_or_explicit(&gate->users, COP_GATE_CLOSING, memory_order_seq_cst);
     if (!store->fence)

@@ -46,7 +46,10 @@ extern "C" {
     X(E_UNSUPPORTED, -19, "not supported by this build or machine")             \
     X(E_PINS, -20, "this reader holds as many pins as it may")                  \
     X(E_STATE, -21, "the object is not in a state that allows this call")       \
-    X(E_PENDING, -22, "not decided yet")
+    X(E_PENDING, -22, "not decided yet, or not ready yet in this wave")             \
+    X(E_FAILED, -23, "the function of a computed atom failed")                  \
+    X(E_CYCLE, -24, "computed atoms read each other in a cycle")                \
+    X(E_COMPUTED, -25, "the atom is computed: it can be disposed of, not written")
 
 typedef enum cop_status {
 #define COP_STATUS_ENUM(name, number, message) COP_##name = (number),

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Computed atoms: atoms whose value is a pure function of other atoms, brought up to date within the
+ * commit that changes what they read, so that every version holds them together (eager), on the
+ * first read (lazy), or after publication (background).
+ *
+ * A function finds its dependencies by reading; they may change freely from run to run, and may be
+ * atoms that do not exist yet. It must be PURE: its result depends on nothing but what it reads and
+ * an immutable context. It may be called from any thread of the store's pool, several functions at
+ * the same time but one function of one atom never twice at once. It may be called more often than
+ * its atom changes: a run that reads something not ready yet is discarded and repeated after it.
+ *
+ * Inside an evaluation only the cop_read family, cop_emit, cop_scratch, cop_fail and pure helpers
+ * are allowed; every call on the store answers COP_E_IN_EVALUATION, cop_computed_dispose excepted.
+ *
+ * ERRORS. A function that returns a negative status makes its atom an error value: with the message
+ * of cop_fail, else of the error value that it read, else of the status. Error values are cached
+ * like others and go away when an input changes. A dependency that holds an error value reads as
+ * COP_OK with that value from cop_read; the typed reads answer COP_E_FAILED for it. Nodes that read
+ * each other in a cycle become error values that name it, until an input breaks the cycle.
+ *
+ * COP_E_PENDING and COP_E_CYCLE from a read must be handed on: return them. Once a read has answered
+ * one of them, all later reads of that run answer the same and its result is not used.
+ */
+#ifndef COPPICE_COMPUTED_H
+#define COPPICE_COMPUTED_H
+
+#include <coppice/snapshot.h>
+#include <coppice/txn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cop_scope cop_scope;
+
+/*
+ * What a running function reads through. Its inside is the library's; the two members stand here
+ * only so that cop_read compiles to a compare and two loads, and are not to be used otherwise.
+ */
+typedef struct cop_evaluation {
+    const uint64_t *cursor_;
+    const char *table_;
+} cop_evaluation;
+
+/* Fills in *result, which begins as null. A text in it must live until the function is called again
+ * or the evaluation ends: static storage, the context, a value just read, or cop_scratch. */
+typedef cop_status (*cop_computed_function)(cop_evaluation *evaluation, void *context,
+                                            cop_value *result);
+
+/* True when a new value is to count as no change. Pure; called like the function. */
+typedef bool (*cop_equal_function)(void *context, const cop_value *before, const cop_value *now);
+
+typedef enum cop_computed_kind {
+    COP_EAGER,     /* part of every version */
+    COP_LAZY,      /* run by the first read of a version that needs it */
+    COP_BACKGROUND /* run after publication; its result enters a later version */
+} cop_computed_kind;
+
+typedef struct cop_computed_options {
+    size_t size; /* sizeof(cop_computed_options) as the caller compiled it */
+    cop_computed_kind kind;
+    bool branch;              /* owns a branch: the function emits children (cop_emit). Eager only */
+    cop_equal_function equal; /* NULL: cop_value_equal */
+    const char *label;        /* for explanations; copied; NULL: none */
+    cop_destructor destroy;   /* runs once on the context, when no evaluation can use it any more */
+    cop_scope *scope;         /* disposed with it; NULL: none */
+} cop_computed_options;
+
+#define COP_COMPUTED_OPTIONS_INIT {sizeof(cop_computed_options), COP_EAGER, false, NULL, NULL, NULL, NULL}
+
+/*
+ * Defines a computed atom in a commit of its own, evaluated before this returns (eager). path NULL:
+ * anonymous. options NULL: eager. A path that holds an atom already is COP_E_STATE. On failure
+ * nothing is defined and destroy is not called. COP_E_PATH, COP_E_LIMIT, COP_E_NOT_BRANCH,
+ * COP_E_STATE, COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_IN_EVALUATION. Thread-safe,
+ * blocking.
+ */
+COP_PUBLIC cop_status cop_computed_define(cop_store *store, const char *path, size_t length,
+                                          cop_computed_function function, void *context,
+                                          const cop_computed_options *options, cop_atom *atom,
+                                          cop_error *error);
+
+/* The same as an operation of a transaction. *atom (may be NULL) is written when the operation is
+ * applied, BEFORE the functions of the batch run for the first time, so a context may hold it. It
+ * must stay writable until the transaction is decided. */
+COP_PUBLIC cop_status cop_txn_define(cop_txn *txn, const char *path, size_t length,
+                                     cop_computed_function function, void *context,
+                                     const cop_computed_options *options, cop_atom *atom,
+                                     cop_error *error);
+
+/* Erases the atom (and the branch it owns) and ends its function: what read it reads "gone". Legal at
+ * any time from any thread, inside its own function too; takes effect in a later commit, and at once
+ * when nobody commits. Idempotent. Erasing the atom in a transaction does the same. COP_E_MEMORY,
+ * COP_E_CLOSING. Lock-free inside an evaluation, else blocking. */
+COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);
+
+/* ---- inside an evaluation ---- */
+
+COP_PUBLIC cop_status cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value);
+
+/*
+ * Reads an atom and remembers that this function depends on it. COP_OK; COP_E_GONE (no such atom,
+ * remembered too); COP_E_PENDING, COP_E_CYCLE: hand it on. Text in *value lives until the function
+ * returns. A branch reads as COP_OBJECT or COP_ARRAY. Cost: a compare and two loads while a function
+ * reads the same atoms as last time, in the same order.
+ */
+static inline cop_status
+cop_read(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
+{
+    uint64_t word[2];
+    const char *page;
+    if (__builtin_expect(*evaluation->cursor_ != ((uint64_t)atom.generation << 32 | atom.id), 0))
+        return cop_read_slow_(evaluation, atom, value);
+    evaluation->cursor_++;
+    memcpy(&page, evaluation->table_ + (size_t)(atom.id >> 5) * 32, sizeof page);
+    memcpy(word, page + (size_t)(atom.id & 31) * 16, sizeof word);
+    word[0] &= UINT64_C(0xffffffff0000ff0f);
+    memcpy(value, word, sizeof word);
+    return COP_OK;
+}
+
+/* Reads without depending: a change of this atom does not run the function again. */
+COP_PUBLIC cop_status cop_read_untracked(cop_evaluation *evaluation, cop_atom atom,
+                                         cop_value *value);
+
+/* By path from the root: depends on what the path leads to as well as on its value. COP_E_ABSENT
+ * while there is nothing (the function runs again once there is), COP_E_PATH, COP_E_LIMIT. */
+COP_PUBLIC cop_status cop_read_at(cop_evaluation *evaluation, const char *path, size_t length,
+                                  cop_value *value);
+/* Only what the path leads to. */
+COP_PUBLIC cop_status cop_read_find(cop_evaluation *evaluation, const char *path, size_t length,
+                                    cop_atom *atom);
+
+/* The children of a branch in order; depends on the list of children and on each value it passes.
+ * COP_E_GONE, COP_E_NOT_BRANCH, COP_E_PENDING, COP_E_CYCLE (hand on). O(children). */
+COP_PUBLIC cop_status cop_read_each(cop_evaluation *evaluation, cop_atom branch,
+                                    cop_each_function function, void *context, int *stopped);
+/* Number of children; depends on the list only. */
+COP_PUBLIC cop_status cop_read_count(cop_evaluation *evaluation, cop_atom branch, uint32_t *count);
+
+/* Typed: COP_E_TYPE for another type, COP_E_FAILED for an error value. _f64 accepts an i64. */
+COP_PUBLIC cop_status cop_read_typed_(cop_evaluation *evaluation, const cop_value *value,
+                                      cop_type wanted);
+
+static inline cop_status
+cop_read_i64(cop_evaluation *evaluation, cop_atom atom, int64_t *out)
+{
+    cop_value value;
+    cop_status status = cop_read(evaluation, atom, &value);
+    if (status != COP_OK)
+        return status;
+    *out = cop_value_i64(&value);
+    return __builtin_expect(value.type == COP_I64, 1)
+               ? COP_OK
+               : cop_read_typed_(evaluation, &value, COP_I64);
+}
+
+static inline cop_status
+cop_read_f64(cop_evaluation *evaluation, cop_atom atom, double *out)
+{
+    cop_value value;
+    cop_status status = cop_read(evaluation, atom, &value);
+    if (status != COP_OK)
+        return status;
+    *out = value.type == COP_I64 ? (double)cop_value_i64(&value) : cop_value_f64(&value);
+    return __builtin_expect(value.type == COP_F64 || value.type == COP_I64, 1)
+               ? COP_OK
+               : cop_read_typed_(evaluation, &value, COP_F64);
+}
+
+static inline cop_status
+cop_read_bool(cop_evaluation *evaluation, cop_atom atom, bool *out)
+{
+    cop_value value;
+    cop_status status = cop_read(evaluation, atom, &value);
+    if (status != COP_OK)
+        return status;
+    *out = cop_value_bool(&value);
+    return __builtin_expect(value.type == COP_BOOL, 1)
+               ? COP_OK
+               : cop_read_typed_(evaluation, &value, COP_BOOL);
+}
+
+/* A child of the branch that this computed owns, by its path relative to the branch; missing objects
+ * on the way are made. What is not emitted by a run is erased after it; order of first emission is
+ * the order of children. The same path twice, or below a path emitted as a value: COP_E_INVALID.
+ * COP_E_STATE when the computed owns no branch. COP_E_PATH, COP_E_LIMIT, COP_E_MEMORY. */
+COP_PUBLIC cop_status cop_emit(cop_evaluation *evaluation, const char *path, size_t length,
+                               const cop_value *value);
+
+/* Memory that lives until the function's result has been taken; NULL when there is none. */
+COP_PUBLIC void *cop_scratch(cop_evaluation *evaluation, size_t size);
+
+/* The message of this run's error value; returns COP_E_FAILED, to be returned by the function. */
+COP_PUBLIC cop_status cop_fail(cop_evaluation *evaluation, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#ifdef __cplusplus
+}
+#endif
+#endif

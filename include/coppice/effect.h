@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Effects: functions that run after publication with the version they see, again whenever something
+ * they read has changed; and scopes, which dispose of many objects together.
+ *
+ * An effect never runs inside a commit. Changes that come while it waits to run are run for once, with
+ * the newest version; the last one is never missed. Two runs of one effect never overlap. It may
+ * write: what it commits is a later version. Effects that keep running each other again are cut off
+ * after effects.rounds rounds without rest, reported to the log with the effects involved, and run
+ * again when something else changes what they read. One that fails (negative status) is counted and
+ * logged and does not stop others.
+ */
+#ifndef COPPICE_EFFECT_H
+#define COPPICE_EFFECT_H
+
+#include <coppice/computed.h>
+#include <coppice/pool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A weak handle, like cop_atom. */
+typedef struct cop_effect {
+    uint32_t id;
+    uint32_t generation;
+} cop_effect;
+
+typedef struct cop_effect_queue cop_effect_queue;
+
+/* Reads through evaluation: the cop_read family, of one version. All calls on the store are allowed. */
+typedef cop_status (*cop_effect_function)(cop_evaluation *evaluation, void *context);
+
+typedef struct cop_effect_options {
+    size_t size;
+    cop_effect_queue *queue; /* who runs it; NULL: the store's own queue */
+    const char *label;       /* copied; NULL: none */
+    cop_destructor destroy;  /* runs once on the context, after the last run */
+    cop_scope *scope;        /* disposed with it; NULL: none */
+} cop_effect_options;
+
+#define COP_EFFECT_OPTIONS_INIT {sizeof(cop_effect_options), NULL, NULL, NULL, NULL}
+
+/* Opens an effect; its first run is due at once on its queue. COP_E_INVALID, COP_E_MEMORY,
+ * COP_E_CLOSING, COP_E_IN_EVALUATION. Thread-safe, blocking. */
+COP_PUBLIC cop_status cop_effect_open(cop_store *store, cop_effect_function function, void *context,
+                                      const cop_effect_options *options, cop_effect *effect,
+                                      cop_error *error);
+/* Ends it: no run begins after this returns; waits for one under way unless called by it. Its cleanups
+ * run, its scope is disposed, then destroy. Idempotent. Thread-safe, blocking. */
+COP_PUBLIC void cop_effect_close(cop_store *store, cop_effect effect);
+
+/* ---- inside an effect ---- */
+
+/* The snapshot that this run reads; held until it returns. */
+COP_PUBLIC const cop_snapshot *cop_effect_snapshot(cop_evaluation *evaluation);
+/* Runs before the next run and before the end, last added first. COP_E_MEMORY. */
+COP_PUBLIC cop_status cop_effect_on_cleanup(cop_evaluation *evaluation, cop_destructor function,
+                                            void *context);
+/* The effect's own scope, emptied before each run and at its end. NULL when out of memory. */
+COP_PUBLIC cop_scope *cop_effect_scope(cop_evaluation *evaluation);
+
+/* ---- who runs effects ---- */
+
+/* The store's own queue is served by its pool's workers when it has a pool (cop_store_set_pool) with
+ * threads, else by cop_effects_run(store, NULL, ...). A queue opened here is served by whoever calls
+ * cop_effects_run on it: an event loop. COP_E_MEMORY. */
+COP_PUBLIC cop_status cop_effect_queue_open(cop_store *store, cop_effect_queue **queue);
+/* Its effects must have been closed. Legal for NULL. */
+COP_PUBLIC void cop_effect_queue_close(cop_effect_queue *queue);
+/* A descriptor (eventfd) that is readable while effects are due; owned by the queue. COP_E_IO. */
+COP_PUBLIC cop_status cop_effect_queue_fd(cop_effect_queue *queue, int *fd);
+/* Runs what is due, and what becomes due meanwhile, up to `most` runs (0: no bound) on the calling
+ * thread. *ran (may be NULL) counts them. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION.
+ * Thread-safe. */
+COP_PUBLIC cop_status cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most,
+                                      uint64_t *ran);
+/* Waits until no effect of the store is due or running, running them if they are due on the store's
+ * own queue. COP_E_TIMEOUT, COP_E_IN_EVALUATION. Blocking. */
+COP_PUBLIC cop_status cop_effects_settle(cop_store *store, uint64_t deadline);
+
+/* Lets a pool evaluate the store's computed atoms and run its effects; NULL takes it away. The pool
+ * must outlive the store or the next such call. COP_E_CLOSING, COP_E_IN_EVALUATION. Blocking. */
+COP_PUBLIC cop_status cop_store_set_pool(cop_store *store, cop_pool *pool);
+
+/* ---- scopes ---- */
+
+/* A scope of anything with a dispose function. parent (may be NULL) disposes it with its own. Scopes
+ * are independent of stores. COP_E_MEMORY, COP_E_STATE (the parent is disposed). Thread-safe. */
+COP_PUBLIC cop_status cop_scope_open(cop_scope *parent, cop_scope **scope);
+/* Puts an object under the scope: dispose(object) runs when the scope is disposed or emptied, last
+ * added first. COP_E_MEMORY, COP_E_STATE (the scope is disposed; nothing is called). Thread-safe. */
+COP_PUBLIC cop_status cop_scope_add(cop_scope *scope, cop_destructor dispose, void *object);
+/* Takes it out again without disposing: true when it was there. O(objects). Thread-safe. */
+COP_PUBLIC bool cop_scope_remove(cop_scope *scope, cop_destructor dispose, void *object);
+/* An atom or an effect under a scope: disposed with it. */
+COP_PUBLIC cop_status cop_scope_add_atom(cop_scope *scope, cop_store *store, cop_atom atom);
+COP_PUBLIC cop_status cop_scope_add_effect(cop_scope *scope, cop_store *store, cop_effect effect);
+/* Disposes of what is in it, nested scopes included; the scope stays usable. Thread-safe. */
+COP_PUBLIC void cop_scope_empty(cop_scope *scope);
+/* Empties it for good and frees it once no call is in it. Legal from inside a dispose function of
+ * its own, and for NULL; a second call on a disposed scope that is still referred to by its parent
+ * does nothing. Thread-safe. */
+COP_PUBLIC void cop_scope_dispose(cop_scope *scope);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

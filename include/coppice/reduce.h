@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reducers: computed atoms over the children that match a pattern, kept up to date at O(1) or
+ * O(log n) a changed child.
+ *
+ * A pattern is a path whose segments may be `*`, which stands for any one name: `host/procs/` `*` `/rss`.
+ * (A key that is an asterisk is written ~2 in a pattern.) Atoms that come and go are counted in and
+ * out. The result depends on the current children only, bit for bit: not on the order or history of
+ * changes.
+ *
+ *   sum     i64 as long as every child is i64 (exact in 128 bits; an error value when the result
+ *           does not fit), else f64: the exact sum of all children rounded once; NaN and infinities
+ *           are counted apart and go away with their children
+ *   mean    f64: the exact sum divided by the count, rounded once; an error value for no children
+ *   count   i64
+ *   min max the least and greatest number, as numbers (i64 and f64 compared exactly, NaN never
+ *           chosen; of equal ones the first in order of path); null for no children
+ *   top     owns a branch: the k greatest, as children 0, 1, ... with `path` and `value`
+ *   custom  fold of the children in order of path: combine must be associative
+ * Children that are no numbers make sum, mean, min, max and top an error value that names one of them
+ * (the first in order of path), as long as they are there. Branches and null are passed over.
+ */
+#ifndef COPPICE_REDUCE_H
+#define COPPICE_REDUCE_H
+
+#include <coppice/computed.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum cop_reduction {
+    COP_REDUCE_SUM,
+    COP_REDUCE_COUNT,
+    COP_REDUCE_MEAN,
+    COP_REDUCE_MIN,
+    COP_REDUCE_MAX,
+    COP_REDUCE_TOP,
+    COP_REDUCE_CUSTOM
+} cop_reduction;
+
+/* *accumulator = accumulator combined with value, or with its inverse. Pure. Values are numbers,
+ * bools and strings of at most COP_INLINE_MAX bytes. A negative status is the reducer's error. */
+typedef cop_status (*cop_combine_function)(void *context, cop_value *accumulator,
+                                           const cop_value *value);
+
+typedef struct cop_reduce_options {
+    size_t size;
+    uint32_t k; /* of top; at least 1 */
+    /* of custom */
+    cop_value zero;
+    cop_combine_function combine;
+    cop_combine_function inverse; /* NULL: O(log n) a change */
+    void *context;
+    const char *label;
+    cop_destructor destroy;
+    cop_scope *scope;
+} cop_reduce_options;
+
+/* Defines a reducer at a path (NULL: anonymous, not top). As cop_computed_define; COP_E_PATH for a bad
+ * pattern. */
+COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size_t length,
+                                        const char *pattern, size_t pattern_length,
+                                        cop_reduction reduction, const cop_reduce_options *options,
+                                        cop_atom *atom, cop_error *error);
+
+/*
+ * Groups the objects that match a pattern (`host/procs/` `*`) by the value of their child `key`, and
+ * reduces their child `value` within each group: owns a branch with one child per group, named by the
+ * key's text, in order of first appearance in path order. Objects without the key are passed over.
+ */
+COP_PUBLIC cop_status cop_group_define(cop_store *store, const char *path, size_t length,
+                                       const char *pattern, size_t pattern_length, const char *key,
+                                       const char *value, cop_reduction reduction,
+                                       const cop_reduce_options *options, cop_atom *atom,
+                                       cop_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -2,6 +2,8 @@
 /* What every room uses, as far as it is no inline function: see base.h. */
 #include "base/base.h"
 
+_Thread_local bool cop__evaluating;
+
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdatomic.h>

@@ -41,7 +41,10 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(txn_dropped)             \
     X(root_before_pages)       \
     X(pending_ignored)         \
-    X(help_without_barrier)
+    X(help_without_barrier)    \
+    X(dependent_not_marked)    \
+    X(dependency_kept)         \
+    X(node_before_dependency)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,
@@ -55,6 +58,10 @@ bool cop__fault_live(enum cop__fault fault);
 #else
 #define COP_FAULT(name) false
 #endif
+
+/* Set while user code runs that must not come back to the store: an evaluation, or the function of a
+ * transact that holds the commit right. */
+extern _Thread_local bool cop__evaluating __attribute__((visibility("hidden")));
 
 /* CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds. */
 uint64_t cop__clock_ns(void);

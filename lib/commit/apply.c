@@ -108,11 +108,20 @@ writable(const cop__slot *slot, uint32_t id, const cop_value *value, bool put, b
     return put ? COP_OK : COP_E_BRANCH;
 }
 
+/* Written by the graph only. */
+static bool
+is_computed(const cop__slot *slot)
+{
+    return (slot->type & COP_SLOT_COMPUTED) != 0;
+}
+
 static cop_status
 write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(tree, id);
     bool clear;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     cop_status status = writable(slot, id, value, op->flags & COP_OP_PUT, &clear);
     if (status != COP_OK)
         return status;
@@ -138,6 +147,8 @@ apply_change(cop_txn *txn, cop__op *op, cop__tree *tree)
     const cop__slot *slot = target_slot(txn, op->target, tree, &atom);
     if (slot == NULL)
         return COP_E_GONE;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     if (cop__slot_is_branch(slot))
         return COP_E_TYPE;
     cop_value now = cop__slot_value(slot), result;
@@ -175,6 +186,8 @@ apply_set_child(cop_txn *txn, cop__op *op, cop__tree *tree)
     if (status != COP_OK)
         return status;
     const cop__name *name = cop__child_find(draft_view(tree), object.id, op->text, op->number);
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     if (name != NULL)
         return write_atom(tree, op, name->id, &op->value);
     if (!cop__name_fits(tree, object.id, op->number))
@@ -203,6 +216,8 @@ apply_insert(cop_txn *txn, cop__op *op, cop__tree *tree)
         return status;
     uint32_t count = cop__list_count(draft_view(tree), slot);
     uint32_t position = op->number == COP_AT_END ? count : op->number;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     if (position > count)
         return COP_E_RANGE;
     if (op->code == COP_OP_ELEMENT && position < count)
@@ -236,6 +251,8 @@ missing_fits(const cop__tree *tree, const char *path, size_t length, const cop__
     const cop__slot *slot = cop__draft_slot(tree, found->ancestor);
     size_t end = segment_end(path, length, found->rest);
     uint32_t index;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     switch (cop__slot_type(slot)) {
     case COP_OBJECT:
         return cop__name_fits(tree, found->ancestor, length - found->rest) ? COP_OK : COP_E_LIMIT;
@@ -283,7 +300,41 @@ apply_set_at(cop_txn *txn, cop__op *op, cop__tree *tree)
     return status == COP_OK ? make_missing(tree, op, path, op->number, found) : status;
 }
 
+/* ---- defining ---- */
+
+static cop_status
+apply_define(cop_txn *txn, cop__op *op, cop__tree *tree)
+{
+    const cop__definition *definition = op->text;
+    cop_status status = COP_OK;
+    if (definition->path == NULL) {
+        status = apply_create(txn, op, tree);
+    } else {
+        cop__found found = cop__path_resolve(draft_view(tree), definition->path, definition->length);
+        if (found.found)
+            return COP_E_STATE;
+        status = missing_fits(tree, definition->path, definition->length, &found);
+        if (status == COP_OK)
+            status = make_missing(tree, op, definition->path, definition->length, found);
+    }
+    cop__slot *slot = status == COP_OK ? cop__slot_edit(tree, op->made.id) : NULL;
+    if (slot == NULL)
+        return status != COP_OK ? status : COP_E_MEMORY;
+    slot->type |= COP_SLOT_COMPUTED;
+    if (definition->out != NULL)
+        *definition->out = op->made;
+    return done(cop__graph_define(&txn->store->graph, definition, op->made.id));
+}
+
 /* ---- erasing ---- */
+
+/* In a branch that a computed atom owns: goes with it only. */
+static bool
+is_owned(const cop__tree *tree, uint32_t id)
+{
+    uint32_t parent = cop__info_parent(draft_view(tree), cop__draft_info(tree, id));
+    return parent != UINT32_MAX && is_computed(cop__draft_slot(tree, parent));
+}
 
 static cop_status
 apply_erase(cop_txn *txn, cop__op *op, cop__tree *tree)
@@ -293,6 +344,8 @@ apply_erase(cop_txn *txn, cop__op *op, cop__tree *tree)
         return COP_E_GONE;
     if (atom.id == 0)
         return COP_E_INVALID;
+    if (is_owned(tree, atom.id))
+        return COP_E_COMPUTED;
     return done(cop__atom_erase(tree, atom.id));
 }
 
@@ -300,8 +353,11 @@ static cop_status
 apply_clear(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom atom;
-    if (target_slot(txn, op->target, tree, &atom) == NULL)
+    const cop__slot *slot = target_slot(txn, op->target, tree, &atom);
+    if (slot == NULL)
         return COP_E_GONE;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     return done(cop__atom_clear(tree, atom.id));
 }
 
@@ -312,6 +368,9 @@ apply_at(cop_txn *txn, cop__op *op, cop__tree *tree)
     cop__found found = cop__path_resolve(draft_view(tree), op->text, op->number);
     if (!found.found)
         return COP_E_ABSENT;
+    if (is_owned(tree, found.id) ||
+        (op->code == COP_OP_CLEAR_AT && is_computed(cop__draft_slot(tree, found.id))))
+        return COP_E_COMPUTED;
     return done(op->code == COP_OP_CLEAR_AT ? cop__atom_clear(tree, found.id)
                                             : cop__atom_erase(tree, found.id));
 }
@@ -324,6 +383,8 @@ apply_erase_child(cop_txn *txn, cop__op *op, cop__tree *tree)
     cop_status status = target_branch(txn, op->target, tree, COP_OBJECT, &object, &slot);
     if (status != COP_OK)
         return status;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     const cop__name *name = cop__child_find(draft_view(tree), object.id, op->text, op->number);
     return done(name == NULL || cop__atom_erase(tree, name->id));
 }
@@ -368,6 +429,8 @@ apply_arrange(cop_txn *txn, cop__op *op, cop__tree *tree)
         return COP_E_GONE;
     if (!cop__slot_is_branch(slot))
         return COP_E_NOT_BRANCH;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
     uint32_t n = op->number, have = cop__list_count(draft_view(tree), slot);
     if (n == 0)
         return done(cop__atom_clear(tree, branch.id));
@@ -412,6 +475,7 @@ static const apply_function apply_table[] = {
     [COP_OP_COMPARE_SET] = apply_change,
     [COP_OP_ELEMENT] = apply_insert,
     [COP_OP_ARRANGE] = apply_arrange,
+    [COP_OP_DEFINE] = apply_define,
 };
 
 cop_status

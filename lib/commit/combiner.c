@@ -107,9 +107,16 @@ cop__right_leave(cop_store *store)
             cop__swap_seq_cst(&store->want_reclaim, 0u))
             (void)cop__settle(store, STEP_ITEMS);
         counters_publish(store);
+        if (cop__unlikely(cop__load_relaxed(&store->graph.disposed))) { /* from inside an evaluation */
+            cop__store_relaxed(&store->graph.disposed, false);
+            cop__combine(store, 1);
+        }
+        cop__side *dead = cop__graph_dead(&store->graph);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
         (void)cop__swap_seq_cst(&store->right, 0u);
+        if (cop__unlikely(dead != NULL))
+            cop__graph_bury(store->memory, dead);
         if (cop__unlikely(cop__load_seq_cst(&store->claimants) > 0))
             cop__futex_wake(&store->right, 1);
         /* The swap orders the versions published before it against this look for who waits. */
@@ -259,6 +266,14 @@ cop__settle(cop_store *store, size_t quota)
     return cop__dead_doomed(&tree->dead) + tree->now.stale + tree->dead.limbo_count;
 }
 
+/* The draft and what the graph made of it, as if they had never been. */
+static void
+draft_abandon(cop_store *store)
+{
+    cop__draft_abandon(&store->tree);
+    cop__graph_abandon(&store->graph);
+}
+
 /* Publishes an unfilled root first, in builds that plant this fault. */
 static void
 plant_root_before_pages(cop_store *store)
@@ -290,8 +305,10 @@ draft_end(cop_store *store, cop__batch *batch)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
-    bool changed = cop__draft_finish(tree);
+    bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
+    bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
+        cop__graph_published(&store->graph); /* its lists hold for what is published */
         cop__draft_abandon(tree);
         forget_made(tree, batch);
         batch_decide(store, batch, COP_OK, tree->root->version, true);
@@ -301,10 +318,11 @@ draft_end(cop_store *store, cop__batch *batch)
     cop_snapshot *root =
         changed && cop__directory_sweep(tree, SWEEP_BUCKETS + (uint32_t)(tree->now.made / SWEEP_SHARE)) ? cop__draft_root(tree) : NULL;
     if (root == NULL) {
-        cop__draft_abandon(tree);
+        draft_abandon(store);
         return COP_E_MEMORY;
     }
     publish(store, root);
+    cop__graph_published(&store->graph);
     batch_decide(store, batch, COP_OK, root->version, false);
     size_t died = tree->dead.limbo_count - limbo;
     bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS;
@@ -375,12 +393,12 @@ batch_refuse(cop_store *store, cop__batch *batch, cop_txn *also)
 static void
 undo_one(cop_store *store, cop__batch *applied)
 {
-    cop__draft_abandon(&store->tree);
+    draft_abandon(store);
     cop_status status = apply_again(store, applied);
     if (status == COP_OK)
         status = draft_end(store, applied);
     else
-        cop__draft_abandon(&store->tree);
+        draft_abandon(store);
     if (status != COP_OK)
         batch_refuse(store, applied, NULL);
     cop__draft_begin(&store->tree);
@@ -407,7 +425,7 @@ batch_commit(cop_store *store, cop_txn *chain)
         if (cop__likely(status == COP_OK)) {
             batch_add(&applied, txn);
         } else if (status == COP_E_MEMORY) {
-            cop__draft_abandon(tree);
+            draft_abandon(store);
             batch_refuse(store, &applied, txn);
             cop__draft_begin(tree);
         } else {
@@ -417,7 +435,7 @@ batch_commit(cop_store *store, cop_txn *chain)
         }
     }
     if (applied.first == NULL)
-        cop__draft_abandon(tree);
+        draft_abandon(store);
     else if (draft_end(store, &applied) != COP_OK)
         batch_refuse(store, &applied, NULL);
 }

@@ -13,8 +13,6 @@ typedef struct cop__arena_chunk {
     size_t bytes;
 } arena_chunk;
 
-_Thread_local bool cop__evaluating;
-
 /* ---- memory ---- */
 
 static cop__memory *
@@ -234,8 +232,8 @@ target_valid(const cop_txn *txn, cop_atom target)
     return target.generation != COP_PROVISIONAL || target.id < txn->op_count;
 }
 
-static cop_status
-op_add(cop_txn *txn, cop__op op, const cop_value *value)
+cop_status
+cop__op_add(cop_txn *txn, cop__op op, const cop_value *value)
 {
     cop_status status = cop__txn_building(txn);
     if (cop__unlikely(status != COP_OK))
@@ -263,7 +261,7 @@ op_add_text(cop_txn *txn, cop__op op, const char *text, size_t length, const cop
 {
     op.text = text_keep(txn, text, length);
     op.number = (uint32_t)length;
-    return op.text != NULL ? op_add(txn, op, value) : COP_E_MEMORY;
+    return op.text != NULL ? cop__op_add(txn, op, value) : COP_E_MEMORY;
 }
 
 static cop_status
@@ -290,7 +288,7 @@ op_add_making(cop_txn *txn, cop__op op, const char *text, size_t length, const c
 {
     cop_status status = out != NULL ? out_reserve(txn) : COP_OK;
     if (status == COP_OK)
-        status = text != NULL ? op_add_text(txn, op, text, length, value) : op_add(txn, op, value);
+        status = text != NULL ? op_add_text(txn, op, text, length, value) : cop__op_add(txn, op, value);
     if (status == COP_OK && out != NULL)
         out_add(txn, out, NULL);
     return status;
@@ -299,7 +297,7 @@ op_add_making(cop_txn *txn, cop__op op, const char *text, size_t length, const c
 cop_status
 cop_txn_set(cop_txn *txn, cop_atom atom, const cop_value *value)
 {
-    return value_valid(value) ? op_add(txn, (cop__op){.code = COP_OP_SET, .target = atom}, value)
+    return value_valid(value) ? cop__op_add(txn, (cop__op){.code = COP_OP_SET, .target = atom}, value)
                               : COP_E_INVALID;
 }
 
@@ -369,7 +367,7 @@ cop_txn_erase(cop_txn *txn, cop_atom atom)
 {
     if (atom.id == 0 && atom.generation != COP_PROVISIONAL)
         return COP_E_INVALID;
-    return op_add(txn, (cop__op){.code = COP_OP_ERASE, .target = atom}, NULL);
+    return cop__op_add(txn, (cop__op){.code = COP_OP_ERASE, .target = atom}, NULL);
 }
 
 cop_status
@@ -383,7 +381,7 @@ cop_txn_erase_at(cop_txn *txn, const char *path, size_t length, cop_error *error
 cop_status
 cop_txn_clear(cop_txn *txn, cop_atom branch)
 {
-    return op_add(txn, (cop__op){.code = COP_OP_CLEAR, .target = branch}, NULL);
+    return cop__op_add(txn, (cop__op){.code = COP_OP_CLEAR, .target = branch}, NULL);
 }
 
 cop_status
@@ -401,7 +399,7 @@ is_number(const cop_value *value)
 cop_status
 cop_txn_add(cop_txn *txn, cop_atom atom, const cop_value *delta)
 {
-    return is_number(delta) ? op_add(txn, (cop__op){.code = COP_OP_ADD, .target = atom}, delta)
+    return is_number(delta) ? cop__op_add(txn, (cop__op){.code = COP_OP_ADD, .target = atom}, delta)
                             : COP_E_TYPE;
 }
 
@@ -409,7 +407,7 @@ cop_status
 cop_txn_max(cop_txn *txn, cop_atom atom, const cop_value *candidate)
 {
     return is_number(candidate)
-               ? op_add(txn, (cop__op){.code = COP_OP_MAX, .target = atom}, candidate)
+               ? cop__op_add(txn, (cop__op){.code = COP_OP_MAX, .target = atom}, candidate)
                : COP_E_TYPE;
 }
 
@@ -424,7 +422,7 @@ cop_txn_compare_set(cop_txn *txn, cop_atom atom, const cop_value *expected,
         (applied != NULL && out_reserve(txn) != COP_OK))
         return COP_E_MEMORY;
     cop__op op = {.code = COP_OP_COMPARE_SET, .target = atom, .text = kept};
-    cop_status status = op_add(txn, op, desired);
+    cop_status status = cop__op_add(txn, op, desired);
     if (status == COP_OK && applied != NULL)
         out_add(txn, NULL, applied);
     return status;
@@ -472,7 +470,7 @@ cop__txn_put_element(cop_txn *txn, cop_atom array, uint32_t index, const cop_val
 {
     cop__op op = {
         .code = COP_OP_ELEMENT, .flags = COP_OP_PUT, .target = array, .number = index};
-    cop_status status = op_add(txn, op, value);
+    cop_status status = cop__op_add(txn, op, value);
     if (status == COP_OK)
         *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
     return status;
@@ -489,7 +487,7 @@ cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32
             return COP_E_INVALID;
         ops[i] = children[i].id;
     }
-    return op_add(
+    return cop__op_add(
         txn, (cop__op){.code = COP_OP_ARRANGE, .target = branch, .text = ops, .number = n}, NULL);
 }
 

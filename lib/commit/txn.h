@@ -48,7 +48,8 @@ enum cop__op_code {
     COP_OP_MAX,
     COP_OP_COMPARE_SET, /* text: a cop_value, the expected one */
     COP_OP_ELEMENT,     /* target, number: position; the one there or a new last one */
-    COP_OP_ARRANGE      /* target, text: operation numbers, number: how many */
+    COP_OP_ARRANGE,     /* target, text: operation numbers, number: how many */
+    COP_OP_DEFINE       /* text: a cop__definition */
 };
 
 #define COP_OP_PUT 1u /* flag: replace whatever is there */
@@ -140,6 +141,9 @@ cop__txn_building(const cop_txn *txn)
 
 /* n bytes, aligned to 8, living as long as the transaction. NULL when refused. */
 void *cop__txn_bytes(cop_txn *txn, size_t n);
+/* Adds an operation; its value's bytes are copied. COP_E_STATE, COP_E_INVALID, COP_E_LIMIT,
+ * COP_E_MEMORY. */
+cop_status cop__op_add(cop_txn *txn, cop__op op, const cop_value *value);
 /* Ends one reference; the last one frees it or keeps it for its thread. */
 void cop__txn_unref(cop_txn *txn);
 /* A spent one that a reader kept. */

@@ -63,6 +63,8 @@ static void
 store_end(cop_store *store)
 {
     cop__memory *memory = store->memory;
+    if (store->graph.memory != NULL)
+        cop__graph_end(&store->graph);
     cop__tree_end(&store->tree);
     cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
                      store->stamps_capacity * sizeof *store->stamps, 16);
@@ -85,6 +87,7 @@ store_build(cop_store *store)
     if (cop__tree_init(&store->tree, store->memory, store->options.memory_chunk_bytes,
                        store->options.memory_huge_pages != 0, store) != COP_OK)
         return false;
+    cop__graph_init(&store->graph, &store->tree);
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }

@@ -13,6 +13,7 @@
 #include <coppice/coppice.h>
 
 #include "commit/queue.h"
+#include "graph/graph.h"
 #include "reclaim/pin.h"
 #include "store/log.h"
 #include "tree/tree.h"
@@ -52,6 +53,7 @@ struct cop_store {
     size_t stamps_count, stamps_capacity;
     uint64_t oldest_noted; /* version, of a scan */
     size_t limbo_left; /* that the last scan could not file */
+    cop__graph graph;
 
     /* counters: written under the right, read by anyone */
     struct {
@@ -82,10 +84,6 @@ cop__store_usable(cop_store *store)
         return COP_E_FORKED;
     return cop__unlikely(cop__load_relaxed(&store->closing)) ? COP_E_CLOSING : COP_OK;
 }
-
-/* Set while user code runs that must not come back to the store (an evaluation, or the function of
- * a transact that holds the commit right). */
-extern _Thread_local bool cop__evaluating __attribute__((visibility("hidden")));
 
 /* ---- lib/store/store.c ---- */
 

@@ -99,7 +99,7 @@ cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
     now = cop__draft_slot(tree, id);
     if (cop__slot_holds(now, value))
         return true;
-    uint8_t named = now->type & COP_SLOT_NAMED;
+    uint8_t kept = now->type & (COP_SLOT_NAMED | COP_SLOT_COMPUTED);
     const cop__slot *before = slot_before(tree, id);
     cop__slot fresh;
     if (before != NULL && before->reserved == now->reserved && cop__slot_holds(before, value) &&
@@ -109,7 +109,7 @@ cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
         fresh.reserved = now->reserved;
         if (!slot_fill(tree, &fresh, value))
             return false;
-        fresh.type |= named;
+        fresh.type |= kept;
     }
     cop__slot *slot = cop__slot_edit(tree, id);
     if (slot == NULL) {

@@ -3,6 +3,7 @@
  * A slot: 16 bytes of a value page, one atom. It is a cop_value with two additions that never leave
  * the library: the generation of the atom (in `reserved`), and flags in the upper bits of `type`.
  *
+ *   computed       the graph writes it, and no transaction
  *   dead slot      type COP_NONE; the generation is that of its next atom, so that no handle given
  *                  out so far matches it (0 once generations are used up)
  *   long text      the pointer leads behind an 8-byte block header (the birth stamp)
@@ -24,6 +25,7 @@ typedef cop_value cop__slot;
 
 #define COP_SLOT_TYPE 0x0fu
 #define COP_SLOT_NAMED 0x80u /* has an entry in the info space: a name, or a place in an array */
+#define COP_SLOT_COMPUTED 0x40u /* a computed atom, or in a branch that one owns */
 #define COP_LIST_MASK 0x30u
 #define COP_LIST_NONE 0x00u
 #define COP_LIST_PAGES 0x10u

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One run of a function.
+ *
+ * A read compares what is asked for with the next entry of last time's list (cop_read, inline). The
+ * first read that differs takes the slow way: from there on the run writes its own list down. A run
+ * ends with the cursor at the list's end (nothing changed), short of it, or with a list of its own.
+ */
+#include "graph/graph.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "tree/path.h"
+
+static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* matches no handle: every read is slow */
+
+void
+cop__run_init(cop__evaluator *run, cop__graph *graph)
+{
+    memset(run, 0, sizeof *run);
+    run->graph = graph;
+}
+
+void
+cop__run_scratch_end(cop__evaluator *run)
+{
+    while (run->scratch != NULL) {
+        cop__scratch *next = run->scratch->next;
+        cop__memory_free(run->graph->memory, COP_MEMORY_GRAPH, run->scratch, run->scratch->bytes, 16);
+        run->scratch = next;
+    }
+}
+
+void
+cop__run_end(cop__evaluator *run)
+{
+    cop__run_scratch_end(run);
+    cop__memory_free(run->graph->memory, COP_MEMORY_GRAPH, run->list,
+                     run->capacity * sizeof *run->list, 16);
+    run->list = NULL;
+    run->count = run->capacity = 0;
+}
+
+/* ---- the list ---- */
+
+static bool
+list_room(cop__evaluator *run, size_t more)
+{
+    if (run->count + more <= run->capacity)
+        return true;
+    size_t wide = run->capacity * 2 > run->count + more ? run->capacity * 2 : run->count + more + 32;
+    uint64_t *list = cop__memory_realloc(run->graph->memory, COP_MEMORY_GRAPH, run->list,
+                                         run->capacity * sizeof *list, wide * sizeof *list);
+    if (list == NULL) {
+        run->stuck = COP_E_MEMORY;
+        return false;
+    }
+    run->list = list;
+    run->capacity = wide;
+    return true;
+}
+
+/* What was read so far becomes the beginning of a new list. */
+static bool
+slow_begin(cop__evaluator *run)
+{
+    if (run->slow)
+        return true;
+    const uint64_t *had = cop__dependencies(run->graph, run->node);
+    size_t n = (size_t)(run->public.cursor_ - had);
+    run->count = 0;
+    if (!list_room(run, n + 2))
+        return false;
+    memcpy(run->list, had, n * sizeof *had);
+    run->count = n;
+    run->slow = true;
+    run->public.cursor_ = &no_list;
+    return true;
+}
+
+static bool
+depend(cop__evaluator *run, uint64_t dependency)
+{
+    if (!list_room(run, 1))
+        return false;
+    run->list[run->count++] = dependency;
+    return true;
+}
+
+/* ---- reading ---- */
+
+static cop__evaluator *
+run_of(cop_evaluation *evaluation)
+{
+    return (cop__evaluator *)(void *)evaluation;
+}
+
+static const cop__slot *
+atom_slot(const cop__evaluator *run, cop_atom atom)
+{
+    if (run->snapshot != NULL)
+        return cop__root_atom(run->snapshot, atom);
+    return cop__draft_atom(run->graph->tree, atom);
+}
+
+static cop__view
+view_of(const cop__evaluator *run)
+{
+    return (cop__view){run->snapshot, run->graph->tree};
+}
+
+/* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
+static cop_status
+wait_for(cop__evaluator *run, uint32_t number)
+{
+    const cop__node *node = &run->graph->nodes[number];
+    if (node->flags & COP_NODE_SETTLED)
+        return COP_OK;
+    if ((node->flags & COP_NODE_PLACED) && !(node->flags & COP_NODE_FRESH) &&
+        (node->height < run->limit || COP_FAULT(node_before_dependency)))
+        return COP_OK;
+    run->waits_for = number;
+    run->stuck = COP_E_PENDING;
+    return COP_E_PENDING;
+}
+
+/* The node that makes an atom; for a child of an owned branch, the owner. */
+static cop_status
+wait_for_atom(cop__evaluator *run, uint32_t id)
+{
+    const cop__record *record = cop__record_of(run->graph, id);
+    if (run->snapshot != NULL || record == NULL || record->node == 0)
+        return COP_OK;
+    return wait_for(run, record->node & ~COP_OWNED_CHILD);
+}
+
+/* Behind the end of the list stands the owner of a branch that was read in. */
+static bool
+stand_above_owner(cop__evaluator *run, uint32_t id)
+{
+    const cop__record *record = cop__record_of(run->graph, id);
+    if (run->snapshot != NULL || record == NULL || !(record->node & COP_OWNED_CHILD))
+        return true;
+    const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
+    const cop__slot *slot = cop__draft_slot(run->graph->tree, owner->id);
+    return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
+}
+
+static uint64_t
+pack(cop_atom atom)
+{
+    return (uint64_t)atom.generation << 32 | atom.id;
+}
+
+static void
+note_failure(cop__evaluator *run, const cop_value *value)
+{
+    if (value->type == COP_ERROR)
+        run->failed = *value;
+}
+
+cop_status
+cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
+{
+    cop__evaluator *run = run_of(evaluation);
+    memset(value, 0, sizeof *value);
+    if (run->stuck != COP_OK)
+        return run->stuck;
+    if (!slow_begin(run))
+        return COP_E_MEMORY;
+    const cop__slot *slot = atom_slot(run, atom);
+    if (slot == NULL)
+        return COP_E_GONE;
+    bool branch = cop__slot_is_branch(slot);
+    if (!stand_above_owner(run, atom.id) ||
+        !depend(run, pack(atom) | (branch ? COP_DEPENDS_KIND : COP_DEPENDS_VALUE)))
+        return COP_E_MEMORY;
+    cop_status status = wait_for_atom(run, atom.id);
+    if (status != COP_OK)
+        return status;
+    cop__slot_read(slot, value);
+    note_failure(run, value);
+    return COP_OK;
+}
+
+cop_status
+cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
+{
+    cop__evaluator *run = run_of(evaluation);
+    memset(value, 0, sizeof *value);
+    if (run->stuck != COP_OK)
+        return run->stuck;
+    const cop__slot *slot = atom_slot(run, atom);
+    if (slot == NULL)
+        return COP_E_GONE;
+    cop_status status = wait_for_atom(run, atom.id);
+    if (status == COP_OK)
+        cop__slot_read(slot, value);
+    return status;
+}
+
+/* ---- by path ---- */
+
+/* The atom that a path leads to or, if nothing is there, its deepest ancestor. */
+static cop_status
+resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
+{
+    *atom = (cop_atom){0, 0};
+    cop_status status = cop_path_check(path, length, NULL);
+    if (status != COP_OK)
+        return status;
+    if (!slow_begin(run))
+        return COP_E_MEMORY;
+    cop__found found = cop__path_resolve(view_of(run), path, length);
+    uint32_t id = found.found ? found.id : found.ancestor;
+    const cop__slot *slot = run->snapshot != NULL ? cop__root_slot(run->snapshot, id)
+                                                  : cop__draft_slot(run->graph->tree, id);
+    if (found.found)
+        *atom = (cop_atom){id, slot->reserved};
+    if (run->snapshot != NULL)
+        return found.found ? COP_OK : COP_E_ABSENT;
+    const cop__record *record = cop__record_of(run->graph, id);
+    if (!found.found && record != NULL && record->node != 0) { /* its owner may make it yet */
+        if (!stand_above_owner(run, id) ||
+            !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id))
+            return COP_E_MEMORY;
+        status = wait_for_atom(run, id);
+        if (status != COP_OK)
+            return status;
+    }
+    return found.found ? COP_OK : COP_E_ABSENT;
+}
+
+/* Interests are made by the holder of the right only. */
+static cop_status
+depend_on_path(cop__evaluator *run, const char *path, size_t length, cop_atom atom)
+{
+    uint32_t number = cop__interest_path(run->graph, path, length, atom);
+    if (number == 0 || !depend(run, COP_DEPENDS_PATH | number)) {
+        run->stuck = COP_E_MEMORY;
+        return COP_E_MEMORY;
+    }
+    return COP_OK;
+}
+
+cop_status
+cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_atom *atom)
+{
+    cop__evaluator *run = run_of(evaluation);
+    *atom = (cop_atom){0, 0};
+    if (run->stuck != COP_OK)
+        return run->stuck;
+    cop_status status = resolve(run, path, length, atom);
+    if (status != COP_OK && status != COP_E_ABSENT)
+        return status;
+    cop_status kept = depend_on_path(run, path, length, *atom);
+    return kept == COP_OK ? status : kept;
+}
+
+cop_status
+cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_value *value)
+{
+    cop_atom atom;
+    memset(value, 0, sizeof *value);
+    cop_status status = cop_read_find(evaluation, path, length, &atom);
+    return status == COP_OK ? cop_read_slow_(evaluation, atom, value) : status;
+}
+
+/* ---- lists of children ---- */
+
+/* The branch, once its list may be read; the run depends on the list. */
+static cop_status
+open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
+{
+    if (run->stuck != COP_OK)
+        return run->stuck;
+    if (!slow_begin(run))
+        return COP_E_MEMORY;
+    *slot = atom_slot(run, branch);
+    if (*slot == NULL)
+        return COP_E_GONE;
+    if (!stand_above_owner(run, branch.id) || !depend(run, pack(branch) | COP_DEPENDS_KIND))
+        return COP_E_MEMORY;
+    cop_status status = wait_for_atom(run, branch.id);
+    if (status != COP_OK)
+        return status;
+    if (!cop__slot_is_branch(*slot))
+        return COP_E_NOT_BRANCH;
+    if (cop__interest_list(run->graph, branch) == 0 ||
+        !depend(run, COP_DEPENDS_LIST | pack(branch))) {
+        run->stuck = COP_E_MEMORY;
+        return COP_E_MEMORY;
+    }
+    return COP_OK;
+}
+
+cop_status
+cop_read_count(cop_evaluation *evaluation, cop_atom branch, uint32_t *count)
+{
+    cop__evaluator *run = run_of(evaluation);
+    const cop__slot *slot;
+    *count = 0;
+    cop_status status = open_branch(run, branch, &slot);
+    if (status == COP_OK)
+        *count = cop__list_count(view_of(run), slot);
+    return status;
+}
+
+static cop_status
+child_read(cop__evaluator *run, uint32_t id, uint32_t index, cop_child *child)
+{
+    const cop__slot *slot = run->snapshot != NULL ? cop__root_slot(run->snapshot, id)
+                                                  : cop__draft_slot(run->graph->tree, id);
+    cop__info info = run->snapshot != NULL ? cop__root_info(run->snapshot, id)
+                                           : cop__draft_info(run->graph->tree, id);
+    const cop__name *name = cop__info_name(info);
+    child->atom = (cop_atom){id, slot->reserved};
+    child->index = index;
+    child->key = name != NULL ? name->path + name->key : NULL;
+    child->key_length = name != NULL ? (size_t)(name->length - name->key) : 0;
+    return cop_read_slow_(&run->public, child->atom, &child->value);
+}
+
+cop_status
+cop_read_each(cop_evaluation *evaluation, cop_atom branch, cop_each_function function,
+              void *context, int *stopped)
+{
+    cop__evaluator *run = run_of(evaluation);
+    const cop__slot *slot;
+    int stop = 0;
+    cop_status status = open_branch(run, branch, &slot);
+    if (stopped != NULL)
+        *stopped = 0;
+    if (status != COP_OK)
+        return status;
+    cop__list_walk walk;
+    uint32_t id, index = 0;
+    cop__list_walk_begin(view_of(run), slot, &walk);
+    while (stop == 0 && cop__list_walk_next(view_of(run), &walk, &id)) {
+        cop_child child;
+        status = child_read(run, id, index++, &child);
+        if (status != COP_OK)
+            return status;
+        stop = function(context, &child);
+    }
+    if (stopped != NULL)
+        *stopped = stop;
+    return COP_OK;
+}
+
+/* ---- helpers of functions ---- */
+
+cop_status
+cop_read_typed_(cop_evaluation *evaluation, const cop_value *value, cop_type wanted)
+{
+    cop__evaluator *run = run_of(evaluation);
+    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets what is noted here */
+        return COP_E_MEMORY;
+    note_failure(run, value);
+    if (value->type == COP_ERROR)
+        return COP_E_FAILED;
+    if (run->message[0] == 0)
+        (void)cop_fail(evaluation, "expected %s, found %s", cop_type_name(wanted),
+                       cop_type_name((cop_type)value->type));
+    return COP_E_TYPE;
+}
+
+void *
+cop_scratch(cop_evaluation *evaluation, size_t size)
+{
+    cop__evaluator *run = run_of(evaluation);
+    size_t bytes = sizeof(cop__scratch) + size;
+    if (bytes < size)
+        return NULL;
+    cop__scratch *scratch = cop__memory_alloc(run->graph->memory, COP_MEMORY_GRAPH, bytes, 16);
+    if (scratch == NULL)
+        return NULL;
+    *scratch = (cop__scratch){run->scratch, bytes};
+    run->scratch = scratch;
+    return scratch + 1;
+}
+
+cop_status
+cop_fail(cop_evaluation *evaluation, const char *format, ...)
+{
+    cop__evaluator *run = run_of(evaluation);
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(run->message, sizeof run->message, format, arguments);
+    va_end(arguments);
+    if (run->message[0] == 0)
+        memcpy(run->message, "failed", sizeof "failed");
+    return COP_E_FAILED;
+}
+
+/* ---- results ---- */
+
+static void
+result_error(cop_value *result, const char *text)
+{
+    *result = cop_error_value(text, strlen(text));
+}
+
+/* A status becomes an error value: what cop_fail said, else what the function read, else its name. */
+static void
+result_failed(cop__evaluator *run, cop_status status, cop_value *result)
+{
+    run->graph->count.errors++;
+    if (status == COP_E_FAILED && run->failed.type == COP_ERROR && run->message[0] == 0)
+        *result = run->failed;
+    else
+        result_error(result, run->message[0] != 0 ? run->message : cop_status_message(status));
+}
+
+/* Makes what a function answered a value that may be stored. */
+static void
+run_result(cop__evaluator *run, cop_status status, cop_value *result)
+{
+    if (status != COP_OK)
+        result_failed(run, status < 0 ? status : COP_E_FAILED, result);
+    else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
+        result_error(result, "the result is not a finite number");
+    else if (result->type == COP_NONE || result->type >= COP_OBJECT)
+        result_error(result, "the result is no value");
+    result->reserved = 0;
+}
+
+void
+cop__run_reset(cop__evaluator *run)
+{
+    run->stuck = COP_OK;
+    run->slow = false;
+    run->count = 0;
+    run->failed.type = COP_NONE;
+    run->message[0] = 0;
+    run->public.table_ = (const char *)run->graph->tree->space[COP_SPACE_VALUES].entry;
+    if (run->scratch != NULL)
+        cop__run_scratch_end(run);
+}
+
+cop_status
+cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_value *result)
+{
+    run->node = node;
+    run->limit = limit;
+    run->public.cursor_ = cop__dependencies(run->graph, node);
+    if (node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) {
+        run->slow = true;
+        run->public.cursor_ = &no_list;
+    }
+    *result = cop_null();
+    return node->function(&run->public, node->context, result);
+}
+
+enum cop__outcome
+cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
+{
+    if (run->stuck == COP_E_MEMORY)
+        return COP_RUN_REFUSED;
+    if (run->stuck != COP_OK)
+        return COP_RUN_STUCK;
+    run_result(run, status, result);
+    if (!run->slow && *run->public.cursor_ == COP_DEPENDENCY_END)
+        return COP_RUN_DONE;
+    return slow_begin(run) ? COP_RUN_RELISTED : COP_RUN_REFUSED;
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The graph of computed atoms, and the wave that brings the dirty ones up to date in a draft.
+ *
+ * A node is a function with the atom that holds its value. Its dependencies are a list of what its
+ * last run read, in order; the reverse, a target's dependents, is a set of places. A node's PLACE is
+ * a bit of a block of 64 nodes of one HEIGHT, and every node stands higher than what it depends on.
+ * A wave marks the dependents of what a batch changed as dirty, and sweeps the dirty words in order
+ * of height; a node whose value turns out the same marks nobody (equality cutoff). A last dirty node
+ * of a height that has a single dependent goes on with it at once.
+ *
+ * A run that reads a node at or above its own height is discarded; its node is raised and runs again
+ * later in the same wave. Where raising would go round in a circle, settle.c finds out by pulling
+ * whether the circle is real.
+ *
+ *   arena.h      memory of lists and tables
+ *   order.c      blocks, heights, raising
+ *   edges.c      dependents and dependency lists
+ *   interest.c   dependencies on paths and on lists of children
+ *   evaluate.c   running one function: what cop_read does
+ *   wave.c       marking, sweeping
+ *   settle.c     new nodes and circles, by pulling
+ *   node.c       making and removing nodes; life of a draft
+ *
+ * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in
+ * parallel is in parallel.c, with an argument of its own.
+ *
+ * FAILURE. Whatever runs out of memory sets tree->failed; the draft is then abandoned, values come
+ * back by its undo, and nodes whose dependency lists changed meanwhile are dirty again: their lists
+ * are of an abandoned run. Nodes that were dirty and had not run stay dirty.
+ */
+#ifndef COP_GRAPH_GRAPH_H
+#define COP_GRAPH_GRAPH_H
+
+#include <coppice/computed.h>
+
+#include "graph/arena.h"
+#include "tree/atoms.h"
+
+struct cop__graph;
+struct cop__node;
+
+/* In builds that look for faults: no node completes twice in one wave. */
+#if defined(COP_PERTURB) || defined(COP_PLANTED_FAULTS) || defined(COP_EXPENSIVE)
+#define COP_CHECK_WAVES 1
+#define cop__node_completes(graph, node) cop__node_completes_once(graph, node)
+#else
+#define COP_CHECK_WAVES 0
+#define cop__node_completes(graph, node) ((void)((graph)->count.runs++), (void)(node))
+#endif
+
+void cop__node_completes_once(struct cop__graph *graph, const struct cop__node *node);
+
+#define COP_NODE_NONE UINT32_MAX
+#define COP_HEIGHT_NONE UINT32_MAX
+#define COP_HEIGHT_EFFECT (UINT32_MAX - 1) /* effects: marked by waves, run after publication */
+
+/* Ends a dependency list; no handle is like it. */
+#define COP_DEPENDENCY_END UINT64_C(0xfffffffefffffffe)
+
+/* A dependency: generation << 32 | id, and what of it in the upper two bits. Only COP_DEPENDS_VALUE is
+ * what cop_read compares with; the others always take the slow way. */
+#define COP_DEPENDS_VALUE (UINT64_C(0) << 62)
+#define COP_DEPENDS_KIND (UINT64_C(1) << 62) /* the atom was a branch when it was read */
+#define COP_DEPENDS_LIST (UINT64_C(2) << 62) /* the list of children */
+#define COP_DEPENDS_PATH (UINT64_C(3) << 62) /* what a path leads to; id: an interest */
+#define COP_DEPENDS_WHAT (UINT64_C(3) << 62)
+
+enum {
+    COP_NODE_LIVE = 1u,
+    COP_NODE_MANY = 2u,      /* its dependencies are a run of the arena */
+    COP_NODE_PLACED = 4u,
+    COP_NODE_FRESH = 8u,     /* defined in this draft, never run */
+    COP_NODE_CYCLE = 16u,    /* in a circle: its value says so */
+    COP_NODE_ACTIVE = 32u,   /* on the stack of settle.c */
+    COP_NODE_SETTLED = 64u,  /* final in this wave, by settle.c */
+    COP_NODE_POISONED = 128u, /* its list must not be compared: something in it is another thing now */
+    COP_NODE_DYING = 256u,   /* its atom is erased in this draft */
+    COP_NODE_EFFECT = 512u,
+    COP_NODE_BRANCH = 1024u, /* owns a branch */
+    COP_NODE_RELINKED = 2048u, /* in the log of this draft */
+    COP_NODE_EQUAL = 4096u,  /* has an equality of its own */
+    COP_NODE_LOOKED = 8192u, /* somebody wants to know why it runs */
+    COP_NODE_SIDE = 16384u,  /* has a side record */
+    COP_NODE_SEEN = 32768u,  /* scratch of searching */
+    /* what keeps a run off the short way */
+    COP_NODE_SPECIAL = COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_POISONED | COP_NODE_DYING |
+                       COP_NODE_BRANCH | COP_NODE_EQUAL | COP_NODE_LOOKED
+};
+
+typedef struct cop__node {
+    cop_computed_function function;
+    void *context;
+    union {
+        uint64_t few[2]; /* one dependency or none, and the end */
+        struct {
+            uint32_t list, count, capacity, unused;
+        } many;
+    } dependencies;
+    uint32_t id;     /* its atom; of an effect: its number in the effects' table */
+    uint32_t place;  /* block << 6 | bit */
+    uint32_t height;
+    uint32_t flags;
+} cop__node;
+
+_Static_assert(sizeof(cop__node) == 48, "a node is 48 bytes");
+
+/* A set of nodes: none, one (its number), or a table of (block, mask) pairs in the arena, ascending:
+ * a word with the capacity in pairs, then the pairs. */
+typedef struct cop__dependents {
+    uint32_t count; /* 0, 1, or 1 + pairs */
+    uint32_t at;
+} cop__dependents;
+
+#define COP_OWNED_CHILD 0x80000000u /* in cop__record.node: the node owns the branch it is in */
+
+/* One an atom. */
+typedef struct cop__record {
+    uint32_t node; /* that computes it, 0: none */
+    uint32_t mark; /* scratch of relinking */
+    cop__dependents dependents;
+} cop__record;
+
+typedef struct cop__block {
+    uint64_t dirty, used;
+    uint32_t slots; /* node numbers: a run of the arena */
+    uint32_t height;
+    uint32_t next; /* in its level's list of dirty blocks */
+    uint32_t capacity; /* slots */
+} cop__block;
+
+typedef struct cop__level {
+    uint32_t dirty; /* first dirty block */
+    uint32_t roomy; /* a block that may have room */
+    uint32_t cost;  /* ns a node, 1/16; 0: not measured */
+} cop__level;
+
+/* What a path leads to, or a branch's list of children, while some node depends on it. */
+typedef struct cop__interest {
+    cop__dependents dependents;
+    uint32_t mark;
+    uint32_t length; /* of path; 0: a list */
+    char *path;      /* NULL: free; then `atom.id` is the next free one */
+    cop_atom atom;   /* the branch, or where the path leads */
+    bool loose;      /* a segment looks like a position: any change of structure may move it */
+} cop__interest;
+
+/* Open addressing from 64-bit keys to numbers. */
+typedef struct cop__map {
+    struct cop__map_entry {
+        uint64_t key;
+        uint32_t value; /* 0: free */
+    } *entry;
+    uint32_t count, capacity;
+} cop__map;
+
+typedef struct cop__list32 {
+    uint32_t *item;
+    size_t count, capacity;
+} cop__list32;
+
+/* What only some nodes have. */
+typedef struct cop__side {
+    struct cop__side *next; /* of those whose destructor is to run */
+    cop_equal_function equal;
+    cop_destructor destroy;
+    void *context;
+    cop_scope *scope;
+    size_t bytes; /* of this record */
+    char label[]; /* terminated */
+} cop__side;
+
+struct cop__graph;
+
+typedef struct cop__scratch {
+    struct cop__scratch *next;
+    size_t bytes;
+} cop__scratch;
+
+/* One run of a function. Each lane of a parallel level has one. */
+typedef struct cop__evaluator {
+    cop_evaluation public; /* first: what the function is given */
+    struct cop__graph *graph;
+    cop__node *node;
+    uint32_t limit; /* placed nodes below this height are final */
+    bool slow;      /* the list is being written down */
+    cop_status stuck; /* what all further reads answer */
+    uint32_t waits_for; /* the node that is not ready */
+    uint64_t *list;     /* what was read */
+    size_t count, capacity;
+    const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
+    cop__scratch *scratch;
+    cop_value failed; /* the error value that was read last */
+    char message[256]; /* of cop_fail */
+} cop__evaluator;
+
+typedef struct cop__graph_counts {
+    uint64_t nodes, effects, waves, runs, discarded, changed, cycles, errors, raised, pulled;
+} cop__graph_counts;
+
+typedef struct cop__graph {
+    /* what a sweep touches at every node */
+    cop__node *nodes;
+    cop__record *records;
+    cop__block *blocks;
+    cop__level *levels;
+    uint64_t *level_map; /* a bit a height: it has dirty blocks */
+    cop__arena arena;
+    cop__tree *tree;
+    cop__memory *memory;
+    uint32_t lowest; /* no dirty level is below it */
+    uint32_t record_count;
+    uint32_t node_count; /* numbers given out; 0 is none */
+    uint32_t block_count, level_count;
+    size_t node_capacity, block_capacity, level_capacity, record_capacity;
+    cop__level effect_level;
+    uint32_t free_node; /* chained through .id */
+    uint32_t live;      /* nodes and effects there are */
+    uint32_t epoch;     /* of marks in relinking */
+    cop__list32 fresh;    /* defined in this draft */
+    cop__list32 dying;
+    cop__list32 relinked;
+    cop__list32 settled;
+    cop__list32 circular; /* nodes that are, or lately were, in a circle */
+    cop__list32 stack;    /* of raising */
+    cop__list32 frames; /* of settling: node, next dependency */
+    cop__interest *interests;
+    size_t interest_capacity;
+    uint32_t interest_count, interest_free, interests_live, interests_loose;
+    cop__map interest_of;
+    cop__map side_of;
+    cop__side **sides; /* number 0 is none */
+    size_t side_capacity;
+    uint32_t side_count;
+    cop__list32 sides_free;
+    cop__side *dead; /* destructors that wait for the right to be given back */
+    void (*effects_due)(struct cop__graph *graph, uint32_t block, uint64_t mask);
+    void *effects_context;
+    _Atomic bool disposed; /* a function disposed of an atom: a transaction waits in the queue */
+    bool structure; /* this batch made, erased or moved atoms */
+    bool pull_all;  /* settling looks below every node, whatever its height */
+    uint32_t to_settle; /* a node that the sweep cannot go on with, 0: none */
+#if COP_CHECK_WAVES
+    uint64_t *completed; /* a node: the wave in which it last completed */
+    size_t completed_capacity;
+#endif
+    cop__graph_counts count;
+    _Alignas(128) cop__evaluator run;
+} cop__graph;
+
+/* ---- order.c ---- */
+
+bool cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, size_t element);
+/* Puts a node that has no place at a height. Its dirty bit is clear. */
+bool cop__place(cop__graph *graph, cop__node *node, uint32_t height);
+/* Takes its place away; true when it was dirty. */
+bool cop__unplace(cop__graph *graph, cop__node *node);
+/* Puts a placed node at another height, with its edges and dirty bit. */
+bool cop__move(cop__graph *graph, cop__node *node, uint32_t height);
+/* Raises a node above a height, and everything that depends on it above it. There must be no circle. */
+bool cop__raise(cop__graph *graph, cop__node *node, uint32_t above);
+/* COP_E_CYCLE when `target` depends on `node`, as far as lists of dependencies tell (those of dirty
+ * nodes may be out of date). COP_E_MEMORY. */
+cop_status cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target);
+/* Takes a placed node's dirty bit away. */
+void cop__clean_node(cop__graph *graph, const cop__node *node);
+void cop__enqueue(cop__graph *graph, uint32_t block);
+/* The lowest dirty height from graph->lowest on; false when nothing is dirty. */
+bool cop__next_level(cop__graph *graph, uint32_t *height);
+
+static inline uint32_t
+cop__node_number(const cop__graph *graph, const cop__node *node)
+{
+    return (uint32_t)(node - graph->nodes);
+}
+
+static inline void
+cop__mark_mask(cop__graph *graph, uint32_t block, uint64_t mask)
+{
+    cop__block *b = &graph->blocks[block];
+    uint64_t dirty = b->dirty;
+    b->dirty = dirty | mask;
+    if (cop__unlikely(dirty == 0))
+        cop__enqueue(graph, block);
+}
+
+static inline void
+cop__mark_node(cop__graph *graph, const cop__node *node)
+{
+    cop__mark_mask(graph, node->place >> 6, UINT64_C(1) << (node->place & 63));
+}
+
+static inline bool
+cop__node_dirty(const cop__graph *graph, const cop__node *node)
+{
+    return (graph->blocks[node->place >> 6].dirty >> (node->place & 63)) & 1;
+}
+
+/* ---- edges.c ---- */
+
+bool cop__dependents_add(cop__graph *graph, cop__dependents *set, const cop__node *node);
+void cop__dependents_remove(cop__graph *graph, cop__dependents *set, const cop__node *node);
+void cop__dependents_mark(cop__graph *graph, const cop__dependents *set);
+/* Marks them, and makes their lists not be compared. */
+void cop__dependents_poison(cop__graph *graph, const cop__dependents *set);
+/* Calls back with every node of a set until it returns false. */
+bool cop__dependents_each(const cop__graph *graph, const cop__dependents *set,
+                          bool (*function)(void *context, uint32_t node), void *context);
+
+static inline const uint64_t *
+cop__dependencies(const cop__graph *graph, const cop__node *node)
+{
+    return node->flags & COP_NODE_MANY ? &graph->arena.words[node->dependencies.many.list]
+                                       : node->dependencies.few;
+}
+uint32_t cop__dependency_count(const cop__node *node);
+/* The record of an atom, made if need be; NULL when out of memory. */
+cop__record *cop__record_make(cop__graph *graph, uint32_t id);
+static inline cop__record *
+cop__record_of(const cop__graph *graph, uint32_t id)
+{
+    return id < graph->record_count ? &graph->records[id] : NULL;
+}
+/* The node that must be up to date before a dependency can be read, or NULL. */
+cop__node *cop__dependency_node(const cop__graph *graph, uint64_t dependency);
+/* Edges from all that a node depends on to its place, there and away. */
+bool cop__link_all(cop__graph *graph, const cop__node *node);
+void cop__unlink_all(cop__graph *graph, const cop__node *node);
+/* Gives a placed node another list, and its edges. On failure its list is what is linked. */
+bool cop__relink(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count);
+void cop__dependencies_end(cop__graph *graph, cop__node *node);
+
+/* ---- interest.c ---- */
+
+bool cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value);
+uint32_t cop__map_get(const cop__map *map, uint64_t key); /* 0: absent */
+void cop__map_remove(cop__map *map, uint64_t key);
+
+/* The interest in a path, or in the children of a branch; 0 when out of memory. */
+uint32_t cop__interest_path(cop__graph *graph, const char *path, size_t length, cop_atom leads_to);
+uint32_t cop__interest_list(cop__graph *graph, cop_atom branch);
+/* Nobody depends on it any more. */
+void cop__interest_drop(cop__graph *graph, uint32_t number);
+/* An atom came (in the draft) or went (from the published version); a list of children changed. */
+void cop__interest_came(cop__graph *graph, uint32_t id);
+void cop__interest_went(cop__graph *graph, uint32_t id);
+void cop__interest_list_changed(cop__graph *graph, uint32_t id);
+/* After all changes: paths that may lead elsewhere. */
+void cop__interest_moved(cop__graph *graph);
+
+/* ---- evaluate.c ---- */
+
+enum cop__outcome {
+    COP_RUN_DONE,    /* *result holds, and the node's list is right */
+    COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
+    COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
+    COP_RUN_REFUSED   /* out of memory */
+};
+void cop__run_init(cop__evaluator *run, cop__graph *graph);
+void cop__run_end(cop__evaluator *run);
+/* Before the first run and after each that took the slow way. Frees what cop_scratch gave. */
+void cop__run_reset(cop__evaluator *run);
+/* Calls the function of a node; reads of placed nodes below limit succeed. */
+cop_status cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_value *result);
+/* What has become of a run; *result becomes a value that may be stored. */
+enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result);
+
+/* ---- wave.c ---- */
+
+/* Brings every eager node up to date in the draft. False: out of memory, abandon the draft. */
+bool cop__graph_wave(cop__graph *graph);
+/* Stores a node's value and marks its dependents if it changed. */
+bool cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value);
+
+enum cop__step {
+    COP_STEP_ON,      /* done; dependents are marked */
+    COP_STEP_CHANGED, /* done; dependents are still to be marked */
+    COP_STEP_RESTART, /* heights may have changed: look for the lowest dirty one anew */
+    COP_STEP_REFUSED  /* out of memory; the node is dirty */
+};
+/* Ends a run of a node that the short way does not end, by the holder's own run. */
+enum cop__step cop__node_finish(cop__graph *graph, cop__node *node, cop_status status,
+                                cop_value *value);
+
+/* ---- settle.c ---- */
+
+/* Before the sweep: nodes in circles, then nodes that have never run. */
+bool cop__settle_first(cop__graph *graph);
+/* Brings one node up to date whatever stands above it. */
+bool cop__settle_node(cop__graph *graph, uint32_t number);
+void cop__settle_end(cop__graph *graph);
+
+/* ---- node.c ---- */
+
+typedef struct cop__definition {
+    cop_computed_function function;
+    void *context;
+    const char *path; /* NULL: anonymous */
+    const char *label;
+    size_t length, label_length;
+    cop_equal_function equal;
+    cop_destructor destroy;
+    cop_scope *scope;
+    cop_atom *out; /* where the handle is written as soon as there is one; NULL: nowhere */
+    uint8_t kind;
+    bool branch;
+} cop__definition;
+
+void cop__graph_init(cop__graph *graph, cop__tree *tree);
+void cop__graph_end(cop__graph *graph);
+/* Makes the node of an atom that this draft made. False: out of memory. */
+bool cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t id);
+/* The node of an atom that is being erased will go with the publication. */
+bool cop__graph_dying(cop__graph *graph, uint32_t id);
+void cop__graph_abandon(cop__graph *graph);
+void cop__graph_published(cop__graph *graph);
+/* Destructors to run: taken with the right, run without it. */
+cop__side *cop__graph_dead(cop__graph *graph);
+void cop__graph_bury(cop__memory *memory, cop__side *dead);
+
+static inline bool
+cop__graph_idle(const cop__graph *graph)
+{
+    return graph->live == 0;
+}
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* Blocks and heights. See graph.h. */
+#include "graph/graph.h"
+
+bool
+cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, size_t element)
+{
+    void **p = vector;
+    if (cop__likely(need <= *capacity))
+        return true;
+    size_t more = *capacity + *capacity / 2;
+    if (more < need)
+        more = need < 16 ? 16 : need;
+    void *grown = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, *p, *capacity * element,
+                                      more * element);
+    if (grown == NULL) {
+        graph->tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    *p = grown;
+    *capacity = more;
+    return true;
+}
+
+/* ---- levels ---- */
+
+static cop__level *
+level_of(cop__graph *graph, uint32_t height)
+{
+    return height == COP_HEIGHT_EFFECT ? &graph->effect_level : &graph->levels[height];
+}
+
+static bool
+level_make(cop__graph *graph, uint32_t height)
+{
+    if (height == COP_HEIGHT_EFFECT || height < graph->level_count)
+        return true;
+    size_t words = graph->level_capacity / 64;
+    if (height >= graph->level_capacity) {
+        size_t more = ((size_t)height + 1 + height / 2 + 63) & ~(size_t)63;
+        uint64_t *map = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, graph->level_map,
+                                            words * sizeof *map, more / 64 * sizeof *map);
+        if (map == NULL) {
+            graph->tree->failed = COP_E_MEMORY;
+            return false;
+        }
+        memset(map + words, 0, (more / 64 - words) * sizeof *map);
+        graph->level_map = map;
+        cop__level *levels =
+            cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, graph->levels,
+                                graph->level_capacity * sizeof *levels, more * sizeof *levels);
+        if (levels == NULL) { /* the map back to the size that capacity tells */
+            graph->tree->failed = COP_E_MEMORY;
+            uint64_t *back = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, map,
+                                                 more / 64 * sizeof *map, words * sizeof *map);
+            if (back != NULL || words == 0)
+                graph->level_map = back;
+            return false;
+        }
+        graph->levels = levels;
+        graph->level_capacity = more;
+    }
+    while (graph->level_count <= height)
+        graph->levels[graph->level_count++] = (cop__level){COP_NODE_NONE, COP_NODE_NONE, 0};
+    return true;
+}
+
+void
+cop__enqueue(cop__graph *graph, uint32_t block)
+{
+    cop__block *b = &graph->blocks[block];
+    cop__level *level = level_of(graph, b->height);
+    b->next = level->dirty;
+    level->dirty = block;
+    if (b->height == COP_HEIGHT_EFFECT)
+        return;
+    graph->level_map[b->height >> 6] |= UINT64_C(1) << (b->height & 63);
+    if (b->height < graph->lowest)
+        graph->lowest = b->height;
+}
+
+bool
+cop__next_level(cop__graph *graph, uint32_t *height)
+{
+    size_t words = ((size_t)graph->level_count + 63) / 64;
+    if (graph->lowest == COP_HEIGHT_NONE)
+        return false;
+    for (size_t w = graph->lowest >> 6; w < words; w++) {
+        uint64_t bits = graph->level_map[w];
+        if (bits == 0)
+            continue;
+        *height = (uint32_t)(w * 64 + (unsigned)__builtin_ctzll(bits));
+        graph->lowest = *height;
+        return true;
+    }
+    graph->lowest = COP_HEIGHT_NONE;
+    return false;
+}
+
+/* ---- blocks ---- */
+
+static uint32_t
+block_new(cop__graph *graph, uint32_t height)
+{
+    if (!cop__graph_grow(graph, &graph->blocks, &graph->block_capacity, graph->block_count + 1,
+                         sizeof *graph->blocks))
+        return COP_NODE_NONE;
+    uint32_t slots = cop__arena_take(&graph->arena, graph->memory, 1);
+    if (slots == 0) {
+        graph->tree->failed = COP_E_MEMORY;
+        return COP_NODE_NONE;
+    }
+    graph->blocks[graph->block_count] =
+        (cop__block){.slots = slots, .height = height, .next = COP_NODE_NONE, .capacity = 2};
+    return graph->block_count++;
+}
+
+/* Two node numbers a word: 2, 8, then 64 slots. */
+static bool
+block_widen(cop__graph *graph, cop__block *block)
+{
+    uint32_t wide = block->capacity == 2 ? 8 : 64;
+    uint32_t slots = cop__arena_take(&graph->arena, graph->memory, wide / 2);
+    if (slots == 0) {
+        graph->tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    memcpy(&graph->arena.words[slots], &graph->arena.words[block->slots],
+           block->capacity * sizeof(uint32_t));
+    cop__arena_give(&graph->arena, block->slots, block->capacity / 2);
+    block->slots = slots;
+    block->capacity = wide;
+    return true;
+}
+
+static uint32_t *
+block_slots(const cop__graph *graph, const cop__block *block)
+{
+    return (uint32_t *)(void *)&graph->arena.words[block->slots];
+}
+
+bool
+cop__place(cop__graph *graph, cop__node *node, uint32_t height)
+{
+    COP_ASSERT(!(node->flags & COP_NODE_PLACED));
+    if (!level_make(graph, height))
+        return false;
+    cop__level *level = level_of(graph, height);
+    uint32_t number = level->roomy;
+    if (number == COP_NODE_NONE || graph->blocks[number].used == UINT64_MAX) {
+        number = block_new(graph, height);
+        if (number == COP_NODE_NONE)
+            return false;
+        level_of(graph, height)->roomy = number;
+    }
+    cop__block *block = &graph->blocks[number];
+    unsigned bit = (unsigned)__builtin_ctzll(~block->used);
+    if (bit >= block->capacity && !block_widen(graph, block))
+        return false;
+    block->used |= UINT64_C(1) << bit;
+    block_slots(graph, block)[bit] = cop__node_number(graph, node);
+    node->place = number << 6 | bit;
+    node->height = height;
+    node->flags |= COP_NODE_PLACED;
+    return true;
+}
+
+/* A block without dirty bits leaves its level's list. */
+static void
+dequeue(cop__graph *graph, uint32_t number)
+{
+    cop__block *block = &graph->blocks[number];
+    cop__level *level = level_of(graph, block->height);
+    uint32_t *p = &level->dirty;
+    while (*p != number)
+        p = &graph->blocks[*p].next;
+    *p = block->next;
+    if (level->dirty == COP_NODE_NONE && block->height != COP_HEIGHT_EFFECT)
+        graph->level_map[block->height >> 6] &= ~(UINT64_C(1) << (block->height & 63));
+}
+
+bool
+cop__unplace(cop__graph *graph, cop__node *node)
+{
+    uint32_t number = node->place >> 6;
+    cop__block *block = &graph->blocks[number];
+    uint64_t bit = UINT64_C(1) << (node->place & 63);
+    bool dirty = (block->dirty & bit) != 0;
+    COP_ASSERT(node->flags & COP_NODE_PLACED);
+    block->used &= ~bit;
+    block->dirty &= ~bit;
+    if (dirty && block->dirty == 0)
+        dequeue(graph, number);
+    level_of(graph, block->height)->roomy = number;
+    node->flags &= ~(uint32_t)COP_NODE_PLACED;
+    return dirty;
+}
+
+bool
+cop__move(cop__graph *graph, cop__node *node, uint32_t height)
+{
+    cop__unlink_all(graph, node);
+    uint32_t before = node->height;
+    bool dirty = cop__unplace(graph, node);
+    bool placed = cop__place(graph, node, height) || (cop__place(graph, node, before), false);
+    COP_ALWAYS(node->flags & COP_NODE_PLACED); /* its own slot was just given up */
+    if (dirty)
+        cop__mark_node(graph, node);
+    return cop__link_all(graph, node) && placed;
+}
+
+void
+cop__clean_node(cop__graph *graph, const cop__node *node)
+{
+    cop__block *block = &graph->blocks[node->place >> 6];
+    uint64_t bit = UINT64_C(1) << (node->place & 63);
+    if (!(block->dirty & bit))
+        return;
+    block->dirty &= ~bit;
+    if (block->dirty == 0)
+        dequeue(graph, node->place >> 6);
+}
+
+/* ---- raising ---- */
+
+typedef struct walk {
+    cop__graph *graph;
+    const cop__node *target;
+    uint32_t height; /* of the node whose dependents are being looked at */
+    bool found;
+} walk;
+
+static bool
+stack_push(cop__graph *graph, uint32_t item)
+{
+    cop__list32 *stack = &graph->stack;
+    if (!cop__graph_grow(graph, &stack->item, &stack->capacity, stack->count + 1,
+                         sizeof *stack->item))
+        return false;
+    stack->item[stack->count++] = item;
+    return true;
+}
+
+/* Members of circles and effects bind no heights. */
+static bool
+binds(const cop__node *node)
+{
+    return (node->flags & (COP_NODE_EFFECT | COP_NODE_CYCLE)) == 0;
+}
+
+/* A dependent of the node at hand that is not high enough. */
+static bool
+raise_push(void *context, uint32_t number)
+{
+    walk *w = context;
+    const cop__node *node = &w->graph->nodes[number];
+    if (!binds(node) || node->height > w->height)
+        return true;
+    return stack_push(w->graph, number) && stack_push(w->graph, w->height + 1);
+}
+
+static bool
+push_dependents(walk *w, const cop__node *node, bool (*push)(void *context, uint32_t number))
+{
+    const cop__record *record = cop__record_of(w->graph, node->id);
+    w->height = node->height;
+    return record == NULL || cop__dependents_each(w->graph, &record->dependents, push, w);
+}
+
+bool
+cop__raise(cop__graph *graph, cop__node *node, uint32_t above)
+{
+    walk w = {.graph = graph};
+    if (node->height > above)
+        return true;
+    size_t bottom = graph->stack.count;
+    graph->count.raised++;
+    bool fine = cop__move(graph, node, above + 1) && push_dependents(&w, node, raise_push);
+    while (fine && graph->stack.count > bottom) {
+        uint32_t height = graph->stack.item[--graph->stack.count];
+        cop__node *next = &graph->nodes[graph->stack.item[--graph->stack.count]];
+        if (next->height < height) /* else another way led here before */
+            fine = cop__move(graph, next, height) && push_dependents(&w, next, raise_push);
+    }
+    graph->stack.count = bottom;
+    return fine;
+}
+
+/* A dependent that may lead to the target: heights rise along edges. */
+static bool
+reach_push(void *context, uint32_t number)
+{
+    walk *w = context;
+    cop__node *node = &w->graph->nodes[number];
+    if (node == w->target) {
+        w->found = true;
+        return false;
+    }
+    if (!binds(node) || node->height >= w->target->height || (node->flags & COP_NODE_SEEN))
+        return true;
+    node->flags |= COP_NODE_SEEN;
+    return stack_push(w->graph, number);
+}
+
+cop_status
+cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target)
+{
+    walk w = {.graph = graph, .target = target};
+    size_t bottom = graph->stack.count, next = bottom;
+    bool fine = node != target && push_dependents(&w, node, reach_push);
+    while (fine && next < graph->stack.count)
+        fine = push_dependents(&w, &graph->nodes[graph->stack.item[next++]], reach_push);
+    for (size_t i = bottom; i < graph->stack.count; i++)
+        graph->nodes[graph->stack.item[i]].flags &= ~(uint32_t)COP_NODE_SEEN;
+    graph->stack.count = bottom;
+    if (w.found || node == target)
+        return COP_E_CYCLE;
+    return fine ? COP_OK : COP_E_MEMORY;
+}

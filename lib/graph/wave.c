@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The wave: marks what a batch made dirty, then sweeps the dirty nodes in order of height.
+ *
+ * Why each node completes once: a node runs when no dirty node is below its height; whatever marks it
+ * stands below it; so nothing that runs after it can mark it. A run that is discarded (it read at or
+ * above its height) leaves the node dirty, above what it waits for.
+ */
+#include "graph/graph.h"
+
+
+/* ---- marking what the batch changed ---- */
+
+static void
+source_gone(cop__graph *graph, uint32_t id, const cop__record *record)
+{
+    graph->structure = true;
+    cop__interest_went(graph, id);
+    if (record != NULL)
+        cop__dependents_poison(graph, &record->dependents);
+}
+
+static void
+branch_changed(cop__graph *graph, uint32_t id, const cop__slot *before, const cop__slot *now,
+               const cop__record *record)
+{
+    graph->structure = true;
+    if (cop__slot_is_branch(now))
+        cop__interest_list_changed(graph, id);
+    if (cop__slot_type(before) != cop__slot_type(now) && record != NULL)
+        cop__dependents_poison(graph, &record->dependents);
+}
+
+/* One slot that the draft touched. */
+static bool
+slot_happened(cop__graph *graph, uint32_t id, const cop__slot *before, const cop__slot *now)
+{
+    bool was = before != NULL && cop__slot_alive(before), is = now != NULL && cop__slot_alive(now);
+    const cop__record *record = cop__record_of(graph, id);
+    if (was && is && before->reserved == now->reserved) {
+        if (cop__slot_same(before, now))
+            return true;
+        if (cop__slot_is_branch(before) || cop__slot_is_branch(now))
+            branch_changed(graph, id, before, now, record);
+        else if (record != NULL)
+            cop__dependents_mark(graph, &record->dependents);
+        return true;
+    }
+    if (was) {
+        source_gone(graph, id, record);
+        if (!cop__graph_dying(graph, id))
+            return false;
+    }
+    if (is) {
+        graph->structure = true;
+        cop__interest_came(graph, id);
+    }
+    return true;
+}
+
+/* The undo log has a record for each page that the draft touched; what the wave itself writes comes
+ * behind. */
+static bool
+mark_sources(cop__graph *graph)
+{
+    cop__tree *tree = graph->tree;
+    for (size_t i = 0, n = tree->undo_count; i < n; i++) {
+        const cop__undo *undo = &tree->undo[i];
+        if (undo->level != 0 || undo->space != COP_SPACE_VALUES)
+            continue;
+        const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
+        const cop__slot *before = undo->page, *now = entry->page;
+        uint32_t left = now != NULL ? entry->touched : UINT32_MAX;
+        for (; left != 0; left &= left - 1) {
+            unsigned k = (unsigned)__builtin_ctz(left);
+            if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
+                               before != NULL ? &before[k] : NULL, now != NULL ? &now[k] : NULL))
+                return false;
+        }
+    }
+    cop__interest_moved(graph);
+    return tree->failed == COP_OK;
+}
+
+/* ---- one node ---- */
+
+static bool
+counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+               const cop_value *value)
+{
+    if (cop__slot_holds(slot, value))
+        return true;
+    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR)
+        return false;
+    cop_value before = cop__slot_value(slot);
+    const cop__side *side =
+        graph->sides[cop__map_get(&graph->side_of, cop__node_number(graph, node))];
+    return before.type != COP_ERROR && side->equal(node->context, &before, value);
+}
+
+bool
+cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
+{
+    const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+    if (counts_as_same(graph, node, slot, value))
+        return true;
+    if (!cop__atom_write(graph->tree, node->id, value))
+        return false;
+    graph->count.changed++;
+    const cop__record *record = cop__record_of(graph, node->id);
+    if (record != NULL)
+        cop__dependents_mark(graph, &record->dependents);
+    return true;
+}
+
+/* A discarded run: the node goes above what it waits for, to run again in this wave. */
+static bool
+wait_above(cop__graph *graph, cop__node *node)
+{
+    cop__evaluator *run = &graph->run;
+    const cop__node *target = &graph->nodes[run->waits_for];
+    graph->count.discarded++;
+    if (!cop__relink(graph, node, run->list, run->count))
+        return false;
+    node->flags |= COP_NODE_POISONED; /* the list ends where it was stuck */
+    cop_status status = cop__reaches(graph, node, target);
+    cop__mark_node(graph, node);
+    if (status == COP_E_CYCLE) /* maybe: settling finds out, once the sweep has put down what it holds */
+        graph->to_settle = cop__node_number(graph, node);
+    return status == COP_E_CYCLE ||
+           (status == COP_OK && cop__raise(graph, node, target->height));
+}
+
+/* What follows a run that the short way did not end. True: the sweep may go on where it was. */
+enum cop__step
+cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_value *value)
+{
+    cop__evaluator *run = &graph->run;
+    enum cop__outcome outcome = cop__run_finish(run, status, value);
+    enum cop__step step = COP_STEP_ON;
+    bool fine = outcome != COP_RUN_REFUSED;
+    if (outcome == COP_RUN_STUCK) {
+        step = COP_STEP_RESTART;
+        fine = wait_above(graph, node);
+    } else if (fine) {
+        fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        node->flags &= ~(uint32_t)COP_NODE_POISONED;
+        cop__node_completes(graph, node);
+        fine = fine && cop__node_store(graph, node, value);
+    }
+    cop__run_reset(run);
+    if (fine)
+        return step;
+    graph->tree->failed = COP_E_MEMORY;
+    cop__mark_node(graph, node);
+    return COP_STEP_REFUSED;
+}
+
+/* A node with a mark that keeps it off the short way. */
+static enum cop__step
+special_run(cop__graph *graph, cop__node *node)
+{
+    cop_value value;
+    if (node->flags & COP_NODE_DYING)
+        return COP_STEP_ON;
+    if (node->flags & COP_NODE_CYCLE) {
+        cop__mark_node(graph, node);
+        graph->to_settle = cop__node_number(graph, node);
+        return COP_STEP_RESTART;
+    }
+    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
+    return cop__node_finish(graph, node, status, &value);
+}
+
+/* ---- sweeping ---- */
+
+#define VALUE_MASK UINT64_C(0xffffffff0000ff0f)
+
+/* What may be stored as it is: null, bool, i64, finite f64. */
+static inline bool
+is_plain(uint64_t head, uint64_t tail)
+{
+    unsigned type = (unsigned)(head & 0xff);
+    if (cop__likely(type == COP_I64))
+        return true;
+    if (type == COP_F64)
+        return (~tail & UINT64_C(0x7ff0000000000000)) != 0;
+    return type == COP_NULL || type == COP_BOOL;
+}
+
+/* The slow side of storing: the page enters the draft, or what is there is no plain value. */
+static enum cop__step
+store_slow(cop__graph *graph, cop__node *node, const uint64_t *word)
+{
+    cop_value value;
+    memcpy(&value, word, sizeof value);
+    value.reserved = 0;
+    if (cop__node_store(graph, node, &value))
+        return COP_STEP_ON;
+    cop__mark_node(graph, node);
+    return COP_STEP_REFUSED;
+}
+
+/* Stores a plain value. CHANGED: the dependents are still to be marked. */
+static inline enum cop__step
+store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
+{
+    cop__tree *tree = graph->tree;
+    cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
+    uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
+    uint64_t had = slot[0];
+    if (((had ^ word[0]) & VALUE_MASK) == 0 && slot[1] == word[1])
+        return COP_STEP_ON;
+    if (cop__unlikely(entry->birth != tree->stamp ||
+                      (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
+        return store_slow(graph, node, word);
+    slot[0] = (had & ~VALUE_MASK) | (word[0] & VALUE_MASK);
+    slot[1] = word[1];
+    return COP_STEP_CHANGED;
+}
+
+/* Runs a node, whose bit has been taken. ON: done, dependents marked; CHANGED: still to be marked. */
+static inline enum cop__step
+node_step(cop__graph *graph, cop__evaluator *run, cop__node *node)
+{
+    const uint64_t *list = node->dependencies.few;
+    cop_value value;
+    uint64_t word[2];
+    if (cop__unlikely(node->flags & COP_NODE_SPECIAL))
+        return special_run(graph, node);
+    if (node->flags & COP_NODE_MANY)
+        list = &graph->arena.words[node->dependencies.many.list];
+    run->node = node;
+    run->public.cursor_ = list;
+    value = cop_null();
+    cop_status status = node->function(&run->public, node->context, &value);
+    memcpy(word, &value, sizeof word);
+    if (cop__unlikely(status != COP_OK || *run->public.cursor_ != COP_DEPENDENCY_END ||
+                      !is_plain(word[0], word[1])))
+        return cop__node_finish(graph, node, status, &value);
+    cop__node_completes(graph, node);
+    return store_plain(graph, node, word);
+}
+
+/* The dirty bits of a block that have not run, given back. */
+static void
+give_back(cop__graph *graph, uint32_t block, uint64_t mask)
+{
+    if (mask != 0)
+        cop__mark_mask(graph, block, mask);
+}
+
+/* Runs the dirty nodes of a height, and what a last one leads to directly. False: out of memory. */
+static bool
+sweep_level(cop__graph *graph, uint32_t height)
+{
+    cop__evaluator *run = &graph->run;
+    uint32_t number;
+    run->limit = height;
+    while ((number = graph->levels[height].dirty) != COP_NODE_NONE) {
+        cop__block *block = &graph->blocks[number];
+        uint64_t mask = block->dirty;
+        block->dirty = 0;
+        graph->levels[height].dirty = block->next;
+        if (block->next == COP_NODE_NONE)
+            graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
+        while (mask != 0) {
+            const uint32_t *slots =
+                (const uint32_t *)(const void *)&graph->arena.words[graph->blocks[number].slots];
+            cop__node *node = &graph->nodes[slots[__builtin_ctzll(mask)]];
+            mask &= mask - 1;
+        go_on:;
+            enum cop__step step = node_step(graph, run, node);
+            if (step == COP_STEP_ON)
+                continue;
+            if (cop__unlikely(step != COP_STEP_CHANGED)) {
+                give_back(graph, number, mask);
+                return step == COP_STEP_RESTART;
+            }
+            const cop__dependents *set = &graph->records[node->id].dependents;
+            if (set->count != 1) {
+                cop__dependents_mark(graph, set);
+                continue;
+            }
+            cop__node *next = &graph->nodes[set->at];
+            uint32_t up = next->height;
+            if (mask == 0 && up >> 6 == height >> 6 &&
+                (graph->level_map[up >> 6] & ((UINT64_C(2) << (up & 63)) - 1)) == 0 &&
+                !COP_FAULT(dependent_not_marked)) {
+                height = run->limit = graph->lowest = up; /* nothing dirty is below it */
+                node = next;
+                goto go_on;
+            }
+            cop__mark_node(graph, next);
+        }
+    }
+    return true;
+}
+
+bool
+cop__graph_wave(cop__graph *graph)
+{
+    graph->structure = false;
+    graph->count.waves++;
+    if (!mark_sources(graph))
+        return false;
+    bool before = cop__evaluating;
+    uint32_t height;
+    cop__evaluating = true;
+    bool fine = cop__settle_first(graph);
+    cop__run_reset(&graph->run);
+    while (fine && cop__next_level(graph, &height)) {
+        uint32_t number = graph->to_settle;
+        graph->to_settle = 0;
+        fine = number != 0 ? cop__settle_node(graph, number) : sweep_level(graph, height);
+    }
+    cop__evaluating = before;
+    cop__settle_end(graph);
+    return fine && graph->tree->failed == COP_OK;
+}

@@ -59,53 +59,55 @@ _Static_assert(sizeof(cop_value) == 16, "a value is 16 bytes");
 
 #define COP_VALUE_OUTSIDE 0xffu
 
+/* Both halves are written whole, so that whoever reads the value at once need not wait for single
+ * bytes to leave the store buffer. The first byte of the first half is the type. */
 static inline cop_value
-cop_value_of(cop_type type, const void *payload, size_t n)
+cop_value_of(cop_type type, uint64_t payload)
 {
     cop_value v;
-    memset(&v, 0, sizeof v);
-    v.type = (uint8_t)type;
-    if (n)
-        memcpy(&v.small.words[1], payload, n);
+    uint64_t head = (uint64_t)type;
+    memcpy(&v, &head, sizeof head);
+    memcpy(&v.small.words[1], &payload, sizeof payload);
     return v;
 }
 
 static inline cop_value
 cop_null(void)
 {
-    return cop_value_of(COP_NULL, NULL, 0);
+    return cop_value_of(COP_NULL, 0);
 }
 
 static inline cop_value
 cop_bool(bool b)
 {
-    uint64_t w = b ? 1 : 0;
-    return cop_value_of(COP_BOOL, &w, sizeof w);
+    return cop_value_of(COP_BOOL, b ? 1 : 0);
 }
 
 static inline cop_value
 cop_i64(int64_t i)
 {
-    return cop_value_of(COP_I64, &i, sizeof i);
+    return cop_value_of(COP_I64, (uint64_t)i);
 }
 
 static inline cop_value
 cop_f64(double f)
 {
-    return cop_value_of(COP_F64, &f, sizeof f);
+    uint64_t payload;
+    memcpy(&payload, &f, sizeof payload);
+    return cop_value_of(COP_F64, payload);
 }
 
 /* An empty branch; setting an atom to it makes the atom a branch (see txn.h). */
 static inline cop_value
 cop_object(void)
 {
-    return cop_value_of(COP_OBJECT, NULL, 0);
+    return cop_value_of(COP_OBJECT, 0);
 }
 
 static inline cop_value
 cop_array(void)
 {
-    return cop_value_of(COP_ARRAY, NULL, 0);
+    return cop_value_of(COP_ARRAY, 0);
 }
 
 /* COP_STRING, COP_BYTES or COP_ERROR from n bytes at p (p may be NULL when n is 0). n must not

@@ -387,6 +387,8 @@ cop_fail(cop_evaluation *evaluation, const char *format, ...)
 {
     cop__evaluator *run = run_of(evaluation);
     va_list arguments;
+    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets the message */
+        return COP_E_MEMORY;
     va_start(arguments, format);
     (void)vsnprintf(run->message, sizeof run->message, format, arguments);
     va_end(arguments);

@@ -41,7 +41,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(txn_dropped)             \
     X(root_before_pages)       \
     X(pending_ignored)         \
-    X(help_without_barrier)
+    X(help_without_barrier)    \
+    X(effect_wake_lost)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

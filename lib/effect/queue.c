@@ -24,8 +24,8 @@
  * 4 No wake is lost. A sleeper counts itself, then reads `event`, then looks, then sleeps while
  *   `event` is what it read; who changes what it looks for does so first, reads the count second,
  *   and moves `event`. One of the two sees the other.
- *   The descriptor: a signal is sent by whoever turns fd_signalled from 0 to 1. A server empties the
- *   descriptor first, then clears fd_signalled, then looks for due effects. A post before the
+ *   The descriptor: a signal is sent by whoever turns fd_signalled from 0 to 1. A server empties
+ * the descriptor first, then clears fd_signalled, then looks for due effects. A post before the
  *   clearing is found by that look; one after it finds 0 and sends. In the other order a signal
  *   could be sent between clearing and emptying, and be swallowed. `asked` is cleared by a server
  *   before it looks, likewise.

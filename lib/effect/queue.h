@@ -56,9 +56,9 @@ enum { COP__EFFECT_CHUNKS = 22 };
 
 /* Of 64 effects, but for their due bits. */
 typedef struct cop__effect_word {
-    _Atomic uint64_t outside; /* due from outside: round 0 */
-    _Atomic uint64_t running; /* the bit is a lock: who sets it may run the effect */
-    _Atomic uint64_t open;    /* admitted and not retired */
+    _Atomic uint64_t outside;  /* due from outside: round 0 */
+    _Atomic uint64_t running;  /* the bit is a lock: who sets it may run the effect */
+    _Atomic uint64_t open;     /* admitted and not retired */
     _Atomic uint32_t next[64]; /* least round it became due in since its last run; COP__NO_ROUND */
     uint32_t round[64];        /* of its last run; under its running bit */
 } cop__effect_word;
@@ -76,7 +76,8 @@ typedef struct cop__effect_queue {
     cop__memory *memory;
     cop__effect_queue_options options;
     _Atomic uint32_t words; /* that exist */
-    _Atomic uint32_t cursor; /* an index: where the next search begins, so that all get their turn */
+    _Atomic uint32_t
+        cursor; /* an index: where the next search begins, so that all get their turn */
     _Atomic(cop__effect_chunk *) chunk[COP__EFFECT_CHUNKS];
     pthread_mutex_t grow_lock;
     _Alignas(COP_CACHE_LINE) _Atomic int fd;

@@ -53,7 +53,9 @@ void cop__node_completes_once(struct cop__graph *graph, const struct cop__node *
 
 #define COP_NODE_NONE UINT32_MAX
 #define COP_HEIGHT_NONE UINT32_MAX
-#define COP_HEIGHT_EFFECT (UINT32_MAX - 1) /* effects: marked by waves, run after publication */
+/* Effects are marked by waves and run after publication. Their blocks are numbered apart: the block of
+ * effects 64 * w .. 64 * w + 63 has this height plus w. */
+#define COP_HEIGHT_EFFECT 0x80000000u
 
 /* Ends a dependency list; no handle is like it. */
 #define COP_DEPENDENCY_END UINT64_C(0xfffffffefffffffe)
@@ -234,7 +236,9 @@ typedef struct cop__graph {
     uint32_t side_count;
     cop__list32 sides_free;
     cop__side *dead; /* destructors that wait for the right to be given back */
-    void (*effects_due)(struct cop__graph *graph, uint32_t block, uint64_t mask);
+    uint32_t effect_blocks;
+    /* Told after a publication: of effects 64 * word .. 64 * word + 63 these read what changed. */
+    void (*effects_due)(void *context, uint32_t word, uint64_t mask);
     void *effects_context;
     _Atomic bool disposed; /* a function disposed of an atom: a transaction waits in the queue */
     bool structure; /* this batch made, erased or moved atoms */
@@ -414,6 +418,15 @@ bool cop__graph_define(cop__graph *graph, const cop__definition *definition, uin
 bool cop__graph_dying(cop__graph *graph, uint32_t id);
 void cop__graph_abandon(cop__graph *graph);
 void cop__graph_published(cop__graph *graph);
+/* A node that is marked like others but never swept: an effect's. 0 when out of memory. */
+uint32_t cop__graph_effect_new(cop__graph *graph);
+void cop__graph_effect_end(cop__graph *graph, uint32_t number);
+/* The effect's number: 64 * word + bit. */
+static inline uint32_t
+cop__effect_index(const cop__node *node)
+{
+    return (node->height - COP_HEIGHT_EFFECT) << 6 | (node->place & 63);
+}
 /* Destructors to run: taken with the right, run without it. */
 cop__side *cop__graph_dead(cop__graph *graph);
 void cop__graph_bury(cop__memory *memory, cop__side *dead);

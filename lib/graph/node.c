@@ -122,7 +122,7 @@ node_free(cop__graph *graph, cop__node *node, bool published)
     if (node->flags & COP_NODE_PLACED)
         (void)cop__unplace(graph, node);
     uint32_t number = cop__node_number(graph, node);
-    if (graph->records[node->id].node == number)
+    if (!(node->flags & COP_NODE_EFFECT) && graph->records[node->id].node == number)
         graph->records[node->id].node = 0;
     memset(node, 0, sizeof *node);
     node->id = graph->free_node;
@@ -179,6 +179,42 @@ cop__graph_dying(cop__graph *graph, uint32_t id)
     return true;
 }
 
+uint32_t
+cop__graph_effect_new(cop__graph *graph)
+{
+    cop__node *node = node_new(graph);
+    if (node == NULL)
+        return 0;
+    node->flags |= COP_NODE_EFFECT;
+    if (!cop__place(graph, node, COP_HEIGHT_EFFECT)) {
+        node_free(graph, node, false);
+        return 0;
+    }
+    return cop__node_number(graph, node);
+}
+
+void
+cop__graph_effect_end(cop__graph *graph, uint32_t number)
+{
+    node_free(graph, &graph->nodes[number], false);
+}
+
+/* Takes the dirty words of effects; tells them, or drops them with the draft. */
+static void
+effects_take(cop__graph *graph, bool tell)
+{
+    uint32_t number = graph->effect_level.dirty;
+    graph->effect_level.dirty = COP_NODE_NONE;
+    while (number != COP_NODE_NONE) {
+        cop__block *block = &graph->blocks[number];
+        uint64_t mask = block->dirty;
+        block->dirty = 0;
+        number = block->next;
+        if (tell && graph->effects_due != NULL)
+            graph->effects_due(graph->effects_context, block->height - COP_HEIGHT_EFFECT, mask);
+    }
+}
+
 /* ---- the draft's end ---- */
 
 static void
@@ -204,6 +240,7 @@ cop__graph_abandon(cop__graph *graph)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
     log_end(graph, true);
+    effects_take(graph, false);
     cop__settle_end(graph);
 }
 
@@ -213,6 +250,7 @@ cop__graph_published(cop__graph *graph)
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)COP_NODE_FRESH;
     log_end(graph, false);
+    effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;

@@ -41,7 +41,9 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(txn_dropped)             \
     X(root_before_pages)       \
     X(pending_ignored)         \
-    X(help_without_barrier)
+    X(help_without_barrier)    \
+    X(wake_lost)               \
+    X(deque_item_twice)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

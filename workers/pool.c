@@ -252,13 +252,24 @@ cop__pool_drain(cop_pool *pool)
     }
 }
 
-static void
-submit_task(cop_pool *pool, cop__task *task)
+/* Onto the worker's own deque, or into the injection queue. Nobody is notified. */
+static cop_status
+put(cop_pool *pool, cop__worker *worker, cop_task_function function, void *context)
 {
-    cop__worker *worker = cop__worker_here(pool);
+    cop__task *task = malloc(sizeof *task);
+    if (!task)
+        return COP_E_MEMORY;
+    task->function = function;
+    task->context = context;
     if (!worker || !cop__deque_push(&worker->deque, task))
         cop__inject_push(&pool->inject, &task->node);
-    cop__pool_post(pool);
+    return COP_OK;
+}
+
+/* After a put and its notification: see the top of this file. */
+static void
+drain_if_alone(cop_pool *pool, const cop__worker *worker)
+{
     if (!worker && cop__unlikely(cop__load_seq_cst(&pool->threads) == 0))
         cop__pool_drain(pool);
 }
@@ -272,17 +283,31 @@ cop_pool_submit(cop_pool *pool, cop_task_function function, void *context)
         return COP_E_FORKED;
     if (cop__unlikely(cop__load_relaxed(&pool->closing)))
         return COP_E_CLOSING;
-    if (cop__load_relaxed(&pool->threads) == 0 && !cop__worker_here(pool)) {
+    cop__worker *worker = cop__worker_here(pool);
+    if (!worker && cop__load_relaxed(&pool->threads) == 0) {
         run_here(pool, function, context);
         return COP_OK;
     }
-    cop__task *task = malloc(sizeof *task);
-    if (!task)
-        return COP_E_MEMORY;
-    task->function = function;
-    task->context = context;
-    submit_task(pool, task);
+    cop_status status = put(pool, worker, function, context);
+    if (status != COP_OK)
+        return status;
+    cop__pool_post(pool);
+    drain_if_alone(pool, worker);
     return COP_OK;
+}
+
+uint32_t
+cop__pool_submit_many(cop_pool *pool, cop_task_function function, void *context, uint32_t n)
+{
+    uint32_t accepted = 0;
+    cop__worker *worker = cop__worker_here(pool);
+    if (cop__load_relaxed(&pool->closing))
+        return 0;
+    while (accepted < n && put(pool, worker, function, context) == COP_OK)
+        accepted++;
+    cop__pool_notify(pool, accepted);
+    drain_if_alone(pool, worker);
+    return accepted;
 }
 
 /* ---- statistics ---- */

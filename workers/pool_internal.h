@@ -95,10 +95,14 @@ bool cop__worker_start(cop__worker *worker);
 void cop__pool_notify(cop_pool *pool, uint32_t n);
 void cop__pool_post(cop_pool *pool);
 
+/* Submits the same task n times and then wakes as many workers at once; how many were accepted. */
+uint32_t cop__pool_submit_many(cop_pool *pool, cop_task_function function, void *context,
+                               uint32_t n);
+
 /* On the calling thread, which is no worker: runs what is in the injection queue. */
 void cop__pool_drain(cop_pool *pool);
 
-/* One of the places of the pool's own threads; the counter's owner is the caller. */
+/* A counter that the caller alone writes. */
 static inline void
 cop__count_up(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -45,7 +45,9 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(dependent_not_marked) \
     X(dependency_kept) \
     X(node_before_dependency) \
-    X(effect_wake_lost)
+    X(effect_wake_lost) \
+    X(wake_lost) \
+    X(deque_item_twice)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

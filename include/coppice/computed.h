@@ -113,7 +113,8 @@ cop_read(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
     if (__builtin_expect(*evaluation->cursor_ != ((uint64_t)atom.generation << 32 | atom.id), 0))
         return cop_read_slow_(evaluation, atom, value);
     evaluation->cursor_++;
-    memcpy(&page, evaluation->table_ + (size_t)(atom.id >> 5) * 32, sizeof page);
+    page = __atomic_load_n((char *const *)(const void *)(evaluation->table_ + (size_t)(atom.id >> 5) * 32),
+                           __ATOMIC_ACQUIRE);
     memcpy(word, page + (size_t)(atom.id & 31) * 16, sizeof word);
     word[0] &= UINT64_C(0xffffffff0000ff0f);
     memcpy(value, word, sizeof word);

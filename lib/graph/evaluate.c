@@ -97,12 +97,34 @@ run_of(cop_evaluation *evaluation)
     return (cop__evaluator *)(void *)evaluation;
 }
 
+/* Other lanes may be bringing the page into the draft. */
+static const cop__slot *
+draft_slot(const cop__evaluator *run, uint32_t id)
+{
+    const cop__space *values = &run->graph->tree->space[COP_SPACE_VALUES];
+    if (id >> COP_SLOT_BITS >= values->count)
+        return NULL;
+    const cop__slot *page = cop__wave_page(&values->entry[id >> COP_SLOT_BITS]);
+    return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
+}
+
 static const cop__slot *
 atom_slot(const cop__evaluator *run, cop_atom atom)
 {
     if (run->snapshot != NULL)
         return cop__root_atom(run->snapshot, atom);
-    return cop__draft_atom(run->graph->tree, atom);
+    const cop__slot *slot = draft_slot(run, atom.id);
+    return slot != NULL && slot->reserved == atom.generation && cop__slot_alive(slot) ? slot : NULL;
+}
+
+/* What touches more than the run's own memory is left to the holder of the right alone. */
+static bool
+must_be_alone(cop__evaluator *run)
+{
+    if (!run->shared)
+        return false;
+    run->stuck = COP_E_STATE;
+    return true;
 }
 
 static cop__view
@@ -144,7 +166,7 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
     if (run->snapshot != NULL || record == NULL || !(record->node & COP_OWNED_CHILD))
         return true;
     const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
-    const cop__slot *slot = cop__draft_slot(run->graph->tree, owner->id);
+    const cop__slot *slot = draft_slot(run, owner->id);
     return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
 }
 
@@ -250,7 +272,7 @@ cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_a
 {
     cop__evaluator *run = run_of(evaluation);
     *atom = (cop_atom){0, 0};
-    if (run->stuck != COP_OK)
+    if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     cop_status status = resolve(run, path, length, atom);
     if (status != COP_OK && status != COP_E_ABSENT)
@@ -274,7 +296,7 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
-    if (run->stuck != COP_OK)
+    if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
         return COP_E_MEMORY;
@@ -407,7 +429,7 @@ result_error(cop_value *result, const char *text)
 static void
 result_failed(cop__evaluator *run, cop_status status, cop_value *result)
 {
-    run->graph->count.errors++;
+    run->errors++;
     if (status == COP_E_FAILED && run->failed.type == COP_ERROR && run->message[0] == 0)
         *result = run->failed;
     else
@@ -459,6 +481,8 @@ cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
 {
     if (run->stuck == COP_E_MEMORY)
         return COP_RUN_REFUSED;
+    if (run->stuck == COP_E_STATE)
+        return COP_RUN_ALONE;
     if (run->stuck != COP_OK)
         return COP_RUN_STUCK;
     run_result(run, status, result);

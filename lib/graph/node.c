@@ -2,6 +2,8 @@
 /* Making and removing nodes, and what a draft's end means to them. See graph.h. */
 #include "graph/graph.h"
 
+#include "workers/region.h"
+
 /* ---- sides ---- */
 
 static size_t
@@ -313,6 +315,8 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
+    cop__region_close(graph->region);
+    cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);
     cop__run_end(&graph->run);
 }
@@ -321,19 +325,40 @@ cop__graph_end(cop__graph *graph)
 
 #if COP_CHECK_WAVES
 void
+cop__node_completes_room(cop__graph *graph)
+{
+    size_t had = graph->completed_capacity;
+    if (!cop__graph_grow(graph, &graph->completed, &graph->completed_capacity, graph->node_count,
+                         sizeof *graph->completed))
+        return; /* the test hook refuses memory: the wave will be abandoned */
+    if (graph->completed_capacity > had)
+        memset(graph->completed + had, 0, (graph->completed_capacity - had) * sizeof(uint64_t));
+}
+
+void
+cop__node_completes_beside(const cop__graph *graph, const cop__node *node)
+{
+    size_t number = cop__node_number(graph, node);
+    if (number >= graph->completed_capacity)
+        return;
+    COP_ALWAYS(graph->completed[number] != graph->count.waves);
+    graph->completed[number] = graph->count.waves;
+}
+
+void
 cop__node_completes_once(cop__graph *graph, const cop__node *node)
 {
     size_t number = cop__node_number(graph, node), had = graph->completed_capacity;
     graph->count.runs++;
     if (number >= had) {
-        if (!cop__graph_grow(graph, &graph->completed, &graph->completed_capacity, number + 1,
-                             sizeof *graph->completed)) {
-            graph->tree->failed = COP_OK;
+        cop_status failed = graph->tree->failed;
+        if (!cop__graph_grow(graph, &graph->completed, &graph->completed_capacity,
+                             graph->node_count, sizeof *graph->completed)) {
+            graph->tree->failed = failed; /* the test hook refuses memory: not checked then */
             return;
         }
         memset(graph->completed + had, 0, (graph->completed_capacity - had) * sizeof(uint64_t));
     }
-    COP_ALWAYS(graph->completed[number] != graph->count.waves);
-    graph->completed[number] = graph->count.waves;
+    cop__node_completes_beside(graph, node);
 }
 #endif

@@ -207,6 +207,26 @@ cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number)
     return page_own(tree, space, number);
 }
 
+/* The entry's page is a copy of entry->before already, which the published version has. */
+bool
+cop__draft_adopt(cop__tree *tree, uint32_t number)
+{
+    cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[number];
+    void *page = entry->page;
+    if (!edit_reserve(tree)) {
+        entry->page = entry->before;
+        cop__pool_page_free(&tree->pool, page);
+        tree->failed = COP_E_MEMORY;
+        return false;
+    }
+    undo_push(tree, COP_SPACE_VALUES, 0, number, entry->before, entry->birth);
+    tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
+    tree->undo[tree->undo_count - 1].generation = entry->generation;
+    cop__dead_page(&tree->dead, entry->before, entry->birth, tree->stamp, false);
+    entry->birth = tree->stamp;
+    return link_page(tree, COP_SPACE_VALUES, number, page);
+}
+
 bool
 cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate)
 {

@@ -171,6 +171,9 @@ void cop__draft_published(cop__tree *tree, cop_snapshot *root);
 /* The page to write to, copied if need be; NULL when out of memory. A page that did not exist is
  * zeroed. number may be one past the last. */
 void *cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number);
+/* Takes into the draft a value page that was copied by somebody else: entry->page is the copy,
+ * entry->before what it was copied from. On failure the entry is as before the copy. */
+bool cop__draft_adopt(cop__tree *tree, uint32_t number);
 /* Takes a page out; what happens to it if it was published: */
 typedef enum cop__fate {
     COP_FATE_DIES,       /* it dies with this draft */

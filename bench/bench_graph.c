@@ -195,7 +195,8 @@ find_programs(settings *s)
                   "oneTBB or a C++ compiler was not there when this was built");
     if (!s->programs.signals)
         leave_out(s, 1u << GRAPH_ALIEN | 1u << GRAPH_PREACT, "alien_signals and preact_signals are",
-                  "no --signals FILE; ./dev bench graph installs them where node and npm are");
+                  "no --signals FILE (./dev bench graph installs them where node, npm and a "
+                  "network are)");
 }
 
 /* --- the command line ------------------------------------------------------------------------ */

@@ -179,6 +179,17 @@ leave_out(settings *s, unsigned systems, const char *names, const char *why)
     s->systems &= ~systems;
 }
 
+/* Those that have a case which was asked for. */
+static unsigned
+systems_asked(const settings *s)
+{
+    unsigned systems = 0;
+    for (unsigned i = 0; i < graph_case_count; i++)
+        if (!s->only_case || strcmp(s->only_case, graph_cases[i].name) == 0)
+            systems |= graph_cases[i].systems;
+    return systems;
+}
+
 static void
 find_programs(settings *s)
 {
@@ -188,6 +199,7 @@ find_programs(settings *s)
     own[n > 0 ? n : 0] = 0;
     snprintf(tbb, sizeof tbb, "%s/graph_tbb", dirname(own));
     s->programs.tbb = tbb;
+    s->systems &= systems_asked(s);
     if (!graph_coppice)
         leave_out(s, 1u << GRAPH_COPPICE, "coppice is", "built without computed atoms");
     if (access(tbb, X_OK) != 0)

@@ -11,6 +11,7 @@
 #define WARM_STEPS 3
 #define STEPS_MAX 2000000
 #define PARALLEL_STEPS_MIN 5
+#define SLICES 10
 
 typedef struct run {
     const graph_engine *engine;
@@ -106,20 +107,24 @@ compare_times(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* The median of single steps, since a moment without a CPU must not hide all the others; the mean
- * is kept beside it. */
+/* The median of single steps (of slices where threads never meet, since they meet there), so that a
+ * moment without a CPU does not hide all the others; the mean is kept beside it. */
 static bool
 steps_one_by_one(run *r, double *value)
 {
-    double sum = 0;
-    for (uint64_t i = 0; i < r->steps; i++) {
-        if (!steps_run(r, 1, &r->times[i]))
+    uint64_t slice = r->engine->apart ? (r->steps + SLICES - 1) / SLICES : 1;
+    uint64_t n = (r->steps + slice - 1) / slice;
+    double sum = 0, units = r->shape.units * (double)slice;
+    if (r->engine->apart)
+        units *= r->threads;
+    for (uint64_t i = 0; i < n; i++) {
+        if (!steps_run(r, slice, &r->times[i]))
             return false;
         sum += r->times[i];
     }
-    qsort(r->times, r->steps, sizeof *r->times, compare_times);
-    *value = r->times[r->steps / 2] / r->shape.units;
-    r->mean = sum / (double)r->steps / r->shape.units;
+    qsort(r->times, n, sizeof *r->times, compare_times);
+    *value = r->times[n / 2] / units;
+    r->mean = sum / (double)n / units;
     return true;
 }
 
@@ -151,14 +156,11 @@ round_of_steps(run *r, double *value)
     double took;
     if (!r->self && !(open_and_build(r, &took) && calibrate(r)))
         return false;
-    if (r->c->parallel && !r->engine->apart)
+    if (r->c->parallel)
         return steps_one_by_one(r, value) && values_right(r);
     if (!steps_run(r, r->steps, &took))
         return false;
     *value = took / (double)r->steps / r->shape.units;
-    if (r->engine->apart)
-        *value /= r->threads;
-    r->mean = *value;
     return values_right(r);
 }
 

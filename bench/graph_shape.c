@@ -41,7 +41,7 @@ const graph_case graph_cases[] = {
     {"diamond_5", "ns/write", GRAPH_DIAMOND, 5, 0, 0, STEP, ALL, 0},
     {"mux_100", "ns/write", GRAPH_MUX, 100, 0, 0, STEP, CUT, 0},
     {"flip_1000", "ns/rebind", GRAPH_FLIP, 1000, 0, 0, STEP, CUT, 0},
-    {"create_1m", "ns/triple", GRAPH_TRIPLES, 1000000, 0, 0, GRAPH_BUILD, false, 0, ALL, 3},
+    {"create_1m", "ns/triple", GRAPH_TRIPLES, 1000000, 0, 0, GRAPH_BUILD, false, 0, ALL, 5},
     {"create_1m_bytes", "bytes/triple", GRAPH_TRIPLES, 1000000, 0, 0, GRAPH_BYTES, false, 0, CUT,
      1},
     {"commit_plain", "ns/write", GRAPH_PLAIN, 1000, 0, 0, STEP, OWN | BITSET, 0},

@@ -374,18 +374,43 @@ cop_read_each(cop_evaluation *evaluation, cop_atom branch, cop_each_function fun
 
 /* ---- helpers of functions ---- */
 
+/* A number of the wanted type out of a value: an i64 serves as f64. */
+static bool
+payload_of(const cop_value *value, cop_type wanted, uint64_t *payload)
+{
+    if (value->type == COP_I64 && wanted == COP_F64) {
+        double number = (double)cop_value_i64(value);
+        memcpy(payload, &number, sizeof *payload);
+        return true;
+    }
+    memcpy(payload, &value->small.words[1], sizeof *payload);
+    return value->type == wanted;
+}
+
+/* The slow side of a typed read. word: what was read, NULL: nothing yet. */
 cop_status
-cop_read_typed_(cop_evaluation *evaluation, const cop_value *value, cop_type wanted)
+cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, const uint64_t *word,
+                uint64_t *payload)
 {
     cop__evaluator *run = run_of(evaluation);
-    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets what is noted here */
+    cop_value value;
+    cop_status status = COP_OK;
+    *payload = 0;
+    if (word != NULL)
+        cop__slot_read((const cop__slot *)(const void *)word, &value);
+    else
+        status = cop_read_slow_(evaluation, atom, &value);
+    if (status != COP_OK || payload_of(&value, wanted, payload))
+        return status;
+    *payload = 0;
+    if (!slow_begin(run)) /* so that the run's end forgets what is noted here */
         return COP_E_MEMORY;
-    note_failure(run, value);
-    if (value->type == COP_ERROR)
+    note_failure(run, &value);
+    if (value.type == COP_ERROR)
         return COP_E_FAILED;
     if (run->message[0] == 0)
         (void)cop_fail(evaluation, "expected %s, found %s", cop_type_name(wanted),
-                       cop_type_name((cop_type)value->type));
+                       cop_type_name((cop_type)value.type));
     return COP_E_TYPE;
 }
 

@@ -406,7 +406,7 @@ START_TEST(edges_of_utf8)
         const char *bytes = edges[i].bytes;
         char text[16], utf8[64] = "\"", ascii[64] = "\"";
         size_t stray = edges[i].ascii ? 0 : strlen(bytes);
-        sprintf(text, "%sz\xff", bytes); /* the end makes it broken, so that every byte is looked at */
+        sprintf(text, "%sz\xff", bytes); /* the end is broken, so that each byte is looked at */
         strcat(utf8, edges[i].ascii ? bytes : "");
         strcat(ascii, edges[i].ascii ? edges[i].ascii : "");
         for (size_t k = 0; k < stray; k++) {

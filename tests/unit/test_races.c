@@ -35,7 +35,7 @@
 
 /* --- threads and steps ------------------------------------------------------------------------ */
 
-#define SEEDS 800
+#define SEEDS 600
 #define THREADS 4
 #define RUN_STEPS_MAX 2000000u /* of a run that does not end */
 #define STEPS_IN_A_ROW 500u    /* a loop that waits for another thread lets it run after so many */
@@ -46,6 +46,7 @@ typedef struct actor {
     unsigned number;
     _Atomic uint32_t *asleep_on;
     bool sleeps_for_ever;
+    bool alone; /* nobody else runs */
     enum { NOWHERE, BEFORE_PUSH, IN_PUSH, IN_PUSH_SWAPPED } stops;
     unsigned in_a_row;
 } actor;
@@ -60,13 +61,23 @@ static char doing[96];        /* scenario and seed */
 static bool (*awaited)(void); /* for which an actor is stopped */
 static unsigned awaiting;
 static unsigned late;
-static unsigned running; /* bodies that have not ended */
+static bool sleeps_are_long; /* without end, whatever their deadline */
+static unsigned running;     /* bodies that have not ended */
 
 static void
 die(const char *what)
 {
     fprintf(stderr, "%s\n", what);
     abort();
+}
+
+static void
+look_who_awaits(void)
+{
+    if (awaited == NULL || !awaited())
+        return;
+    awaited = NULL;
+    schedule_resume(&schedule, awaiting);
 }
 
 static void
@@ -115,14 +126,11 @@ stop_in_push(const char *where)
 static void
 race_step(const char *where)
 {
-    if (me == NULL)
+    if (me == NULL || me->alone)
         return;
     if (++run_steps > RUN_STEPS_MAX)
         die("a run without end");
-    if (awaited != NULL && awaited()) {
-        awaited = NULL;
-        schedule_resume(&schedule, awaiting);
-    }
+    look_who_awaits();
     me->in_a_row = latest == me ? me->in_a_row + 1 : 0;
     latest = me;
     if (me->in_a_row > STEPS_IN_A_ROW)
@@ -155,7 +163,8 @@ race_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline)
     if (atomic_load(word) != value || deadline <= now_ns)
         return;
     me->asleep_on = word;
-    me->sleeps_for_ever = deadline == COP_FOREVER;
+    me->sleeps_for_ever = deadline == COP_FOREVER || sleeps_are_long;
+    look_who_awaits();
     if (me->sleeps_for_ever)
         schedule_stop();
     else
@@ -421,7 +430,7 @@ run_seed(const scenario *s, uint64_t seed)
 {
     snprintf(doing, sizeof doing, "races: %s, COP_SCHEDULE_SEED=%" PRIu64 "\n", s->name, seed);
     failure[0] = '\0';
-    closed = false;
+    closed = sleeps_are_long = false;
     freed = run_steps = 0;
     latest = NULL;
     awaited = NULL;
@@ -913,6 +922,85 @@ START_TEST(a_wait_sees_its_version)
 }
 END_TEST
 
+/* Sleeps are short, so that a missed wake is a short delay. Without an end, they show that who was
+ * asleep before is woken. */
+static void
+setup_sleepers(void)
+{
+    for (int i = 0; i < 2; i++)
+        expect(cop_txn_submit(begin_set(i ? "b" : "a", i + 1), &tickets[i]), COP_OK, "submit");
+    if (!cop__right_try(store)) /* a right is no thread's */
+        broken("the right is not free");
+    sleeps_are_long = true;
+}
+
+static bool
+all_others_sleep(void)
+{
+    for (unsigned i = 1; i < schedule.count; i++)
+        if (actors[i].asleep_on == NULL)
+            return false;
+    return true;
+}
+
+static void
+leave_to_sleepers(void)
+{
+    await(all_others_sleep);
+    me->alone = true;
+    if (dice & 1)
+        cop__combine(store, 1);
+    cop__right_leave(store);
+    me->alone = false;
+}
+
+static void
+sleep_for_first(void)
+{
+    expect(cop_ticket_wait(tickets[0], COP_FOREVER, NULL, NULL), COP_OK, "wait");
+}
+
+static void
+sleep_for_second(void)
+{
+    expect(cop_ticket_wait(tickets[1], COP_FOREVER, NULL, NULL), COP_OK, "wait");
+}
+
+static void
+sleep_for_right(void)
+{
+    expect(cop__right_wait(store, COP_FOREVER), COP_OK, "wait for the right");
+    cop__right_leave(store);
+}
+
+static void
+release_tickets(void)
+{
+    cop_ticket_release(tickets[0]);
+    cop_ticket_release(tickets[1]);
+}
+
+START_TEST(sleepers_are_woken)
+{
+    static const scenario s = {"sleepers",
+                               setup_sleepers,
+                               {leave_to_sleepers, sleep_for_first, sleep_for_second},
+                               release_tickets,
+                               1009};
+
+    run(&s);
+}
+END_TEST
+
+START_TEST(who_claims_the_right_is_woken)
+{
+    static const scenario s = {
+        "claimant", setup_sleepers, {leave_to_sleepers, sleep_for_right}, release_tickets, 503};
+
+    run(&s);
+}
+END_TEST
+
 /* --- the descriptor
  * ------------------------------------------------------------------------------- */
 
@@ -1079,6 +1167,8 @@ add(TCase *tests)
     tcase_add_test(tests, a_ticket_has_one_outcome);
     tcase_add_test(tests, a_deadline_holds_while_a_push_is_under_way);
     tcase_add_test(tests, a_wait_sees_its_version);
+    tcase_add_test(tests, sleepers_are_woken);
+    tcase_add_test(tests, who_claims_the_right_is_woken);
     tcase_add_test(tests, the_descriptor_tells_what_waits);
     tcase_add_test(tests, the_descriptor_tells_what_a_busy_committer_left);
     tcase_add_test(tests, what_a_dropped_snapshot_held_is_freed);

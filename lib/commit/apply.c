@@ -109,9 +109,8 @@ writable(const cop__slot *slot, uint32_t id, const cop_value *value, bool put, b
 }
 
 static cop_status
-write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
+write_slot(cop__tree *tree, cop__op *op, uint32_t id, const cop__slot *slot, const cop_value *value)
 {
-    const cop__slot *slot = cop__draft_slot(tree, id);
     bool clear;
     cop_status status = writable(slot, id, value, op->flags & COP_OP_PUT, &clear);
     if (status != COP_OK)
@@ -123,12 +122,19 @@ write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
 }
 
 static cop_status
+write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
+{
+    return write_slot(tree, op, id, cop__draft_slot(tree, id), value);
+}
+
+static cop_status
 apply_set(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom atom;
-    if (target_slot(txn, op->target, tree, &atom) == NULL)
+    const cop__slot *slot = target_slot(txn, op->target, tree, &atom);
+    if (slot == NULL)
         return COP_E_GONE;
-    return write_atom(tree, op, atom.id, &op->value);
+    return write_slot(tree, op, atom.id, slot, &op->value);
 }
 
 static cop_status

@@ -77,46 +77,55 @@ slot_before(const cop__tree *tree, uint32_t id)
     return &((const cop__slot *)entry->before)[id & (COP_SLOTS - 1)];
 }
 
-/* Comparing two long texts waits for the old one's bytes to come from memory. The page is brought
- * into the draft meanwhile; if they turn out equal, the copy is dropped with nothing changed. */
-static bool
-overlap_compare(cop__tree *tree, uint32_t id, const cop__slot *now, const cop_value *value)
+/* Two long texts of one length: comparing them waits for the old one's bytes to come from memory. */
+static inline bool
+compare_waits(const cop__slot *now, const cop_value *value)
 {
-    if (!cop__slot_is_long(now) || value->inlined != COP_VALUE_OUTSIDE ||
-        value->small.words[0] != now->small.words[0])
-        return true;
-    __builtin_prefetch(cop_value_data(now) - sizeof(uint64_t));
-    __builtin_prefetch(cop_value_data(now) + sizeof(uint64_t) * 7);
-    return cop__draft_edit(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS) != NULL;
+    return cop__slot_is_long(now) && value->inlined == COP_VALUE_OUTSIDE &&
+           value->small.words[0] == now->small.words[0];
 }
 
+/* There and back: the value that the published slot has. Its bytes serve again. */
+static bool
+is_back(const cop__slot *before, const cop__slot *now, const cop_value *value)
+{
+    return before != NULL && before->reserved == now->reserved && cop__slot_holds(before, value) &&
+           (!cop__slot_is_branch(before) || cop__slot_list(before) == COP_LIST_NONE);
+}
+
+/* The page is brought into the draft while the bytes to compare are awaited; if they turn out equal,
+ * the copy is dropped with nothing changed. A slot that this draft has not touched is as published:
+ * there is nothing to go back to, and what it owns is not the draft's to free. */
 bool
 cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
 {
     const cop__slot *now = cop__draft_slot(tree, id);
-    if (!overlap_compare(tree, id, now, value))
-        return false;
-    now = cop__draft_slot(tree, id);
-    if (cop__slot_holds(now, value))
+    bool waits = compare_waits(now, value);
+    if (waits) {
+        __builtin_prefetch(cop_value_data(now) - sizeof(uint64_t));
+        __builtin_prefetch(cop_value_data(now) + sizeof(uint64_t) * 7);
+    } else if (cop__slot_holds(now, value)) {
         return true;
-    uint8_t named = now->type & COP_SLOT_NAMED;
-    const cop__slot *before = slot_before(tree, id);
-    cop__slot fresh;
-    if (before != NULL && before->reserved == now->reserved && cop__slot_holds(before, value) &&
-        (!cop__slot_is_branch(before) || cop__slot_list(before) == COP_LIST_NONE)) {
-        fresh = *before; /* there and back: no change, and the old bytes serve again */
+    }
+    cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS);
+    if (page == NULL)
+        return false;
+    cop__slot *slot = &page[id & (COP_SLOTS - 1)], fresh;
+    if (waits && cop__slot_holds(slot, value))
+        return true;
+    uint32_t *touched = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS].touched;
+    uint32_t bit = UINT32_C(1) << (id & (COP_SLOTS - 1));
+    if ((*touched & bit) && is_back(slot_before(tree, id), slot, value)) {
+        fresh = *slot_before(tree, id);
     } else {
-        fresh.reserved = now->reserved;
+        fresh.reserved = slot->reserved;
         if (!slot_fill(tree, &fresh, value))
             return false;
-        fresh.type |= named;
+        fresh.type |= slot->type & COP_SLOT_NAMED;
     }
-    cop__slot *slot = cop__slot_edit(tree, id);
-    if (slot == NULL) {
-        slot_release_draft(tree, &fresh);
-        return false;
-    }
-    slot_release_draft(tree, slot);
+    if (*touched & bit)
+        slot_release_draft(tree, slot);
+    *touched |= bit;
     *slot = fresh;
     return true;
 }

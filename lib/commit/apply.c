@@ -420,10 +420,16 @@ static const apply_function apply_table[] = {
     [COP_OP_ARRANGE] = apply_arrange,
 };
 
+/* Operations between asking for a page's entry and applying: more than the combiner leaves between
+ * asking for the page, for which it reads the entry, and applying. */
+#define ENTRIES_AHEAD 32u
+
 cop_status
 cop__txn_apply(cop_txn *txn, size_t i, cop__tree *tree)
 {
     cop__op *op = &txn->ops[i];
+    if (i + ENTRIES_AHEAD < txn->op_count)
+        cop__draft_prefetch_entry(tree, txn->ops[i + ENTRIES_AHEAD].target.id);
     cop_status status = apply_table[op->code](txn, op, tree);
     return tree->failed != COP_OK ? tree->failed : status;
 }

@@ -205,8 +205,17 @@ cop__draft_slot(const cop__tree *tree, uint32_t id)
     return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
 }
 
-/* Asks for the memory of an atom that is about to be written, in two steps some operations apart:
- * its page, then its long value. */
+/* Asks for the memory of an atom that is about to be written, in three steps some operations apart:
+ * its page's entry in the table, its page, its long value. Each step reads what the one before it
+ * asked for. */
+static inline void
+cop__draft_prefetch_entry(const cop__tree *tree, uint32_t id)
+{
+    const cop__space *s = &tree->space[COP_SPACE_VALUES];
+    if (id >> COP_SLOT_BITS < s->count)
+        __builtin_prefetch(&s->entry[id >> COP_SLOT_BITS]);
+}
+
 static inline void
 cop__draft_prefetch_page(const cop__tree *tree, uint32_t id)
 {

@@ -73,7 +73,8 @@ slow_begin(cop__evaluator *run)
     run->count = 0;
     if (!list_room(run, n + 2))
         return false;
-    memcpy(run->list, had, n * sizeof *had);
+    for (size_t i = 0; i < n; i++)
+        run->list[i] = had[i];
     run->count = n;
     run->slow = true;
     run->public.cursor_ = &no_list;

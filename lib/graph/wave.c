@@ -130,48 +130,6 @@ cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t 
            (status == COP_OK && cop__raise(graph, node, target->height));
 }
 
-/* What follows a run that the short way did not end. True: the sweep may go on where it was. */
-enum cop__step
-cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_value *value)
-{
-    cop__evaluator *run = &graph->run;
-    enum cop__outcome outcome = cop__run_finish(run, status, value);
-    enum cop__step step = COP_STEP_ON;
-    bool fine = outcome != COP_RUN_REFUSED;
-    if (outcome == COP_RUN_STUCK) {
-        step = COP_STEP_RESTART;
-        fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
-    } else if (fine) {
-        fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
-        node->flags &= ~(uint32_t)COP_NODE_POISONED;
-        cop__node_completes(graph, node);
-        fine = fine && cop__node_store(graph, node, value);
-    }
-    cop__run_reset(run);
-    if (fine)
-        return step;
-    graph->tree->failed = COP_E_MEMORY;
-    cop__mark_node(graph, node);
-    return COP_STEP_REFUSED;
-}
-
-enum cop__step
-cop__node_run(cop__graph *graph, cop__node *node)
-{
-    cop_value value;
-    if (node->flags & COP_NODE_DYING)
-        return COP_STEP_ON;
-    if (node->flags & COP_NODE_CYCLE) {
-        cop__mark_node(graph, node);
-        graph->to_settle = cop__node_number(graph, node);
-        return COP_STEP_RESTART;
-    }
-    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
-    return cop__node_finish(graph, node, status, &value);
-}
-
-/* ---- sweeping ---- */
-
 /* The slow side of storing: the page enters the draft, or what is there is no plain value. */
 static enum cop__step
 store_slow(cop__graph *graph, cop__node *node, const uint64_t *word)
@@ -202,6 +160,63 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     slot[1] = word[1];
     return COP_STEP_CHANGED;
 }
+
+static bool
+store_any(cop__graph *graph, cop__node *node, const cop_value *value)
+{
+    uint64_t word[2];
+    memcpy(word, value, sizeof word);
+    if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
+        return cop__node_store(graph, node, value);
+    enum cop__step step = store_plain(graph, node, word);
+    if (step == COP_STEP_CHANGED) {
+        graph->count.changed++;
+        cop__dependents_mark(graph, &graph->records[node->id].dependents);
+    }
+    return step != COP_STEP_REFUSED;
+}
+
+/* What follows a run that the short way did not end. True: the sweep may go on where it was. */
+enum cop__step
+cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_value *value)
+{
+    cop__evaluator *run = &graph->run;
+    enum cop__outcome outcome = cop__run_finish(run, status, value);
+    enum cop__step step = COP_STEP_ON;
+    bool fine = outcome != COP_RUN_REFUSED;
+    if (outcome == COP_RUN_STUCK) {
+        step = COP_STEP_RESTART;
+        fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
+    } else if (fine) {
+        fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        node->flags &= ~(uint32_t)COP_NODE_POISONED;
+        cop__node_completes(graph, node);
+        fine = fine && store_any(graph, node, value);
+    }
+    cop__run_reset(run);
+    if (fine)
+        return step;
+    graph->tree->failed = COP_E_MEMORY;
+    cop__mark_node(graph, node);
+    return COP_STEP_REFUSED;
+}
+
+enum cop__step
+cop__node_run(cop__graph *graph, cop__node *node)
+{
+    cop_value value;
+    if (node->flags & COP_NODE_DYING)
+        return COP_STEP_ON;
+    if (node->flags & COP_NODE_CYCLE) {
+        cop__mark_node(graph, node);
+        graph->to_settle = cop__node_number(graph, node);
+        return COP_STEP_RESTART;
+    }
+    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
+    return cop__node_finish(graph, node, status, &value);
+}
+
+/* ---- sweeping ---- */
 
 /* Runs a node, whose bit has been taken. ON: done, dependents marked; CHANGED: still to be marked. */
 static inline enum cop__step
@@ -260,6 +275,7 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
                 give_back(graph, number, mask);
                 return step == COP_STEP_RESTART;
             }
+            graph->count.changed++;
             const cop__dependents *set = &graph->records[node->id].dependents;
             if (set->count != 1) {
                 cop__dependents_mark(graph, set);

@@ -386,6 +386,29 @@ stands_in(const uint64_t *list, size_t count, uint64_t dependency)
     return false;
 }
 
+/* One plain value has taken the place of another; false: that is not all. */
+static bool
+relink_one(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count, uint32_t same)
+{
+    bool many = (node->flags & COP_NODE_MANY) != 0;
+    uint64_t *old = many ? &graph->arena.words[node->dependencies.many.list]
+                         : node->dependencies.few;
+    uint64_t gone = old[same], come = list[same];
+    if (((gone | come) & COP_DEPENDS_WHAT) != COP_DEPENDS_VALUE || (uint32_t)gone == (uint32_t)come)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (i != same && (list[i] != old[i] || (uint32_t)list[i] == (uint32_t)gone))
+            return false;
+    cop__record *record = cop__record_make(graph, (uint32_t)come);
+    if (record == NULL || !cop__dependents_add(graph, &record->dependents, node))
+        return false;
+    old = many ? &graph->arena.words[node->dependencies.many.list] : node->dependencies.few;
+    old[same] = come;
+    if (!COP_FAULT(dependency_kept))
+        cop__dependents_remove(graph, &graph->records[(uint32_t)gone].dependents, node);
+    return true;
+}
+
 /* Only the last few entries differ, and all are plain values: compared with each other. */
 static bool
 relink_few(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count, uint32_t same)
@@ -442,6 +465,8 @@ cop__relink(cop__graph *graph, cop__node *node, const uint64_t *list, size_t cou
         return true;
     if (!note_relinked(graph, node))
         return link_refused(graph, node);
+    if (had == count && relink_one(graph, node, list, count, same))
+        return true;
     if (is_few(old, had, list, count, same) && relink_few(graph, node, list, count, same))
         return true;
     uint32_t epoch = ++graph->epoch;

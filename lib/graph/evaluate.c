@@ -435,6 +435,8 @@ cop_fail(cop_evaluation *evaluation, const char *format, ...)
 {
     cop__evaluator *run = run_of(evaluation);
     va_list arguments;
+    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets the message */
+        return COP_E_MEMORY;
     va_start(arguments, format);
     (void)vsnprintf(run->message, sizeof run->message, format, arguments);
     va_end(arguments);
@@ -451,11 +453,28 @@ result_error(cop_value *result, const char *text)
     *result = cop_error_value(text, strlen(text));
 }
 
+/* An error value read the short way left no note but its place in the list. */
+static void
+find_failure(cop__evaluator *run)
+{
+    const uint64_t *list = run->slow ? run->list : cop__dependencies(run->graph, run->node);
+    size_t n = run->slow ? run->count : (size_t)(run->public.cursor_ - list);
+    while (n-- > 0 && run->failed.type != COP_ERROR) {
+        cop_atom atom = {(uint32_t)list[n], (uint32_t)(list[n] >> 32)};
+        const cop__slot *slot =
+            (list[n] & COP_DEPENDS_WHAT) == COP_DEPENDS_VALUE ? atom_slot(run, atom) : NULL;
+        if (slot != NULL && cop__slot_type(slot) == COP_ERROR)
+            cop__slot_read(slot, &run->failed);
+    }
+}
+
 /* A status becomes an error value: what cop_fail said, else what the function read, else its name. */
 static void
 result_failed(cop__evaluator *run, cop_status status, cop_value *result)
 {
     run->errors++;
+    if (status == COP_E_FAILED && run->message[0] == 0)
+        find_failure(run);
     if (status == COP_E_FAILED && run->failed.type == COP_ERROR && run->message[0] == 0)
         *result = run->failed;
     else

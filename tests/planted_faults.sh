@@ -20,6 +20,7 @@ txn_dropped             | tests/stress/stress_counters --seconds 3
 root_before_pages       | tests/stress/stress_reclaim --seconds 5
 pending_ignored         | tests/unit/test_pin_schedule
 help_without_barrier    | tests/unit/test_pin_schedule
+effect_wake_lost        | tests/stress/stress_effect_queue --seconds 3
 '
 
 # A fault that is built in but not in the table is caught by nobody.

@@ -7,6 +7,7 @@
 #include <coppice/memory.h>
 #include <coppice/options.h>
 #include <coppice/path.h>
+#include <coppice/pool.h>
 #include <coppice/snapshot.h>
 #include <coppice/stats.h>
 #include <coppice/status.h>

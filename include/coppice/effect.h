@@ -85,23 +85,61 @@ COP_PUBLIC cop_status cop_store_set_pool(cop_store *store, cop_pool *pool);
 
 /* ---- scopes ---- */
 
-/* A scope of anything with a dispose function. parent (may be NULL) disposes it with its own. Scopes
- * are independent of stores. COP_E_MEMORY, COP_E_STATE (the parent is disposed). Thread-safe. */
+/*
+ * A scope disposes of many objects together, last added first: each dispose function has returned
+ * before the next begins. Scopes are independent of stores. Dispose functions run without any lock
+ * held, on the thread that empties or disposes of the scope, and may call everything here on any
+ * scope, their own included.
+ *
+ * ONE AT A TIME. While a thread disposes of what is in a scope, a call that would do the same (from
+ * another thread, or from one of the dispose functions) leaves it to that thread and returns at
+ * once: it waits for nothing, so it cannot deadlock, and what it asked for is done when the call
+ * that came first returns.
+ *
+ * LIFE. A scope lives until cop_scope_dispose on it. A nested one ends with the first of that and
+ * the emptying or disposal of its parent; it may be named until that call has returned, and by
+ * dispose functions of an outermost disposal until that has. Who may be later than that (another
+ * thread than the one that disposes of the parent) keeps it: cop_scope_keep.
+ *
+ *   called on a scope that is    being emptied                     disposed of, or being so
+ *   cop_scope_open (below it)    stays                             COP_E_STATE
+ *   cop_scope_add                stays                             COP_E_STATE
+ *   cop_scope_remove             takes it out if its turn has      the same
+ *                                not come
+ *   cop_scope_empty              what was added since goes too     does nothing
+ *   cop_scope_dispose            the same, and for good            does nothing
+ */
+
+/* A scope of anything with a dispose function. parent (may be NULL) disposes of it with its own, at
+ * its place among what was added. COP_E_MEMORY, COP_E_STATE (the parent is disposed); *scope is then
+ * NULL. Thread-safe. */
 COP_PUBLIC cop_status cop_scope_open(cop_scope *parent, cop_scope **scope);
-/* Puts an object under the scope: dispose(object) runs when the scope is disposed or emptied, last
- * added first. COP_E_MEMORY, COP_E_STATE (the scope is disposed; nothing is called). Thread-safe. */
+/* Puts an object under the scope: dispose(object) runs when the scope is disposed or emptied. The
+ * same may be added more than once. COP_E_INVALID (no dispose function), COP_E_MEMORY, COP_E_STATE;
+ * after a failure the object is the caller's as before and nothing is called. Thread-safe. */
 COP_PUBLIC cop_status cop_scope_add(cop_scope *scope, cop_destructor dispose, void *object);
-/* Takes it out again without disposing: true when it was there. O(objects). Thread-safe. */
+/* Takes it out again without disposing, the last added of several: true when it was there, and
+ * dispose(object) will then not be called; false when its turn has come, perhaps now on another
+ * thread. O(objects). Thread-safe. */
 COP_PUBLIC bool cop_scope_remove(cop_scope *scope, cop_destructor dispose, void *object);
-/* An atom or an effect under a scope: disposed with it. */
+/* An atom (cop_computed_dispose) or an effect (cop_effect_close) under a scope: disposed with it.
+ * One that is gone already by then is no fault. The store may be closed before; its memory then
+ * stays until the scope lets go of it. COP_E_MEMORY, COP_E_STATE, COP_E_CLOSING, COP_E_FORKED.
+ * Thread-safe. */
 COP_PUBLIC cop_status cop_scope_add_atom(cop_scope *scope, cop_store *store, cop_atom atom);
 COP_PUBLIC cop_status cop_scope_add_effect(cop_scope *scope, cop_store *store, cop_effect effect);
-/* Disposes of what is in it, nested scopes included; the scope stays usable. Thread-safe. */
+/* Disposes of what is in it, nested scopes included; the scope stays usable, and what is added while
+ * it is emptied stays. Thread-safe, blocking as its dispose functions are. */
 COP_PUBLIC void cop_scope_empty(cop_scope *scope);
-/* Empties it for good and frees it once no call is in it. Legal from inside a dispose function of
- * its own, and for NULL; a second call on a disposed scope that is still referred to by its parent
- * does nothing. Thread-safe. */
+/* Empties it for good, takes it out of its parent, and frees it once no call is in it and nobody
+ * keeps it. Legal for NULL, from inside a dispose function of its own, and again as long as the
+ * scope may be named. Thread-safe, blocking as its dispose functions are. */
 COP_PUBLIC void cop_scope_dispose(cop_scope *scope);
+/* Keeps the scope's memory, not its objects: it may be named, disposed or not, until as many
+ * cop_scope_drop. Thread-safe, wait-free. */
+COP_PUBLIC void cop_scope_keep(cop_scope *scope);
+/* Legal for NULL. Disposes of nothing. Thread-safe, wait-free but for free(). */
+COP_PUBLIC void cop_scope_drop(cop_scope *scope);
 
 #ifdef __cplusplus
 }

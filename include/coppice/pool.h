@@ -40,7 +40,7 @@ typedef struct cop_pool_options {
 #define COP_POOL_OPTIONS_INIT {sizeof(cop_pool_options), COP_POOL_AUTO, false, NULL, NULL, NULL}
 
 /* Opens a pool and starts its threads (all signals blocked in them). options may be NULL. On failure
- * *pool is NULL. COP_E_INVALID, COP_E_RANGE, COP_E_MEMORY (also when no thread can be started).
+ * *pool is NULL. COP_E_INVALID, COP_E_RANGE, COP_E_MEMORY (also when a thread cannot be started).
  * Blocking. */
 COP_PUBLIC cop_status cop_pool_open(const cop_pool_options *options, cop_pool **pool,
                                     cop_error *error);
@@ -54,28 +54,31 @@ COP_PUBLIC void cop_pool_close(cop_pool *pool);
 COP_PUBLIC uint32_t cop_cpus_usable(void);
 
 /* Changes the number of threads; returns once new ones run and leaving ones have ended the task they
- * are in. COP_E_RANGE, COP_E_MEMORY (the count is then what could be started), COP_E_STATE on one of
- * the pool's own threads. Thread-safe, blocking. */
+ * are in; what they had not begun goes to others, with 0 threads to the caller. COP_E_INVALID,
+ * COP_E_RANGE, COP_E_MEMORY (the count is then what could be started), COP_E_STATE on one of the
+ * pool's own threads, COP_E_FORKED. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_pool_resize(cop_pool *pool, uint32_t threads);
+/* 0 for NULL and in a forked child. Thread-safe, wait-free. */
 COP_PUBLIC uint32_t cop_pool_threads(const cop_pool *pool);
 
 typedef void (*cop_task_function)(void *context);
 
 /* Runs function(context) on some worker, once; with 0 threads: within this call. From a worker it goes
- * on that worker's own deque. COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. Thread-safe, lock-free but
- * for malloc. */
+ * on that worker's own deque. COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. Thread-safe,
+ * lock-free but for malloc. */
 COP_PUBLIC cop_status cop_pool_submit(cop_pool *pool, cop_task_function function, void *context);
 
 /* ---- parallel loops ---- */
 
-/* Handles indices begin .. end-1. A negative result stops the loop early. */
+/* Handles indices begin .. end-1. A negative result stops the loop: no range is begun after it. */
 typedef cop_status (*cop_range_function)(void *context, uint64_t begin, uint64_t end);
-/* Called now and then, never twice at once, with done increasing; non-zero stops the loop. */
+/* Called on the calling thread every few milliseconds, with done increasing, and a last time with
+ * done == total when all was handled; before that, non-zero stops the loop. */
 typedef int (*cop_progress_function)(void *context, uint64_t done, uint64_t total);
 
 typedef struct cop_parallel_options {
     size_t size;
-    uint64_t chunk; /* indices a call at most; 0: sized from measured cost */
+    uint64_t chunk; /* indices a call at most; 0: sized from measured cost, about 50 us a call */
     cop_progress_function progress;
     void *progress_context;
     uint64_t deadline; /* absolute; COP_FOREVER: none. Checked between chunks */
@@ -87,7 +90,8 @@ typedef struct cop_parallel_options {
  * Calls function on disjoint ranges that together are 0 .. count-1, on the calling thread and on idle
  * workers; returns when all calls have ended. pool NULL: the calling thread only. COP_OK when every
  * index was handled; the first failure (of lowest range) otherwise, COP_E_CANCELLED when progress
- * stopped it, COP_E_TIMEOUT. May be nested. Thread-safe, blocking.
+ * stopped it, COP_E_TIMEOUT, COP_E_INVALID, COP_E_FORKED. Without memory the calling thread does it
+ * all. May be nested. Thread-safe, blocking.
  */
 COP_PUBLIC cop_status cop_parallel_for(cop_pool *pool, uint64_t count, cop_range_function function,
                                        void *context, const cop_parallel_options *options);
@@ -103,31 +107,47 @@ typedef struct cop_task_outcome {
     void *result;
 } cop_task_outcome;
 
-/* A group of tasks whose outcomes are all collected, in the order of adding. pool NULL: tasks run in
- * the wait. COP_E_MEMORY. Thread-safe. */
+/* A group of tasks whose outcomes are all collected, in the order of adding. pool NULL, or without
+ * threads: tasks run in the wait. Closed before the pool. COP_E_INVALID, COP_E_MEMORY, COP_E_FORKED.
+ * Thread-safe. In a forked child the functions below answer COP_E_FORKED or do nothing, if the group
+ * has a pool. */
 COP_PUBLIC cop_status cop_task_group_open(cop_pool *pool, cop_task_group **group);
 /* Adds a task; *index (may be NULL) is its place in the order. destroy (may be NULL) runs on context
- * once: after the body, or when it is cancelled unstarted. COP_E_MEMORY, COP_E_CANCELLED (the group
- * is; destroy does not run). Thread-safe. */
+ * once: after the body, or when it is cancelled unstarted. COP_E_INVALID, COP_E_MEMORY,
+ * COP_E_CANCELLED (the group is); destroy does not run then. Thread-safe. */
 COP_PUBLIC cop_status cop_task_group_add(cop_task_group *group, cop_task_body body, void *context,
                                          cop_destructor destroy, size_t *index);
-/* Waits until every task has ended, working along. COP_OK ("all settled": look at the outcomes),
- * COP_E_TIMEOUT (tasks go on; wait again or cancel). Thread-safe, blocking. */
+/* Waits until every task has ended, working along: it begins no task after the deadline, but ends
+ * the one it is in. COP_OK ("all settled": look at the outcomes), COP_E_TIMEOUT (tasks go on; wait
+ * again or cancel), COP_E_INVALID. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_task_group_wait(cop_task_group *group, uint64_t deadline);
 /* Tasks not yet started end as COP_E_CANCELLED; running ones see cop_task_cancelled. Idempotent. */
 COP_PUBLIC void cop_task_group_cancel(cop_task_group *group);
 COP_PUBLIC bool cop_task_cancelled(const cop_task_group *group);
 COP_PUBLIC size_t cop_task_group_count(const cop_task_group *group);
-/* COP_E_RANGE. */
+/* COP_E_RANGE, COP_E_INVALID. Thread-safe, wait-free. */
 COP_PUBLIC cop_status cop_task_group_outcome(const cop_task_group *group, size_t index,
                                              cop_task_outcome *outcome);
 /* Cancels, waits, frees. Legal for NULL. Not inside one of its own tasks. Blocking. */
 COP_PUBLIC void cop_task_group_close(cop_task_group *group);
 
+/* ---- statistics ---- */
+
+/* Counted since the pool was opened, but for the first two. */
 typedef struct cop_pool_stats {
-    uint32_t threads, parked;
-    uint64_t tasks, steals, wakes, parks, stalls, regions, chunks_by_workers;
+    uint32_t threads;
+    uint32_t parked; /* of them, asleep for want of work */
+    uint64_t tasks;  /* begun, by whatever thread */
+    uint64_t steals; /* of them, from another worker's deque */
+    uint64_t wakes;  /* parked workers woken */
+    uint64_t parks;
+    uint64_t stalls;            /* times a store's thread went to sleep for a worker's share */
+    uint64_t regions;           /* times a store's thread shared work of its own */
+    uint64_t chunks_by_workers; /* what workers took over of it */
 } cop_pool_stats;
+
+/* All 0 for NULL and in a forked child. Thread-safe, lock-free; numbers that change meanwhile may be
+ * of different moments. */
 COP_PUBLIC void cop_pool_stats_take(const cop_pool *pool, cop_pool_stats *stats);
 
 #ifdef __cplusplus

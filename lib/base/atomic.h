@@ -34,6 +34,9 @@ void cop__step_install(void (*scheduler)(const char *where));
 #define cop__add_seq_cst(p, v) (COP_STEP("add"), atomic_fetch_add_explicit((p), (v), memory_order_seq_cst))
 #define cop__sub_relaxed(p, v) (COP_STEP("sub"), atomic_fetch_sub_explicit((p), (v), memory_order_relaxed))
 #define cop__sub_acq_rel(p, v) (COP_STEP("sub"), atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel))
+#define cop__sub_seq_cst(p, v) (COP_STEP("sub"), atomic_fetch_sub_explicit((p), (v), memory_order_seq_cst))
+#define cop__or_seq_cst(p, v) (COP_STEP("or"), atomic_fetch_or_explicit((p), (v), memory_order_seq_cst))
+#define cop__and_seq_cst(p, v) (COP_STEP("and"), atomic_fetch_and_explicit((p), (v), memory_order_seq_cst))
 #define cop__cas_seq_cst(p, expected, v)                                                        \
     (COP_STEP("cas"), atomic_compare_exchange_strong_explicit((p), (expected), (v),             \
                                                               memory_order_seq_cst, memory_order_acquire))

@@ -35,16 +35,19 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
 
 /* Planted faults: X(name). In builds with --enable-planted-faults the one named by the environment
  * variable COP_FAULT is live; in all others COP_FAULT(name) is the constant false. */
-#define COP_FAULT_MAP(X)      \
+#define COP_FAULT_MAP(X) \
     X(page_freed_while_pinned) \
-    X(published_page_changed)  \
-    X(txn_dropped)             \
-    X(root_before_pages)       \
-    X(pending_ignored)         \
-    X(help_without_barrier)    \
-    X(dependent_not_marked)    \
-    X(dependency_kept)         \
-    X(node_before_dependency)
+    X(published_page_changed) \
+    X(txn_dropped) \
+    X(root_before_pages) \
+    X(pending_ignored) \
+    X(help_without_barrier) \
+    X(dependent_not_marked) \
+    X(dependency_kept) \
+    X(node_before_dependency) \
+    X(effect_wake_lost) \
+    X(wake_lost) \
+    X(deque_item_twice)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

@@ -73,7 +73,8 @@ slow_begin(cop__evaluator *run)
     run->count = 0;
     if (!list_room(run, n + 2))
         return false;
-    memcpy(run->list, had, n * sizeof *had);
+    for (size_t i = 0; i < n; i++)
+        run->list[i] = had[i];
     run->count = n;
     run->slow = true;
     run->public.cursor_ = &no_list;
@@ -97,12 +98,34 @@ run_of(cop_evaluation *evaluation)
     return (cop__evaluator *)(void *)evaluation;
 }
 
+/* Other lanes may be bringing the page into the draft. */
+static const cop__slot *
+draft_slot(const cop__evaluator *run, uint32_t id)
+{
+    const cop__space *values = &run->graph->tree->space[COP_SPACE_VALUES];
+    if (id >> COP_SLOT_BITS >= values->count)
+        return NULL;
+    const cop__slot *page = cop__wave_page(&values->entry[id >> COP_SLOT_BITS]);
+    return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
+}
+
 static const cop__slot *
 atom_slot(const cop__evaluator *run, cop_atom atom)
 {
     if (run->snapshot != NULL)
         return cop__root_atom(run->snapshot, atom);
-    return cop__draft_atom(run->graph->tree, atom);
+    const cop__slot *slot = draft_slot(run, atom.id);
+    return slot != NULL && slot->reserved == atom.generation && cop__slot_alive(slot) ? slot : NULL;
+}
+
+/* What touches more than the run's own memory is left to the holder of the right alone. */
+static bool
+must_be_alone(cop__evaluator *run)
+{
+    if (!run->shared)
+        return false;
+    run->stuck = COP_E_STATE;
+    return true;
 }
 
 static cop__view
@@ -144,7 +167,7 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
     if (run->snapshot != NULL || record == NULL || !(record->node & COP_OWNED_CHILD))
         return true;
     const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
-    const cop__slot *slot = cop__draft_slot(run->graph->tree, owner->id);
+    const cop__slot *slot = draft_slot(run, owner->id);
     return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
 }
 
@@ -250,7 +273,7 @@ cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_a
 {
     cop__evaluator *run = run_of(evaluation);
     *atom = (cop_atom){0, 0};
-    if (run->stuck != COP_OK)
+    if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     cop_status status = resolve(run, path, length, atom);
     if (status != COP_OK && status != COP_E_ABSENT)
@@ -274,7 +297,7 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
-    if (run->stuck != COP_OK)
+    if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
         return COP_E_MEMORY;
@@ -352,18 +375,43 @@ cop_read_each(cop_evaluation *evaluation, cop_atom branch, cop_each_function fun
 
 /* ---- helpers of functions ---- */
 
+/* A number of the wanted type out of a value: an i64 serves as f64. */
+static bool
+payload_of(const cop_value *value, cop_type wanted, uint64_t *payload)
+{
+    if (value->type == COP_I64 && wanted == COP_F64) {
+        double number = (double)cop_value_i64(value);
+        memcpy(payload, &number, sizeof *payload);
+        return true;
+    }
+    memcpy(payload, &value->small.words[1], sizeof *payload);
+    return value->type == wanted;
+}
+
+/* The slow side of a typed read. word: what was read, NULL: nothing yet. */
 cop_status
-cop_read_typed_(cop_evaluation *evaluation, const cop_value *value, cop_type wanted)
+cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, const uint64_t *word,
+                uint64_t *payload)
 {
     cop__evaluator *run = run_of(evaluation);
-    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets what is noted here */
+    cop_value value;
+    cop_status status = COP_OK;
+    *payload = 0;
+    if (word != NULL)
+        cop__slot_read((const cop__slot *)(const void *)word, &value);
+    else
+        status = cop_read_slow_(evaluation, atom, &value);
+    if (status != COP_OK || payload_of(&value, wanted, payload))
+        return status;
+    *payload = 0;
+    if (!slow_begin(run)) /* so that the run's end forgets what is noted here */
         return COP_E_MEMORY;
-    note_failure(run, value);
-    if (value->type == COP_ERROR)
+    note_failure(run, &value);
+    if (value.type == COP_ERROR)
         return COP_E_FAILED;
     if (run->message[0] == 0)
         (void)cop_fail(evaluation, "expected %s, found %s", cop_type_name(wanted),
-                       cop_type_name((cop_type)value->type));
+                       cop_type_name((cop_type)value.type));
     return COP_E_TYPE;
 }
 
@@ -424,7 +472,7 @@ find_failure(cop__evaluator *run)
 static void
 result_failed(cop__evaluator *run, cop_status status, cop_value *result)
 {
-    run->graph->count.errors++;
+    run->errors++;
     if (status == COP_E_FAILED && run->message[0] == 0)
         find_failure(run);
     if (status == COP_E_FAILED && run->failed.type == COP_ERROR && run->message[0] == 0)
@@ -478,6 +526,8 @@ cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
 {
     if (run->stuck == COP_E_MEMORY)
         return COP_RUN_REFUSED;
+    if (run->stuck == COP_E_STATE)
+        return COP_RUN_ALONE;
     if (run->stuck != COP_OK)
         return COP_RUN_STUCK;
     run_result(run, status, result);

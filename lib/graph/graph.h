@@ -53,7 +53,9 @@ void cop__node_completes_once(struct cop__graph *graph, const struct cop__node *
 
 #define COP_NODE_NONE UINT32_MAX
 #define COP_HEIGHT_NONE UINT32_MAX
-#define COP_HEIGHT_EFFECT (UINT32_MAX - 1) /* effects: marked by waves, run after publication */
+/* Effects are marked by waves and run after publication. Their blocks are numbered apart: the block of
+ * effects 64 * w .. 64 * w + 63 has this height plus w. */
+#define COP_HEIGHT_EFFECT 0x80000000u
 
 /* Ends a dependency list; no handle is like it. */
 #define COP_DEPENDENCY_END UINT64_C(0xfffffffefffffffe)
@@ -83,6 +85,7 @@ enum {
     COP_NODE_LOOKED = 8192u, /* somebody wants to know why it runs */
     COP_NODE_SIDE = 16384u,  /* has a side record */
     COP_NODE_SEEN = 32768u,  /* scratch of searching */
+    COP_NODE_ALONE = 65536u, /* reads by path or lists children: not run beside others */
     /* what keeps a run off the short way */
     COP_NODE_SPECIAL = COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_POISONED | COP_NODE_DYING |
                        COP_NODE_BRANCH | COP_NODE_EQUAL | COP_NODE_LOOKED
@@ -184,12 +187,14 @@ typedef struct cop__evaluator {
     cop__node *node;
     uint32_t limit; /* placed nodes below this height are final */
     bool slow;      /* the list is being written down */
+    bool shared;    /* other lanes run at the same time */
     cop_status stuck; /* what all further reads answer */
     uint32_t waits_for; /* the node that is not ready */
     uint64_t *list;     /* what was read */
     size_t count, capacity;
     const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
     cop__scratch *scratch;
+    uint64_t errors; /* runs that ended in an error value */
     cop_value failed; /* the error value that was read last */
     char message[256]; /* of cop_fail */
 } cop__evaluator;
@@ -234,7 +239,9 @@ typedef struct cop__graph {
     uint32_t side_count;
     cop__list32 sides_free;
     cop__side *dead; /* destructors that wait for the right to be given back */
-    void (*effects_due)(struct cop__graph *graph, uint32_t block, uint64_t mask);
+    uint32_t effect_blocks;
+    /* Told after a publication: of effects 64 * word .. 64 * word + 63 these read what changed. */
+    void (*effects_due)(void *context, uint32_t word, uint64_t mask);
     void *effects_context;
     _Atomic bool disposed; /* a function disposed of an atom: a transaction waits in the queue */
     bool structure; /* this batch made, erased or moved atoms */
@@ -245,8 +252,26 @@ typedef struct cop__graph {
     size_t completed_capacity;
 #endif
     cop__graph_counts count;
+    struct cop__region *region; /* of the pool that helps; NULL: none */
+    struct cop__lane **lanes;   /* of the region */
+    size_t lane_capacity;
+    uint32_t lane_count;
+    cop__list32 front; /* the nodes of a level that run side by side */
+    cop__list32 rest;  /* and those that run after them */
     _Alignas(128) cop__evaluator run;
 } cop__graph;
+
+/* The page that a wave reads: another lane may be replacing it by its copy. */
+static inline void *
+cop__wave_page(const cop__page_entry *entry)
+{
+    return __atomic_load_n((void *const *)&entry->page, __ATOMIC_ACQUIRE);
+}
+
+#if COP_CHECK_WAVES
+void cop__node_completes_room(cop__graph *graph);
+void cop__node_completes_beside(const cop__graph *graph, const cop__node *node);
+#endif
 
 /* ---- order.c ---- */
 
@@ -354,6 +379,7 @@ enum cop__outcome {
     COP_RUN_DONE,    /* *result holds, and the node's list is right */
     COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
     COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
+    COP_RUN_ALONE,    /* discarded: it needs what runs side by side must not touch */
     COP_RUN_REFUSED   /* out of memory */
 };
 void cop__run_init(cop__evaluator *run, cop__graph *graph);
@@ -381,6 +407,35 @@ enum cop__step {
 /* Ends a run of a node that the short way does not end, by the holder's own run. */
 enum cop__step cop__node_finish(cop__graph *graph, cop__node *node, cop_status status,
                                 cop_value *value);
+
+/* A discarded run: the node goes above what it waits for, to run again in this wave. */
+bool cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count,
+                    uint32_t waits_for);
+/* Runs the dirty nodes of a height, and what a last one leads to directly. False: out of memory. */
+bool cop__sweep_level(cop__graph *graph, uint32_t height);
+/* Runs a node, whose dirty bit has been taken, whatever its flags. */
+enum cop__step cop__node_run(cop__graph *graph, cop__node *node);
+
+#define COP_VALUE_MASK UINT64_C(0xffffffff0000ff0f) /* of a slot's first word: what is the value's */
+
+/* What may be stored as it is: null, bool, i64, finite f64. */
+static inline bool
+cop__value_plain(uint64_t head, uint64_t tail)
+{
+    unsigned type = (unsigned)(head & 0xff);
+    if (cop__likely(type == COP_I64))
+        return true;
+    if (type == COP_F64)
+        return (~tail & UINT64_C(0x7ff0000000000000)) != 0;
+    return type == COP_NULL || type == COP_BOOL;
+}
+
+/* ---- parallel.c ---- */
+
+/* Runs the dirty nodes of a height with the pool's help. False: not worth it, nothing was done.
+ * *fine: false when out of memory. */
+bool cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine);
+void cop__lanes_end(cop__graph *graph);
 
 /* ---- settle.c ---- */
 
@@ -414,6 +469,15 @@ bool cop__graph_define(cop__graph *graph, const cop__definition *definition, uin
 bool cop__graph_dying(cop__graph *graph, uint32_t id);
 void cop__graph_abandon(cop__graph *graph);
 void cop__graph_published(cop__graph *graph);
+/* A node that is marked like others but never swept: an effect's. 0 when out of memory. */
+uint32_t cop__graph_effect_new(cop__graph *graph);
+void cop__graph_effect_end(cop__graph *graph, uint32_t number);
+/* The effect's number: 64 * word + bit. */
+static inline uint32_t
+cop__effect_index(const cop__node *node)
+{
+    return (node->height - COP_HEIGHT_EFFECT) << 6 | (node->place & 63);
+}
 /* Destructors to run: taken with the right, run without it. */
 cop__side *cop__graph_dead(cop__graph *graph);
 void cop__graph_bury(cop__memory *memory, cop__side *dead);

@@ -2,6 +2,8 @@
 /* Making and removing nodes, and what a draft's end means to them. See graph.h. */
 #include "graph/graph.h"
 
+#include "workers/region.h"
+
 /* ---- sides ---- */
 
 static size_t
@@ -122,7 +124,7 @@ node_free(cop__graph *graph, cop__node *node, bool published)
     if (node->flags & COP_NODE_PLACED)
         (void)cop__unplace(graph, node);
     uint32_t number = cop__node_number(graph, node);
-    if (graph->records[node->id].node == number)
+    if (!(node->flags & COP_NODE_EFFECT) && graph->records[node->id].node == number)
         graph->records[node->id].node = 0;
     memset(node, 0, sizeof *node);
     node->id = graph->free_node;
@@ -179,6 +181,42 @@ cop__graph_dying(cop__graph *graph, uint32_t id)
     return true;
 }
 
+uint32_t
+cop__graph_effect_new(cop__graph *graph)
+{
+    cop__node *node = node_new(graph);
+    if (node == NULL)
+        return 0;
+    node->flags |= COP_NODE_EFFECT;
+    if (!cop__place(graph, node, COP_HEIGHT_EFFECT)) {
+        node_free(graph, node, false);
+        return 0;
+    }
+    return cop__node_number(graph, node);
+}
+
+void
+cop__graph_effect_end(cop__graph *graph, uint32_t number)
+{
+    node_free(graph, &graph->nodes[number], false);
+}
+
+/* Takes the dirty words of effects; tells them, or drops them with the draft. */
+static void
+effects_take(cop__graph *graph, bool tell)
+{
+    uint32_t number = graph->effect_level.dirty;
+    graph->effect_level.dirty = COP_NODE_NONE;
+    while (number != COP_NODE_NONE) {
+        cop__block *block = &graph->blocks[number];
+        uint64_t mask = block->dirty;
+        block->dirty = 0;
+        number = block->next;
+        if (tell && graph->effects_due != NULL)
+            graph->effects_due(graph->effects_context, block->height - COP_HEIGHT_EFFECT, mask);
+    }
+}
+
 /* ---- the draft's end ---- */
 
 static void
@@ -204,6 +242,7 @@ cop__graph_abandon(cop__graph *graph)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
     log_end(graph, true);
+    effects_take(graph, false);
     cop__settle_end(graph);
 }
 
@@ -213,6 +252,7 @@ cop__graph_published(cop__graph *graph)
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)COP_NODE_FRESH;
     log_end(graph, false);
+    effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;
@@ -275,6 +315,8 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
+    cop__region_close(graph->region);
+    cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);
     cop__run_end(&graph->run);
 }
@@ -283,19 +325,40 @@ cop__graph_end(cop__graph *graph)
 
 #if COP_CHECK_WAVES
 void
+cop__node_completes_room(cop__graph *graph)
+{
+    size_t had = graph->completed_capacity;
+    if (!cop__graph_grow(graph, &graph->completed, &graph->completed_capacity, graph->node_count,
+                         sizeof *graph->completed))
+        return; /* the test hook refuses memory: the wave will be abandoned */
+    if (graph->completed_capacity > had)
+        memset(graph->completed + had, 0, (graph->completed_capacity - had) * sizeof(uint64_t));
+}
+
+void
+cop__node_completes_beside(const cop__graph *graph, const cop__node *node)
+{
+    size_t number = cop__node_number(graph, node);
+    if (number >= graph->completed_capacity)
+        return;
+    COP_ALWAYS(graph->completed[number] != graph->count.waves);
+    graph->completed[number] = graph->count.waves;
+}
+
+void
 cop__node_completes_once(cop__graph *graph, const cop__node *node)
 {
     size_t number = cop__node_number(graph, node), had = graph->completed_capacity;
     graph->count.runs++;
     if (number >= had) {
-        if (!cop__graph_grow(graph, &graph->completed, &graph->completed_capacity, number + 1,
-                             sizeof *graph->completed)) {
-            graph->tree->failed = COP_OK;
+        cop_status failed = graph->tree->failed;
+        if (!cop__graph_grow(graph, &graph->completed, &graph->completed_capacity,
+                             graph->node_count, sizeof *graph->completed)) {
+            graph->tree->failed = failed; /* the test hook refuses memory: not checked then */
             return;
         }
         memset(graph->completed + had, 0, (graph->completed_capacity - had) * sizeof(uint64_t));
     }
-    COP_ALWAYS(graph->completed[number] != graph->count.waves);
-    graph->completed[number] = graph->count.waves;
+    cop__node_completes_beside(graph, node);
 }
 #endif

@@ -27,13 +27,13 @@ cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, 
 static cop__level *
 level_of(cop__graph *graph, uint32_t height)
 {
-    return height == COP_HEIGHT_EFFECT ? &graph->effect_level : &graph->levels[height];
+    return height >= COP_HEIGHT_EFFECT ? &graph->effect_level : &graph->levels[height];
 }
 
 static bool
 level_make(cop__graph *graph, uint32_t height)
 {
-    if (height == COP_HEIGHT_EFFECT || height < graph->level_count)
+    if (height >= COP_HEIGHT_EFFECT || height < graph->level_count)
         return true;
     size_t words = graph->level_capacity / 64;
     if (height >= graph->level_capacity) {
@@ -72,7 +72,7 @@ cop__enqueue(cop__graph *graph, uint32_t block)
     cop__level *level = level_of(graph, b->height);
     b->next = level->dirty;
     level->dirty = block;
-    if (b->height == COP_HEIGHT_EFFECT)
+    if (b->height >= COP_HEIGHT_EFFECT)
         return;
     graph->level_map[b->height >> 6] |= UINT64_C(1) << (b->height & 63);
     if (b->height < graph->lowest)
@@ -148,9 +148,10 @@ cop__place(cop__graph *graph, cop__node *node, uint32_t height)
     cop__level *level = level_of(graph, height);
     uint32_t number = level->roomy;
     if (number == COP_NODE_NONE || graph->blocks[number].used == UINT64_MAX) {
-        number = block_new(graph, height);
+        number = block_new(graph, height == COP_HEIGHT_EFFECT ? height + graph->effect_blocks : height);
         if (number == COP_NODE_NONE)
             return false;
+        graph->effect_blocks += height == COP_HEIGHT_EFFECT;
         level_of(graph, height)->roomy = number;
     }
     cop__block *block = &graph->blocks[number];
@@ -160,7 +161,7 @@ cop__place(cop__graph *graph, cop__node *node, uint32_t height)
     block->used |= UINT64_C(1) << bit;
     block_slots(graph, block)[bit] = cop__node_number(graph, node);
     node->place = number << 6 | bit;
-    node->height = height;
+    node->height = block->height;
     node->flags |= COP_NODE_PLACED;
     return true;
 }
@@ -175,7 +176,7 @@ dequeue(cop__graph *graph, uint32_t number)
     while (*p != number)
         p = &graph->blocks[*p].next;
     *p = block->next;
-    if (level->dirty == COP_NODE_NONE && block->height != COP_HEIGHT_EFFECT)
+    if (level->dirty == COP_NODE_NONE && block->height < COP_HEIGHT_EFFECT)
         graph->level_map[block->height >> 6] &= ~(UINT64_C(1) << (block->height & 63));
 }
 

@@ -113,14 +113,13 @@ cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
     return true;
 }
 
-/* A discarded run: the node goes above what it waits for, to run again in this wave. */
-static bool
-wait_above(cop__graph *graph, cop__node *node)
+bool
+cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count,
+               uint32_t waits_for)
 {
-    cop__evaluator *run = &graph->run;
-    const cop__node *target = &graph->nodes[run->waits_for];
+    const cop__node *target = &graph->nodes[waits_for];
     graph->count.discarded++;
-    if (!cop__relink(graph, node, run->list, run->count))
+    if (!cop__relink(graph, node, list, count))
         return false;
     node->flags |= COP_NODE_POISONED; /* the list ends where it was stuck */
     cop_status status = cop__reaches(graph, node, target);
@@ -129,63 +128,6 @@ wait_above(cop__graph *graph, cop__node *node)
         graph->to_settle = cop__node_number(graph, node);
     return status == COP_E_CYCLE ||
            (status == COP_OK && cop__raise(graph, node, target->height));
-}
-
-/* What follows a run that the short way did not end. True: the sweep may go on where it was. */
-enum cop__step
-cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_value *value)
-{
-    cop__evaluator *run = &graph->run;
-    enum cop__outcome outcome = cop__run_finish(run, status, value);
-    enum cop__step step = COP_STEP_ON;
-    bool fine = outcome != COP_RUN_REFUSED;
-    if (outcome == COP_RUN_STUCK) {
-        step = COP_STEP_RESTART;
-        fine = wait_above(graph, node);
-    } else if (fine) {
-        fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
-        node->flags &= ~(uint32_t)COP_NODE_POISONED;
-        cop__node_completes(graph, node);
-        fine = fine && cop__node_store(graph, node, value);
-    }
-    cop__run_reset(run);
-    if (fine)
-        return step;
-    graph->tree->failed = COP_E_MEMORY;
-    cop__mark_node(graph, node);
-    return COP_STEP_REFUSED;
-}
-
-/* A node with a mark that keeps it off the short way. */
-static enum cop__step
-special_run(cop__graph *graph, cop__node *node)
-{
-    cop_value value;
-    if (node->flags & COP_NODE_DYING)
-        return COP_STEP_ON;
-    if (node->flags & COP_NODE_CYCLE) {
-        cop__mark_node(graph, node);
-        graph->to_settle = cop__node_number(graph, node);
-        return COP_STEP_RESTART;
-    }
-    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
-    return cop__node_finish(graph, node, status, &value);
-}
-
-/* ---- sweeping ---- */
-
-#define VALUE_MASK UINT64_C(0xffffffff0000ff0f)
-
-/* What may be stored as it is: null, bool, i64, finite f64. */
-static inline bool
-is_plain(uint64_t head, uint64_t tail)
-{
-    unsigned type = (unsigned)(head & 0xff);
-    if (cop__likely(type == COP_I64))
-        return true;
-    if (type == COP_F64)
-        return (~tail & UINT64_C(0x7ff0000000000000)) != 0;
-    return type == COP_NULL || type == COP_BOOL;
 }
 
 /* The slow side of storing: the page enters the draft, or what is there is no plain value. */
@@ -209,15 +151,72 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
     uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
     uint64_t had = slot[0];
-    if (((had ^ word[0]) & VALUE_MASK) == 0 && slot[1] == word[1])
+    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1])
         return COP_STEP_ON;
     if (cop__unlikely(entry->birth != tree->stamp ||
                       (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
         return store_slow(graph, node, word);
-    slot[0] = (had & ~VALUE_MASK) | (word[0] & VALUE_MASK);
+    slot[0] = (had & ~COP_VALUE_MASK) | (word[0] & COP_VALUE_MASK);
     slot[1] = word[1];
     return COP_STEP_CHANGED;
 }
+
+static bool
+store_any(cop__graph *graph, cop__node *node, const cop_value *value)
+{
+    uint64_t word[2];
+    memcpy(word, value, sizeof word);
+    if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
+        return cop__node_store(graph, node, value);
+    enum cop__step step = store_plain(graph, node, word);
+    if (step == COP_STEP_CHANGED) {
+        graph->count.changed++;
+        cop__dependents_mark(graph, &graph->records[node->id].dependents);
+    }
+    return step != COP_STEP_REFUSED;
+}
+
+/* What follows a run that the short way did not end. True: the sweep may go on where it was. */
+enum cop__step
+cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_value *value)
+{
+    cop__evaluator *run = &graph->run;
+    enum cop__outcome outcome = cop__run_finish(run, status, value);
+    enum cop__step step = COP_STEP_ON;
+    bool fine = outcome != COP_RUN_REFUSED;
+    if (outcome == COP_RUN_STUCK) {
+        step = COP_STEP_RESTART;
+        fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
+    } else if (fine) {
+        fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        node->flags &= ~(uint32_t)COP_NODE_POISONED;
+        cop__node_completes(graph, node);
+        fine = fine && store_any(graph, node, value);
+    }
+    cop__run_reset(run);
+    if (fine)
+        return step;
+    graph->tree->failed = COP_E_MEMORY;
+    cop__mark_node(graph, node);
+    return COP_STEP_REFUSED;
+}
+
+enum cop__step
+cop__node_run(cop__graph *graph, cop__node *node)
+{
+    cop_value value;
+    if (node->flags & COP_NODE_DYING)
+        return COP_STEP_ON;
+    if (node->flags & COP_NODE_CYCLE) {
+        cop__mark_node(graph, node);
+        graph->to_settle = cop__node_number(graph, node);
+        return COP_STEP_RESTART;
+    }
+    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
+    return cop__node_finish(graph, node, status, &value);
+}
+
+/* ---- sweeping ---- */
 
 /* Runs a node, whose bit has been taken. ON: done, dependents marked; CHANGED: still to be marked. */
 static inline enum cop__step
@@ -227,7 +226,7 @@ node_step(cop__graph *graph, cop__evaluator *run, cop__node *node)
     cop_value value;
     uint64_t word[2];
     if (cop__unlikely(node->flags & COP_NODE_SPECIAL))
-        return special_run(graph, node);
+        return cop__node_run(graph, node);
     if (node->flags & COP_NODE_MANY)
         list = &graph->arena.words[node->dependencies.many.list];
     run->node = node;
@@ -236,7 +235,7 @@ node_step(cop__graph *graph, cop__evaluator *run, cop__node *node)
     cop_status status = node->function(&run->public, node->context, &value);
     memcpy(word, &value, sizeof word);
     if (cop__unlikely(status != COP_OK || *run->public.cursor_ != COP_DEPENDENCY_END ||
-                      !is_plain(word[0], word[1])))
+                      !cop__value_plain(word[0], word[1])))
         return cop__node_finish(graph, node, status, &value);
     cop__node_completes(graph, node);
     return store_plain(graph, node, word);
@@ -250,9 +249,8 @@ give_back(cop__graph *graph, uint32_t block, uint64_t mask)
         cop__mark_mask(graph, block, mask);
 }
 
-/* Runs the dirty nodes of a height, and what a last one leads to directly. False: out of memory. */
-static bool
-sweep_level(cop__graph *graph, uint32_t height)
+bool
+cop__sweep_level(cop__graph *graph, uint32_t height)
 {
     cop__evaluator *run = &graph->run;
     uint32_t number;
@@ -277,6 +275,7 @@ sweep_level(cop__graph *graph, uint32_t height)
                 give_back(graph, number, mask);
                 return step == COP_STEP_RESTART;
             }
+            graph->count.changed++;
             const cop__dependents *set = &graph->records[node->id].dependents;
             if (set->count != 1) {
                 cop__dependents_mark(graph, set);
@@ -312,7 +311,10 @@ cop__graph_wave(cop__graph *graph)
     while (fine && cop__next_level(graph, &height)) {
         uint32_t number = graph->to_settle;
         graph->to_settle = 0;
-        fine = number != 0 ? cop__settle_node(graph, number) : sweep_level(graph, height);
+        if (number != 0)
+            fine = cop__settle_node(graph, number);
+        else if (graph->region == NULL || !cop__sweep_shared(graph, height, &fine))
+            fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
     cop__settle_end(graph);

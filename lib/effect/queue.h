@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue of due effects: who publishes marks effects as due, whoever serves the queue runs them.
+ *
+ * An effect is an index here, from 0; its queue has a bit for it. Marking one that is due already
+ * changes nothing (changes are conflated); one that is marked while it runs is run again after. No
+ * two runs of one effect overlap. The argument is at the top of queue.c.
+ *
+ * ROUNDS. A run that is due because of a change from outside is of round 0; one that is due because
+ * an effect of round r wrote something is of round r + 1; of several reasons the least round
+ * counts. An effect whose round reaches the bound is cut off: `cut` is called in place of `run`. So
+ * effects that keep running each other again come to rest: there are finitely many runs of round 0
+ * without changes from outside, each commits finitely often, and so on up to the bound. An effect
+ * that many others make due once each is not cut off.
+ *
+ *   may run at the same time   post, signal   run   admit   retire   wait, fd
+ *   post, signal               yes            yes   yes     yes      yes
+ *   run                        yes            yes   yes     yes      yes
+ *   admit                      yes            yes   yes     not of   yes
+ *   retire                     yes            yes   one     yes      yes
+ *                                                   index
+ */
+#ifndef COP_EFFECT_QUEUE_H
+#define COP_EFFECT_QUEUE_H
+
+#include <pthread.h>
+
+#include <coppice/status.h>
+
+#include "base/atomic.h"
+#include "reclaim/memory.h"
+
+/* What all queues of a store share: whether they are at rest, and who sleeps until something
+ * happens. Zeroed: at rest. */
+typedef struct cop__effect_rest {
+    /* Effects due or running; while a post is under way, perhaps too many. */
+    _Alignas(COP_CACHE_LINE) _Atomic uint64_t pending;
+    _Atomic uint32_t event;    /* changes whenever a sleeper has to look again */
+    _Atomic uint32_t sleepers; /* that wait for rest or for something to run */
+    _Atomic uint32_t closers;  /* that wait for a run to end */
+} cop__effect_rest;
+
+typedef struct cop__effect_queue_options {
+    uint32_t rounds; /* the bound; at least 1 */
+    /* Runs an effect. Its writes make effects of round + 1 due. */
+    void (*run)(void *context, uint32_t index, uint32_t round);
+    /* Called in place of a run that is cut off, under the same guarantees. */
+    void (*cut)(void *context, uint32_t index, uint32_t round);
+    /* Asks for one more thread to call cop__effect_queue_run; false: it could not be had. Called
+     * by whoever signals or runs, so it must not serve the queue itself. NULL: nobody is asked. */
+    bool (*serve)(void *context);
+    void *context;
+} cop__effect_queue_options;
+
+enum { COP__EFFECT_CHUNKS = 22 };
+
+/* Of 64 effects, but for their due bits. */
+typedef struct cop__effect_word {
+    _Atomic uint64_t outside;  /* due from outside: round 0 */
+    _Atomic uint64_t running;  /* the bit is a lock: who sets it may run the effect */
+    _Atomic uint64_t open;     /* admitted and not retired */
+    _Atomic uint32_t next[64]; /* least round it became due in since its last run; COP__NO_ROUND */
+    uint32_t round[64];        /* of its last run; under its running bit */
+} cop__effect_word;
+
+#define COP__NO_ROUND UINT32_MAX
+
+/* Chunk k has COP__EFFECT_FIRST << k words and never moves. */
+typedef struct cop__effect_chunk {
+    cop__effect_word *words;
+    _Atomic uint64_t due[]; /* by themselves: looking for due effects passes over nothing else */
+} cop__effect_chunk;
+
+typedef struct cop__effect_queue {
+    cop__effect_rest *rest;
+    cop__memory *memory;
+    cop__effect_queue_options options;
+    _Atomic uint32_t words; /* that exist */
+    _Atomic uint32_t
+        cursor; /* an index: where the next search begins, so that all get their turn */
+    _Atomic(cop__effect_chunk *) chunk[COP__EFFECT_CHUNKS];
+    pthread_mutex_t grow_lock;
+    _Alignas(COP_CACHE_LINE) _Atomic int fd;
+    _Atomic uint32_t fd_signalled;
+    _Atomic uint32_t asked; /* serve was called, and nobody has come since */
+} cop__effect_queue;
+
+/* rest and memory must outlive the queue. */
+void cop__effect_queue_init(cop__effect_queue *queue, cop__effect_rest *rest, cop__memory *memory,
+                            const cop__effect_queue_options *options);
+/* Nobody may use the queue any more. What is due is dropped. */
+void cop__effect_queue_end(cop__effect_queue *queue);
+
+/* ---- effects ---- */
+
+/* Makes an index usable: posting to it makes it due. Not while it is in use, nor before the run in
+ * which it retired itself has ended. COP_E_MEMORY. Blocking. */
+cop_status cop__effect_queue_admit(cop__effect_queue *queue, uint32_t index);
+/* No run of it begins after this returns, also if it is posted to. Waits for one under way, unless
+ * `inside` says that the caller is in it. Idempotent. Blocking. */
+void cop__effect_queue_retire(cop__effect_queue *queue, uint32_t index, bool inside);
+
+/* ---- publishing ---- */
+
+/* Makes the effects 64 * word + (each bit set) due, which must have been admitted once; those
+ * retired since are left alone. What was published before is seen by their runs. round: 0 for a
+ * change from outside, else one more than the run had that made it. Wait-free in round 0. */
+void cop__effect_queue_post(cop__effect_queue *queue, uint32_t word, uint64_t bits, uint32_t round);
+/* To be called after the posts of a publication, once: wakes who sleeps, makes the descriptor
+ * readable, asks for a thread. Two loads when nobody has to be told. */
+void cop__effect_queue_signal(cop__effect_queue *queue);
+
+/* ---- serving ---- */
+
+/* Runs what is due, and what becomes due meanwhile, up to `most` runs (0: no bound); how many. What
+ * is due and running on another thread is left to that thread. May be called by a run; the effects
+ * that run then are not in its way. */
+uint64_t cop__effect_queue_run(cop__effect_queue *queue, uint64_t most);
+/* Whether there is an effect to run: due, and not running. */
+bool cop__effect_queue_ready(cop__effect_queue *queue);
+/* A descriptor that is readable while there is an effect to run; the queue's. COP_E_IO. */
+cop_status cop__effect_queue_fd(cop__effect_queue *queue, int *fd);
+
+/* ---- waiting ---- */
+
+/* Nothing is due or running on any queue. Wait-free. */
+static inline bool
+cop__effects_at_rest(cop__effect_rest *rest)
+{
+    return cop__load_seq_cst(&rest->pending) == 0;
+}
+
+/* Sleeps until all queues are at rest (if for_rest) or `queue` (may be NULL) has an effect to run,
+ * whichever is first. COP_E_TIMEOUT. Blocking. */
+cop_status cop__effects_wait(cop__effect_rest *rest, cop__effect_queue *queue, bool for_rest,
+                             uint64_t deadline);
+
+#endif

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A level of a wave, shared with a pool.
+ *
+ * Nodes of one height do not depend on each other, so they run side by side, on LANES: 0 is the
+ * holder of the commit right, the others are workers. What they may touch:
+ *
+ *   read     nodes, records, dependency lists, blocks, the table of pages: nobody changes these
+ *   page     pointers in the table of pages: a lane that stores into a page the draft does not have
+ *            yet copies it, and swaps the pointer from the published page to its copy (release); the
+ *            one that loses keeps its copy for later. Loads of page pointers acquire. A page is the
+ *            draft's when the table's stamp says so, or its pointer is not `before` any more, which
+ *            is set to the published page before the lanes start. Published pages never change, so
+ *            whoever copies one copies the same.
+ *   slot     of a node in a page of the draft: the lane that runs the node, nobody else. A lane that
+ *            reads a slot of that page reads another one: of a lower height.
+ *   dirty    words of its own, one a block; merged when all lanes have ended
+ *   touched  bits, by an atomic OR
+ *   log      what only the holder of the right may do, written down and done when all lanes have
+ *            ended: other dependencies, values that are no plain ones, waiting, pages to be adopted
+ *
+ * A region's end orders all that lanes did before what the holder does next. Nobody waits for
+ * anybody in between.
+ *
+ * A node that reads by path or lists children would make interests; it is run alone, afterwards.
+ */
+#include "graph/graph.h"
+
+#include "workers/region.h"
+
+#define SAMPLE_WAVES 64u /* a wave in so many is timed on one thread */
+#define COST_UNIT 16.0   /* cop__level.cost is in sixteenths of a nanosecond */
+#define CHUNK_NS 400.0   /* a chunk's least worth */
+
+typedef struct cop__lane {
+    _Alignas(128) cop__evaluator run;
+    uint64_t runs, changed;
+    uint64_t *dirty; /* a block; those with bits are listed */
+    size_t dirty_capacity;
+    cop__list32 blocks;
+    cop__list32 adopted; /* pages copied */
+    void *spare;         /* a copy that lost */
+    uint64_t *log;
+    size_t log_count, log_capacity;
+    bool refused;
+} cop__lane;
+
+typedef struct level_job {
+    cop__graph *graph;
+    uint32_t height;
+    void **pages; /* for copies */
+    uint32_t page_count;
+    _Atomic uint32_t next_page;
+} level_job;
+
+/* A record of the log, followed by the list and by the text. */
+typedef struct log_record {
+    uint32_t node;
+    uint32_t outcome;
+    uint32_t waits_for;
+    uint32_t count; /* of the list */
+    uint64_t text;  /* bytes */
+    cop_value value;
+} log_record;
+
+#define RECORD_WORDS ((sizeof(log_record) + 7) / 8)
+
+/* ---- lanes ---- */
+
+static bool
+lane_grow(cop__lane *lane, void *vector, size_t *capacity, size_t need, size_t element)
+{
+    void **p = vector;
+    if (need <= *capacity)
+        return true;
+    size_t more = *capacity + *capacity / 2 > need ? *capacity + *capacity / 2 : need + 16;
+    void *grown = cop__memory_realloc(lane->run.graph->memory, COP_MEMORY_GRAPH, *p,
+                                      *capacity * element, more * element);
+    if (grown == NULL)
+        return false;
+    *p = grown;
+    *capacity = more;
+    return true;
+}
+
+static cop__lane *
+lane_new(cop__graph *graph)
+{
+    cop__lane *lane =
+        cop__memory_zalloc(graph->memory, COP_MEMORY_GRAPH, sizeof *lane, _Alignof(cop__lane));
+    if (lane != NULL)
+        cop__run_init(&lane->run, graph);
+    return lane;
+}
+
+static void
+lane_free(cop__graph *graph, cop__lane *lane)
+{
+    cop__memory *memory = graph->memory;
+    cop__run_end(&lane->run);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->dirty,
+                     lane->dirty_capacity * sizeof *lane->dirty, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->blocks.item,
+                     lane->blocks.capacity * sizeof *lane->blocks.item, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->adopted.item,
+                     lane->adopted.capacity * sizeof *lane->adopted.item, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->log, lane->log_capacity * sizeof *lane->log, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane, sizeof *lane, _Alignof(cop__lane));
+}
+
+void
+cop__lanes_end(cop__graph *graph)
+{
+    for (uint32_t i = 0; i < graph->lane_count; i++)
+        lane_free(graph, graph->lanes[i]);
+    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, graph->lanes,
+                     graph->lane_capacity * sizeof *graph->lanes, 16);
+    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, graph->front.item,
+                     graph->front.capacity * sizeof *graph->front.item, 16);
+    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, graph->rest.item,
+                     graph->rest.capacity * sizeof *graph->rest.item, 16);
+    graph->lanes = NULL;
+    graph->lane_count = 0;
+}
+
+/* Room that lanes must not have to make: a dirty word a block, and what a chunk may copy. */
+static bool
+lane_prepare(cop__lane *lane, uint32_t pages)
+{
+    cop__graph *graph = lane->run.graph;
+    size_t had = lane->dirty_capacity;
+    if (!lane_grow(lane, &lane->dirty, &lane->dirty_capacity, graph->block_count, sizeof(uint64_t)) ||
+        !lane_grow(lane, &lane->blocks.item, &lane->blocks.capacity, graph->block_count,
+                   sizeof(uint32_t)) ||
+        !lane_grow(lane, &lane->adopted.item, &lane->adopted.capacity, pages, sizeof(uint32_t)))
+        return false;
+    memset(lane->dirty + had, 0, (lane->dirty_capacity - had) * sizeof(uint64_t));
+    cop__run_reset(&lane->run);
+    lane->run.shared = true;
+    lane->refused = false;
+    lane->log_count = 0;
+    return true;
+}
+
+static bool
+lanes_prepare(cop__graph *graph, uint32_t lanes, uint32_t pages)
+{
+    if (!cop__graph_grow(graph, &graph->lanes, &graph->lane_capacity, lanes, sizeof *graph->lanes))
+        return false;
+    while (graph->lane_count < lanes) {
+        cop__lane *lane = lane_new(graph);
+        if (lane == NULL)
+            return false;
+        graph->lanes[graph->lane_count++] = lane;
+    }
+    for (uint32_t i = 0; i < lanes; i++)
+        if (!lane_prepare(graph->lanes[i], pages))
+            return false;
+    return true;
+}
+
+/* ---- what a lane does ---- */
+
+static inline void
+lane_mark_mask(cop__lane *lane, uint32_t block, uint64_t mask)
+{
+    uint64_t dirty = lane->dirty[block];
+    lane->dirty[block] = dirty | mask;
+    if (dirty == 0)
+        lane->blocks.item[lane->blocks.count++] = block;
+}
+
+static void
+lane_mark(cop__lane *lane, const cop__dependents *set)
+{
+    const cop__graph *graph = lane->run.graph;
+    if (set->count == 1) {
+        uint32_t place = graph->nodes[set->at].place;
+        lane_mark_mask(lane, place >> 6, UINT64_C(1) << (place & 63));
+        return;
+    }
+    const uint64_t *pair = &graph->arena.words[set->at] + 1;
+    for (uint32_t i = 0; i + 1 < set->count; i++, pair += 2)
+        lane_mark_mask(lane, (uint32_t)pair[0], pair[1]);
+}
+
+/* The page for writing: the draft's, or a copy that this lane or another one makes it. */
+static uint64_t *
+lane_own(cop__lane *lane, level_job *job, uint32_t number, cop__page_entry *entry)
+{
+    void *page = cop__wave_page(entry), *copy = lane->spare;
+    if (entry->birth == job->graph->tree->stamp || page != entry->before)
+        return page;
+    lane->spare = NULL;
+    if (copy == NULL)
+        copy = job->pages[cop__add_relaxed(&job->next_page, 1u)];
+    cop__page_copy(copy, page);
+    COP_STEP("page");
+    if (__atomic_compare_exchange_n(&entry->page, &page, copy, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        lane->adopted.item[lane->adopted.count++] = number;
+        return copy;
+    }
+    lane->spare = copy;
+    return page;
+}
+
+/* Stores a plain value and marks the dependents. False: what stands there is no plain value. */
+static inline bool
+lane_store(cop__lane *lane, level_job *job, const cop__node *node, const uint64_t *word)
+{
+    cop__graph *graph = job->graph;
+    uint32_t number = node->id >> COP_SLOT_BITS, k = node->id & (COP_SLOTS - 1);
+    cop__page_entry *entry = &graph->tree->space[COP_SPACE_VALUES].entry[number];
+    const uint64_t *now = (const uint64_t *)cop__wave_page(entry) + 2 * (size_t)k;
+    uint64_t had = now[0];
+    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && now[1] == word[1])
+        return true;
+    if ((had & COP_SLOT_TYPE) > COP_F64)
+        return false;
+    uint64_t *slot = lane_own(lane, job, number, entry) + 2 * (size_t)k;
+    if (had & COP_SLOT_NAMED)
+        (void)__atomic_fetch_or(&entry->touched, UINT32_C(1) << k, __ATOMIC_RELAXED);
+    slot[0] = (had & ~COP_VALUE_MASK) | (word[0] & COP_VALUE_MASK);
+    slot[1] = word[1];
+    lane->changed++;
+    lane_mark(lane, &graph->records[node->id].dependents);
+    return true;
+}
+
+/* Writes down what the holder of the right has to do. */
+static void
+lane_log(cop__lane *lane, cop__node *node, enum cop__outcome outcome, const cop_value *value)
+{
+    cop__evaluator *run = &lane->run;
+    bool listed = outcome == COP_RUN_RELISTED || outcome == COP_RUN_STUCK;
+    bool valued = outcome == COP_RUN_RELISTED || outcome == COP_RUN_DONE;
+    bool text = valued && cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE;
+    log_record record = {.node = cop__node_number(run->graph, node),
+                         .outcome = (uint32_t)outcome,
+                         .waits_for = run->waits_for,
+                         .count = listed ? (uint32_t)run->count : 0,
+                         .text = text ? cop_value_length(value) : 0};
+    if (valued)
+        record.value = *value;
+    size_t words = RECORD_WORDS + record.count + (record.text + 7) / 8;
+    if (outcome == COP_RUN_REFUSED ||
+        !lane_grow(lane, &lane->log, &lane->log_capacity, lane->log_count + words, sizeof(uint64_t))) {
+        lane->refused = true;
+        return;
+    }
+    uint64_t *to = lane->log + lane->log_count;
+    memcpy(to, &record, sizeof record);
+    if (record.count > 0)
+        memcpy(to + RECORD_WORDS, run->list, record.count * sizeof *to);
+    if (text)
+        memcpy(to + RECORD_WORDS + record.count, cop_value_data(value), record.text);
+    lane->log_count += words;
+}
+
+static void
+lane_run(cop__lane *lane, level_job *job, cop__node *node)
+{
+    cop__evaluator *run = &lane->run;
+    cop_value value;
+    uint64_t word[2];
+    cop_status status = cop__run_function(run, node, job->height, &value);
+    memcpy(word, &value, sizeof word);
+    if (cop__likely(status == COP_OK && *run->public.cursor_ == COP_DEPENDENCY_END &&
+                    !(node->flags & COP_NODE_EQUAL) && cop__value_plain(word[0], word[1]) &&
+                    lane_store(lane, job, node, word))) {
+        lane->runs++;
+#if COP_CHECK_WAVES
+        cop__node_completes_beside(job->graph, node);
+#endif
+        return;
+    }
+    enum cop__outcome outcome = cop__run_finish(run, status, &value);
+    lane_log(lane, node, outcome, &value);
+    uint64_t errors = run->errors;
+    cop__run_reset(run);
+    run->errors = errors;
+}
+
+static void
+job_run(void *context, unsigned number, uint32_t begin, uint32_t end)
+{
+    level_job *job = context;
+    cop__graph *graph = job->graph;
+    cop__lane *lane = graph->lanes[number];
+    bool before = cop__evaluating;
+    cop__evaluating = true;
+    for (uint32_t i = begin; i < end && !lane->refused; i++) {
+        if (i + 2 < end)
+            __builtin_prefetch(&graph->nodes[graph->front.item[i + 2]]);
+        lane_run(lane, job, &graph->nodes[graph->front.item[i]]);
+    }
+    cop__evaluating = before;
+}
+
+/* ---- before and after ---- */
+
+static bool
+push(cop__graph *graph, cop__list32 *list, uint32_t item)
+{
+    if (!cop__graph_grow(graph, &list->item, &list->capacity, list->count + 1, sizeof *list->item))
+        return false;
+    list->item[list->count++] = item;
+    return true;
+}
+
+static uint32_t
+level_count(const cop__graph *graph, uint32_t height)
+{
+    uint32_t n = 0;
+    for (uint32_t b = graph->levels[height].dirty; b != COP_NODE_NONE; b = graph->blocks[b].next)
+        n += (uint32_t)__builtin_popcountll(graph->blocks[b].dirty);
+    return n;
+}
+
+#define NOT_BESIDE_OTHERS (COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_DYING | COP_NODE_BRANCH | \
+                           COP_NODE_LOOKED | COP_NODE_ALONE)
+
+/* Sorts the dirty nodes of a height into those that run side by side and the rest. Their dirty bits
+ * stay for now. */
+static bool
+collect(cop__graph *graph, uint32_t height)
+{
+    graph->front.count = graph->rest.count = 0;
+    for (uint32_t b = graph->levels[height].dirty; b != COP_NODE_NONE; b = graph->blocks[b].next) {
+        const cop__block *block = &graph->blocks[b];
+        const uint32_t *slots = (const uint32_t *)(const void *)&graph->arena.words[block->slots];
+        for (uint64_t left = block->dirty; left != 0; left &= left - 1) {
+            uint32_t number = slots[__builtin_ctzll(left)];
+            bool alone = (graph->nodes[number].flags & NOT_BESIDE_OTHERS) != 0;
+            if (!push(graph, alone ? &graph->rest : &graph->front, number))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void
+clean_front(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->front.count; i++)
+        cop__clean_node(graph, &graph->nodes[graph->front.item[i]]);
+}
+
+/* Makes the table of pages ready for lanes; how many pages they may copy, at most. */
+static uint32_t
+open_pages(cop__graph *graph)
+{
+    const cop__space *values = &graph->tree->space[COP_SPACE_VALUES];
+    uint32_t pages = 0, last = UINT32_MAX;
+    for (size_t i = 0; i < graph->front.count; i++) {
+        uint32_t number = graph->nodes[graph->front.item[i]].id >> COP_SLOT_BITS;
+        cop__page_entry *entry = &values->entry[number];
+        if (number == last || entry->birth == graph->tree->stamp)
+            continue;
+        last = number;
+        entry->before = entry->page;
+        entry->touched = 0;
+        pages++;
+    }
+    return pages < values->count ? pages : values->count;
+}
+
+static bool
+take_pages(cop__graph *graph, level_job *job)
+{
+    job->pages = cop__memory_alloc(graph->memory, COP_MEMORY_GRAPH,
+                                   (job->page_count + 1) * sizeof *job->pages, 16);
+    if (job->pages == NULL)
+        return false;
+    for (uint32_t i = 0; i < job->page_count; i++) {
+        job->pages[i] = cop__pool_page(&graph->tree->pool);
+        if (job->pages[i] == NULL) {
+            atomic_store_explicit(&job->next_page, 0, memory_order_relaxed);
+            job->page_count = i;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+give_pages(cop__graph *graph, level_job *job, uint32_t count)
+{
+    if (job->pages == NULL)
+        return;
+    for (uint32_t i = cop__load_relaxed(&job->next_page); i < job->page_count; i++)
+        cop__pool_page_free(&graph->tree->pool, job->pages[i]);
+    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, job->pages, (count + 1) * sizeof *job->pages,
+                     16);
+}
+
+static bool
+lane_adopt(cop__graph *graph, cop__lane *lane)
+{
+    bool fine = true;
+    for (size_t i = 0; i < lane->adopted.count; i++)
+        fine &= cop__draft_adopt(graph->tree, lane->adopted.item[i]);
+    lane->adopted.count = 0;
+    if (lane->spare != NULL)
+        cop__pool_page_free(&graph->tree->pool, lane->spare);
+    lane->spare = NULL;
+    return fine;
+}
+
+static void
+lane_merge_marks(cop__graph *graph, cop__lane *lane)
+{
+    for (size_t i = 0; i < lane->blocks.count; i++) {
+        uint32_t block = lane->blocks.item[i];
+        cop__mark_mask(graph, block, lane->dirty[block]);
+        lane->dirty[block] = 0;
+    }
+    lane->blocks.count = 0;
+    graph->count.runs += lane->runs;
+    graph->count.changed += lane->changed;
+    graph->run.errors += lane->run.errors;
+    lane->runs = lane->changed = lane->run.errors = 0;
+}
+
+static bool
+record_do(cop__graph *graph, const log_record *record, const uint64_t *list)
+{
+    cop__node *node = &graph->nodes[record->node];
+    cop_value value = record->value;
+    switch ((enum cop__outcome)record->outcome) {
+    case COP_RUN_STUCK:
+        return cop__node_wait(graph, node, list, record->count, record->waits_for);
+    case COP_RUN_ALONE:
+        node->flags |= COP_NODE_ALONE;
+        return push(graph, &graph->rest, record->node);
+    default:
+        break;
+    }
+    if (record->text > 0)
+        value = cop_text((cop_type)value.type, list + record->count, record->text);
+    if (record->outcome == COP_RUN_RELISTED && !cop__relink(graph, node, list, record->count))
+        return false;
+    node->flags &= ~(uint32_t)COP_NODE_POISONED;
+    cop__node_completes(graph, node);
+    return cop__node_store(graph, node, &value);
+}
+
+static bool
+lane_do_log(cop__graph *graph, cop__lane *lane)
+{
+    bool fine = !lane->refused;
+    for (size_t i = 0; i < lane->log_count;) {
+        log_record record;
+        memcpy(&record, lane->log + i, sizeof record);
+        if (!fine || !record_do(graph, &record, lane->log + i + RECORD_WORDS)) {
+            cop__mark_node(graph, &graph->nodes[record.node]);
+            fine = false;
+        }
+        i += RECORD_WORDS + record.count + (record.text + 7) / 8;
+    }
+    lane->log_count = 0;
+    return fine;
+}
+
+/* Nodes that run alone. Their dirty bits are still there. */
+static bool
+run_rest(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->rest.count; i++) {
+        cop__node *node = &graph->nodes[graph->rest.item[i]];
+        cop__clean_node(graph, node);
+        switch (cop__node_run(graph, node)) {
+        case COP_STEP_REFUSED:
+            return false;
+        case COP_STEP_RESTART:
+            for (i++; i < graph->rest.count; i++) /* the sweep comes back to them */
+                cop__mark_node(graph, &graph->nodes[graph->rest.item[i]]);
+            break;
+        default:
+            break;
+        }
+    }
+    return true;
+}
+
+/* Everything lanes left, in one order whatever they did. */
+static bool
+job_end(cop__graph *graph, uint32_t lanes)
+{
+    bool fine = true;
+    for (uint32_t i = 0; i < lanes; i++)
+        fine &= lane_adopt(graph, graph->lanes[i]);
+    for (uint32_t i = 0; i < lanes; i++)
+        lane_merge_marks(graph, graph->lanes[i]);
+    for (uint32_t i = 0; i < lanes; i++)
+        fine &= lane_do_log(graph, graph->lanes[i]);
+    if (!fine)
+        graph->tree->failed = COP_E_MEMORY;
+    return fine;
+}
+
+static bool
+run_side_by_side(cop__graph *graph, uint32_t height, double cost)
+{
+    uint32_t lanes = cop__region_lanes(graph->region), n = (uint32_t)graph->front.count;
+    uint32_t chunk = cost > 0 && CHUNK_NS / cost > 1 ? (uint32_t)(CHUNK_NS / cost) : 1;
+    level_job job = {.graph = graph, .height = height, .page_count = open_pages(graph)};
+    job.page_count += lanes;
+    uint32_t pages = job.page_count;
+    bool fine = lanes_prepare(graph, lanes, pages) && take_pages(graph, &job);
+#if COP_CHECK_WAVES
+    cop__node_completes_room(graph);
+#endif
+    if (fine) {
+        clean_front(graph);
+        cop__region_run(graph->region, n, chunk, job_run, &job);
+        fine = job_end(graph, lanes);
+    } else {
+        graph->tree->failed = COP_E_MEMORY;
+    }
+    give_pages(graph, &job, pages);
+    return fine;
+}
+
+/* ---- deciding ---- */
+
+static void
+note_cost(cop__graph *graph, uint32_t height, double ns)
+{
+    cop__level *level = &graph->levels[height];
+    double had = level->cost / COST_UNIT, now = had > 0 ? had * 0.75 + ns * 0.25 : ns;
+    level->cost = now < 1e8 ? (uint32_t)(now * COST_UNIT) + 1 : UINT32_MAX / 2;
+}
+
+/* On this thread, with a look at the clock. */
+static bool
+sweep_timed(cop__graph *graph, uint32_t height)
+{
+    uint64_t runs = graph->count.runs, begin = cop__clock_ns();
+    bool fine = cop__sweep_level(graph, height);
+    runs = graph->count.runs - runs;
+    if (fine && runs > 0)
+        note_cost(graph, height, (double)(cop__clock_ns() - begin) / (double)runs);
+    return fine;
+}
+
+bool
+cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
+{
+    uint32_t n = level_count(graph, height);
+    double cost = graph->levels[height].cost / COST_UNIT;
+    if (n < 2)
+        return false;
+    if (cost == 0 || graph->count.waves % SAMPLE_WAVES == 0) {
+        *fine = sweep_timed(graph, height);
+        return true;
+    }
+    if (!cop__region_worth(graph->region, n, cost))
+        return false;
+    uint64_t begin = cop__clock_ns();
+    *fine = collect(graph, height);
+    if (*fine && graph->front.count > 1) {
+        *fine = run_side_by_side(graph, height, cost) && run_rest(graph);
+        cop__region_account(graph->region, n, cost, cop__clock_ns() - begin);
+        return true;
+    }
+    return !*fine;
+}

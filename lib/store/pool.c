@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* The pool that helps a store. */
+#include <coppice/effect.h>
+
+#include "commit/combiner.h"
+#include "reclaim/gate.h"
+#include "workers/region.h"
+
+cop_status
+cop_store_set_pool(cop_store *store, cop_pool *pool)
+{
+    cop_status status = cop__store_usable(store);
+    if (status == COP_OK && cop__evaluating)
+        status = COP_E_IN_EVALUATION;
+    if (status != COP_OK)
+        return status;
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
+    cop__region *region = cop__region_open(pool);
+    if (region == NULL && pool != NULL)
+        status = COP_E_MEMORY;
+    if (status == COP_OK)
+        status = cop__right_wait(store, COP_FOREVER);
+    if (status == COP_OK) {
+        cop__region *had = store->graph.region;
+        store->graph.region = region;
+        cop__right_leave(store);
+        cop__region_close(had);
+    }
+    cop__gate_end_use(gate);
+    return status;
+}

@@ -208,6 +208,8 @@ cop__node_run(cop__graph *graph, cop__node *node)
     if (node->flags & COP_NODE_DYING)
         return COP_STEP_ON;
     if (node->flags & COP_NODE_CYCLE) {
+        if (node->flags & COP_NODE_SETTLED) /* marked by what stands behind where its run stops */
+            return COP_STEP_ON;
         cop__mark_node(graph, node);
         graph->to_settle = cop__node_number(graph, node);
         return COP_STEP_RESTART;

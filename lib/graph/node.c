@@ -277,7 +277,7 @@ cop__graph_init(cop__graph *graph, cop__tree *tree)
 static void
 free_vector(cop__graph *graph, void *vector, size_t capacity, size_t element)
 {
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element, 16);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element);
 }
 
 static void
@@ -304,9 +304,8 @@ cop__graph_end(cop__graph *graph)
     free_vector(graph, graph->level_map, graph->level_capacity / 64, sizeof *graph->level_map);
     free_vector(graph, graph->interests, graph->interest_capacity, sizeof *graph->interests);
     free_vector(graph, graph->sides, graph->side_capacity, sizeof *graph->sides);
-    free_vector(graph, graph->interest_of.entry, graph->interest_of.capacity,
-                sizeof *graph->interest_of.entry);
-    free_vector(graph, graph->side_of.entry, graph->side_of.capacity, sizeof *graph->side_of.entry);
+    cop__map_end(graph, &graph->interest_of);
+    cop__map_end(graph, &graph->side_of);
 #if COP_CHECK_WAVES
     free_vector(graph, graph->completed, graph->completed_capacity, sizeof *graph->completed);
 #endif

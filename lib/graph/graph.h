@@ -360,6 +360,7 @@ void cop__dependencies_end(cop__graph *graph, cop__node *node);
 bool cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value);
 uint32_t cop__map_get(const cop__map *map, uint64_t key); /* 0: absent */
 void cop__map_remove(cop__map *map, uint64_t key);
+void cop__map_end(cop__graph *graph, cop__map *map);
 
 /* The interest in a path, or in the children of a branch; 0 when out of memory. */
 uint32_t cop__interest_path(cop__graph *graph, const char *path, size_t length, cop_atom leads_to);

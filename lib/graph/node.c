@@ -154,6 +154,7 @@ cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t
     node->context = definition->context;
     node->id = id;
     node->flags |= COP_NODE_FRESH | (definition->branch ? COP_NODE_BRANCH : 0u);
+    node->flags |= COP_NODE_RELINKED; /* goes with the draft, list and all */
     graph->records[id].node = cop__node_number(graph, node);
     if (side_make(graph, node, definition) &&
         list_push(graph, &graph->fresh, cop__node_number(graph, node)))
@@ -249,8 +250,10 @@ cop__graph_abandon(cop__graph *graph)
 void
 cop__graph_published(cop__graph *graph)
 {
+    if (cop__graph_idle(graph))
+        return;
     for (size_t i = 0; i < graph->fresh.count; i++)
-        graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)COP_NODE_FRESH;
+        graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);
     effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
@@ -274,7 +277,7 @@ cop__graph_init(cop__graph *graph, cop__tree *tree)
 static void
 free_vector(cop__graph *graph, void *vector, size_t capacity, size_t element)
 {
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element, 16);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element);
 }
 
 static void
@@ -301,9 +304,8 @@ cop__graph_end(cop__graph *graph)
     free_vector(graph, graph->level_map, graph->level_capacity / 64, sizeof *graph->level_map);
     free_vector(graph, graph->interests, graph->interest_capacity, sizeof *graph->interests);
     free_vector(graph, graph->sides, graph->side_capacity, sizeof *graph->sides);
-    free_vector(graph, graph->interest_of.entry, graph->interest_of.capacity,
-                sizeof *graph->interest_of.entry);
-    free_vector(graph, graph->side_of.entry, graph->side_of.capacity, sizeof *graph->side_of.entry);
+    cop__map_end(graph, &graph->interest_of);
+    cop__map_end(graph, &graph->side_of);
 #if COP_CHECK_WAVES
     free_vector(graph, graph->completed, graph->completed_capacity, sizeof *graph->completed);
 #endif

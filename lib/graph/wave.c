@@ -64,6 +64,8 @@ static bool
 mark_sources(cop__graph *graph)
 {
     cop__tree *tree = graph->tree;
+    if (!cop__graph_stillborn(graph))
+        return false;
     for (size_t i = 0, n = tree->undo_count; i < n; i++) {
         const cop__undo *undo = &tree->undo[i];
         if (undo->level != 0 || undo->space != COP_SPACE_VALUES)

@@ -284,6 +284,8 @@ bool cop__unplace(cop__graph *graph, cop__node *node);
 bool cop__move(cop__graph *graph, cop__node *node, uint32_t height);
 /* Raises a node above a height, and everything that depends on it above it. There must be no circle. */
 bool cop__raise(cop__graph *graph, cop__node *node, uint32_t above);
+/* Only what depends on it. */
+bool cop__raise_dependents(cop__graph *graph, const cop__node *node);
 /* COP_E_CYCLE when `target` depends on `node`, as far as lists of dependencies tell (those of dirty
  * nodes may be out of date). COP_E_MEMORY. */
 cop_status cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target);

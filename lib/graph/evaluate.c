@@ -144,6 +144,8 @@ wait_for(cop__evaluator *run, uint32_t number)
     if ((node->flags & COP_NODE_PLACED) && !(node->flags & COP_NODE_FRESH) &&
         (node->height < run->limit || COP_FAULT(node_before_dependency)))
         return COP_OK;
+    if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
+        return COP_E_MEMORY;
     run->waits_for = number;
     run->stuck = COP_E_PENDING;
     return COP_E_PENDING;

@@ -8,6 +8,7 @@ enum {
     LEAST_BIT = 14, /* 2^-1074, counted from the lowest bit of digit 0 */
     PIECES = 3,     /* digits that a double reaches */
     HEADROOM = 2,   /* digits above them for carries: 32 bits, and the carry of balancing */
+    INTEGER_DIGITS = 5,
     CALLS_MAX = 1 << 30
 };
 
@@ -193,34 +194,33 @@ cop__exact_sum_subtract(cop__exact_sum *sum, const cop_value *number)
 
 /* --- results ------------------------------------------------------------------------ */
 
-/* A magnitude in digits of 32 bits, its sign, and whether something below digit 0 was cut off. */
+/* A magnitude in digits of 32 bits, its sign, and whether something below it was cut off. */
 typedef struct magnitude {
-    uint32_t digit[DIGITS];
-    int top; /* the highest digit that is not 0; -1: all are */
+    uint32_t digit[DIGITS]; /* from bottom to top; all others are 0 */
+    int bottom, top;        /* the top one is not 0; top < bottom: all are */
     bool negative;
     bool more;
 } magnitude;
 
+/* The digits of doubles and integers together, balanced, from *bottom up to the one returned, which
+ * headroom leaves small. */
 static int
-top_of(const int64_t *digit)
-{
-    int top = DIGITS - 1;
-    while (top >= 0 && digit[top] == 0)
-        top--;
-    return top;
-}
-
-/* The digits of doubles and integers together, balanced. */
-static void
-put_together(const cop__exact_sum *sum, int64_t all[DIGITS])
+put_together(const cop__exact_sum *sum, int64_t all[DIGITS], int *bottom)
 {
     cop__int128 rest = sum->integers;
-    memset(all, 0, DIGITS * sizeof *all);
-    if (sum->digit)
+    int from = sum->size ? sum->base : POINT, to = sum->size ? from + sum->size : from;
+    if (rest != 0) {
+        from = from < POINT ? from : POINT;
+        to = to > POINT + INTEGER_DIGITS ? to : POINT + INTEGER_DIGITS;
+    }
+    memset(all + from, 0, (size_t)(to - from) * sizeof *all);
+    if (sum->size)
         memcpy(all + sum->base, sum->digit, sum->size * sizeof *all);
-    for (unsigned i = 0; i < 4; i++, rest >>= 32)
-        all[POINT + i] += i < 3 ? (int64_t)(uint32_t)rest : (int64_t)rest;
-    pass_carries(all, DIGITS);
+    for (int i = POINT; rest != 0 && i < POINT + INTEGER_DIGITS - 1; i++, rest >>= 32)
+        all[i] += i < POINT + 3 ? (int64_t)(uint32_t)rest : (int64_t)rest;
+    pass_carries(all + from, (unsigned)(to - from));
+    *bottom = from;
+    return to - 1;
 }
 
 /* Balanced digits have the sign of the highest; made positive, they borrow from those above. */
@@ -228,36 +228,42 @@ static void
 take_magnitude(const cop__exact_sum *sum, magnitude *m)
 {
     int64_t all[DIGITS], borrow = 0;
-    put_together(sum, all);
-    int top = top_of(all);
-    m->negative = top >= 0 && all[top] < 0;
+    int top = put_together(sum, all, &m->bottom);
+    while (top >= m->bottom && all[top] == 0)
+        top--;
+    m->negative = top >= m->bottom && all[top] < 0;
     m->more = false;
-    for (int i = 0; i <= top; i++) {
+    for (int i = m->bottom; i <= top; i++) {
         int64_t d = (m->negative ? -all[i] : all[i]) - borrow;
         borrow = d < 0;
         m->digit[i] = (uint32_t)d; /* modulo 2^32 */
     }
-    while (top >= 0 && m->digit[top] == 0)
+    while (top >= m->bottom && m->digit[top] == 0)
         top--;
     m->top = top;
+}
+
+static bool
+is_nothing(const magnitude *m)
+{
+    return m->top < m->bottom;
 }
 
 static uint64_t
 digit_at(const magnitude *m, int i)
 {
-    return i >= 0 && i <= m->top ? m->digit[i] : 0;
+    return i >= m->bottom && i <= m->top ? m->digit[i] : 0;
 }
 
 /* True when a bit below `bit` is set. */
 static bool
 any_below(const magnitude *m, int bit)
 {
-    int i = 0;
-    for (; i < bit / 32; i++) {
-        if (m->digit[i] != 0)
+    for (int i = m->bottom; i < bit / 32; i++) {
+        if (digit_at(m, i) != 0)
             return true;
     }
-    return (digit_at(m, i) & ((UINT64_C(1) << bit % 32) - 1)) != 0 || m->more;
+    return (digit_at(m, bit / 32) & ((UINT64_C(1) << bit % 32) - 1)) != 0 || m->more;
 }
 
 /*
@@ -268,7 +274,7 @@ any_below(const magnitude *m, int bit)
 static double
 rounded(const magnitude *m)
 {
-    if (m->top < 0)
+    if (is_nothing(m))
         return double_of(0, m->negative);
     int highest = m->top * 32 + 31 - __builtin_clz(m->digit[m->top]);
     int lowest = highest - MANTISSA_BITS > LEAST_BIT ? highest - MANTISSA_BITS : LEAST_BIT;
@@ -290,18 +296,18 @@ static void
 divide(magnitude *m, uint32_t count)
 {
     uint64_t rest = 0;
-    int i = m->top, end = m->top - 4;
-    for (; i >= 0 && i >= end; i--) {
-        uint64_t part = rest << 32 | m->digit[i];
+    int end = m->top > 4 ? m->top - 4 : 0;
+    for (int i = m->top; i >= end; i--) {
+        uint64_t part = rest << 32 | digit_at(m, i);
         m->digit[i] = (uint32_t)(part / count);
         rest = part % count;
+        m->bottom = i < m->bottom ? i : m->bottom;
     }
-    for (; i >= 0; i--) {
+    for (int i = m->bottom; i < end; i++)
         rest |= m->digit[i];
-        m->digit[i] = 0;
-    }
     m->more = rest != 0;
-    while (m->top >= 0 && m->digit[m->top] == 0)
+    m->bottom = end;
+    while (!is_nothing(m) && m->digit[m->top] == 0)
         m->top--;
 }
 
@@ -332,7 +338,7 @@ quotient(const cop__exact_sum *sum, uint32_t count)
     if (is_special(sum, &result))
         return result;
     take_magnitude(sum, &m);
-    if (m.top < 0)
+    if (is_nothing(&m))
         return sum->minus_zeros && sum->minus_zeros == cop__exact_sum_count(sum) ? -0.0 : 0.0;
     if (count > 1)
         divide(&m, count);

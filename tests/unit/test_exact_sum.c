@@ -289,6 +289,11 @@ START_TEST(means_of_subnormals)
     add(cop_f64(DBL_MIN));
     add(cop_f64(DBL_MIN));
     MEAN_IS((2 * DBL_MIN - DBL_TRUE_MIN) / 5);
+    take(cop_f64(DBL_MIN));
+    take(cop_f64(DBL_MIN));
+    for (int i = 0; i < 40000; i++)
+        add(cop_f64(0.0));
+    MEAN_IS(-0.0); /* below the lowest digit */
 }
 END_TEST
 
@@ -320,11 +325,11 @@ START_TEST(against_wide_integers)
             int64_t mantissa = (int64_t)tree_random(UINT64_C(1) << 54) - (INT64_C(1) << 53);
             int exponent = (int)tree_random(60);
             values[i] = cop_f64(ldexp((double)mantissa, exponent - 30));
-            exact += (cop__int128)mantissa << exponent;
+            exact += mantissa * ((cop__int128)1 << exponent);
             if (_i && i % 3 == 0) {
-                values[i] = cop_i64(mantissa << tree_random(9));
-                exact += ((cop__int128)cop_value_i64(&values[i]) << 30) -
-                         ((cop__int128)mantissa << exponent);
+                values[i] = cop_i64(mantissa * (INT64_C(1) << tree_random(9)));
+                exact += cop_value_i64(&values[i]) * ((cop__int128)1 << 30) -
+                         mantissa * ((cop__int128)1 << exponent);
             }
             add(values[i]);
         }

@@ -468,6 +468,8 @@ void cop__graph_end(cop__graph *graph);
 bool cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t id);
 /* The node of an atom that is being erased will go with the publication. */
 bool cop__graph_dying(cop__graph *graph, uint32_t id);
+/* Nodes that this draft defined and whose atoms it erased again: they will go too. */
+bool cop__graph_stillborn(cop__graph *graph);
 void cop__graph_abandon(cop__graph *graph);
 void cop__graph_published(cop__graph *graph);
 /* A node that is marked like others but never swept: an effect's. 0 when out of memory. */

@@ -218,6 +218,29 @@ effects_take(cop__graph *graph, bool tell)
     }
 }
 
+/* What this draft defined and erased again was never published, so that no slot tells. Its id may have
+ * been given out again. */
+bool
+cop__graph_stillborn(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->fresh.count; i++) {
+        uint32_t number = graph->fresh.item[i];
+        cop__node *node = &graph->nodes[number];
+        cop__record *record = &graph->records[node->id];
+        const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+        if ((node->flags & COP_NODE_DYING) ||
+            (record->node == number && slot != NULL && cop__slot_alive(slot) &&
+             (slot->type & COP_SLOT_COMPUTED)))
+            continue;
+        if (!list_push(graph, &graph->dying, number))
+            return false;
+        node->flags |= COP_NODE_DYING;
+        if (record->node == number)
+            record->node = 0;
+    }
+    return true;
+}
+
 /* ---- the draft's end ---- */
 
 static void

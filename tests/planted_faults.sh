@@ -20,6 +20,8 @@ txn_dropped             | tests/stress/stress_counters --seconds 3
 root_before_pages       | tests/stress/stress_reclaim --seconds 5
 pending_ignored         | tests/unit/test_pin_schedule
 help_without_barrier    | tests/unit/test_pin_schedule
+wake_lost               | tests/unit/test_workers_schedule
+deque_item_twice        | tests/unit/test_workers_schedule
 '
 
 # A fault that is built in but not in the table is caught by nobody.

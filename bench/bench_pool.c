@@ -37,7 +37,8 @@ typedef struct body {
 static body bodies[] = {{"trivial_1000", 2, 1000, 0},
                         {"100ns_1000", 100, 1000, 0},
                         {"1us_1000", 1000, 1000, 0},
-                        {"1us_100", 1000, 100, 0}};
+                        {"1us_100", 1000, 100, 0},
+                        {"1us_10", 1000, 10, 0}};
 enum { BODIES = sizeof bodies / sizeof bodies[0] };
 
 enum { ONE_THREAD, REGION, INDEPENDENT, SYSTEMS };

@@ -161,7 +161,7 @@ shrink(cop_pool *pool, uint32_t now, uint32_t threads)
     cop__store_seq_cst(&pool->threads, threads);
     for (uint32_t i = threads; i < now; i++)
         cop__store_seq_cst(&cop__load_relaxed(&pool->workers[i])->leave, true);
-    cop__pool_notify(pool, COP_POOL_THREADS_MAX);
+    cop__event_stir(&pool->events);
     for (uint32_t i = threads; i < now; i++)
         pthread_join(cop__load_relaxed(&pool->workers[i])->thread, NULL);
 }

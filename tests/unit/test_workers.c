@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,24 @@
 #include "tests/support/workers_test.h"
 #include "workers/cpus.h"
 #include "workers/region.h"
+
+/* Threads in the child of a process with threads are more than the thread sanitizer allows, and
+ * either sanitizer maps more memory than a limit leaves. */
+#ifdef __has_feature
+#define HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define HAS_FEATURE(feature) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#else
+#define THREAD_SANITIZER 0
+#endif
+#if THREAD_SANITIZER || defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
 
 /* --- opening and closing ---------------------------------------------------------------------- */
 
@@ -42,12 +61,15 @@ END_TEST
 START_TEST(without_options)
 {
     cop_pool *pool = NULL;
+    cop_pool_stats stats;
 
     CHECK_OK(cop_pool_open(NULL, &pool, NULL));
     ck_assert_uint_eq(cop_pool_threads(pool), cop_cpus_usable() - 1);
     cop_pool_close(pool);
     cop_pool_close(NULL);
     ck_assert_uint_eq(cop_pool_threads(NULL), 0);
+    cop_pool_stats_take(NULL, &stats);
+    ck_assert_uint_eq(stats.threads, 0);
 }
 END_TEST
 
@@ -237,6 +259,63 @@ START_TEST(resizing_loses_nothing)
     CHECK_OK(cop_pool_resize(pool, 0));
     cop_pool_close(pool);
     ck_assert_uint_eq(atomic_load(&count), submitted);
+}
+END_TEST
+
+static void
+note_log(void *context, cop_log_level level, const char *message)
+{
+    if (level == COP_LOG_ERROR && strstr(message, "could be started"))
+        atomic_fetch_add((_Atomic unsigned *)context, 1);
+}
+
+/* Leaves room for some threads' stacks; what was the limit before. */
+static struct rlimit
+limit_memory(void)
+{
+    struct rlimit before, limit;
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fscanf(f, "%lu", &pages), 1);
+    fclose(f);
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    limit = before;
+    limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (100u << 20);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+    return before;
+}
+
+START_TEST(threads_that_cannot_be_started)
+{
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    cop_error error = COP_ERROR_INIT;
+    _Atomic unsigned logged = 0, count = 0;
+    cop_pool *pool, *other = (cop_pool *)1;
+    struct rlimit before;
+
+    if (SANITIZED)
+        return;
+    options.threads = 1;
+    options.log = note_log;
+    options.log_context = (void *)&logged;
+    CHECK_OK(cop_pool_open(&options, &pool, NULL));
+    before = limit_memory();
+    CHECK_STATUS(cop_pool_resize(pool, COP_POOL_THREADS_MAX), COP_E_MEMORY);
+    ck_assert_uint_eq(atomic_load(&logged), 1);
+    ck_assert_uint_ge(cop_pool_threads(pool), 1);
+    ck_assert_uint_lt(cop_pool_threads(pool), COP_POOL_THREADS_MAX);
+    options.threads = COP_POOL_THREADS_MAX;
+    CHECK_STATUS(cop_pool_open(&options, &other, &error), COP_E_MEMORY);
+    ck_assert_ptr_null(other);
+    ck_assert_int_eq(error.status, COP_E_MEMORY);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_OK(cop_pool_submit(pool, count_one, (void *)&count));
+    ck_assert(reaches(&count, 100));
+    CHECK_OK(cop_pool_resize(pool, 2));
+    cop_pool_close(pool);
 }
 END_TEST
 
@@ -447,19 +526,6 @@ END_TEST
 
 /* --- forking ---------------------------------------------------------------------------------- */
 
-/* Threads in the child of a process with threads are more than the thread sanitizer allows. */
-#ifdef __has_feature
-#if __has_feature(thread_sanitizer)
-#define CAN_START_THREADS_IN_A_CHILD 0
-#endif
-#endif
-#ifdef __SANITIZE_THREAD__
-#define CAN_START_THREADS_IN_A_CHILD 0
-#endif
-#ifndef CAN_START_THREADS_IN_A_CHILD
-#define CAN_START_THREADS_IN_A_CHILD 1
-#endif
-
 static cop_status
 no_range(void *context, uint64_t begin, uint64_t end)
 {
@@ -507,7 +573,7 @@ child(cop_pool *pool, cop__region *region, cop_task_group *group)
     cop_task_group_cancel(group);
     cop_task_group_close(group);
     cop_pool_close(pool);
-    options.threads = CAN_START_THREADS_IN_A_CHILD;
+    options.threads = THREAD_SANITIZER ? 0 : 1;
     if (cop_pool_open(&options, &own, NULL) != COP_OK ||
         cop_pool_submit(own, count_one, &count) != COP_OK)
         _exit(4);
@@ -629,6 +695,7 @@ add(TCase *tests)
     tcase_add_loop_test(tests, tasks_submit_tasks, 0, 4);
     tcase_add_test(tests, a_closing_pool_takes_no_tasks);
     tcase_add_test(tests, resizing_loses_nothing);
+    tcase_add_test(tests, threads_that_cannot_be_started);
     tcase_add_loop_test(tests, a_region_handles_each_item_once, 0, 4);
     tcase_add_test(tests, small_runs);
     tcase_add_test(tests, lanes_only_grow);

@@ -358,6 +358,7 @@ static cop__inject inject;
 static cop__queue_node nodes[NODES];
 static unsigned consumed, producers_done, workers_done;
 static bool leave, lost;
+static bool one_asked, one_left; /* of the workers, the first */
 
 static void
 producer_body(void *context)
@@ -374,6 +375,12 @@ producer_body(void *context)
     }
     drain_all(own);
     producers_done++;
+    if (number != 0)
+        return;
+    one_asked = true;
+    cop__event_stir(&events);
+    while (!one_left && !lost)
+        schedule_yield();
 }
 
 static void
@@ -387,7 +394,13 @@ consume(cop__queue_node *const *taken, uint32_t n)
     if (consumed < NODES)
         return;
     leave = true;
-    (void)cop__event_notify(&events, WORKERS);
+    cop__event_stir(&events);
+}
+
+static bool
+must_leave(void)
+{
+    return leave || lost || (one_asked && self == PRODUCERS);
 }
 
 /* As in worker.c. */
@@ -396,10 +409,10 @@ worker_body(void *context)
 {
     cop__queue_node *taken[2];
     bool searching = false;
-    uint32_t n;
+    uint32_t n, epoch;
 
     thread_begins((unsigned)(uintptr_t)context);
-    while (!leave && !lost) {
+    while (!must_leave()) {
         n = cop__inject_take(&inject, taken, 2);
         if (n > 0) {
             if (searching && cop__event_search_end(&events) && cop__inject_pending(&inject) > 0)
@@ -412,18 +425,26 @@ worker_body(void *context)
             searching = cop__event_search_begin(&events, 1);
         if (searching && schedule_random(&schedule) % 3)
             continue;
-        cop__event_prepare(&events, searching);
+        epoch = cop__event_prepare(&events, searching);
         searching = false;
-        n = leave ? 0 : cop__inject_take(&inject, taken, 2);
-        if (n > 0 || leave) {
+        n = must_leave() ? 0 : cop__inject_take(&inject, taken, 2);
+        if (n > 0 || must_leave()) {
             cop__event_cancel(&events);
             if (n > 0)
                 consume(taken, n);
             continue;
         }
-        cop__event_wait(&events);
-        searching = true;
+        while (!(searching = cop__event_wait(&events, &epoch)) && !must_leave())
+            ;
+        if (!searching)
+            cop__event_cancel(&events);
     }
+    if (searching)
+        (void)cop__event_search_end(&events);
+    (void)cop__event_post(&events);
+    drain_all(own);
+    if (self == PRODUCERS)
+        one_left = true;
     workers_done++;
 }
 
@@ -438,18 +459,18 @@ all_asleep(void *context)
     return asleep > 0 && producers_done == PRODUCERS && asleep + workers_done == WORKERS;
 }
 
-/* Ends the run: the sleepers find tokens, and then what was lost. */
+/* Ends the run: as a stir does, and then all leave. */
 static void
 tell_them(void *context)
 {
     (void)context;
     broken("every worker sleeps", NODES - consumed);
     lost = true;
+    atomic_fetch_add(&events.epoch, 1);
     for (unsigned i = 0; i < THREADS; i++) {
         if (!asleep_on[i])
             continue;
         asleep_on[i] = NULL;
-        atomic_fetch_add(&events.state, ONE_TOKEN);
         schedule_resume(&schedule, i);
     }
 }
@@ -461,7 +482,7 @@ run_parking(uint64_t seed)
     cop__event_init(&events);
     cop__inject_init(&inject);
     consumed = producers_done = workers_done = 0;
-    leave = lost = false;
+    leave = lost = one_asked = one_left = false;
     for (uintptr_t i = 0; i < PRODUCERS; i++)
         schedule_thread(&schedule, producer_body, (void *)i);
     for (uintptr_t i = 0; i < WORKERS; i++)

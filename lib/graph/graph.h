@@ -256,6 +256,8 @@ typedef struct cop__graph {
     struct cop__lane **lanes;   /* of the region */
     size_t lane_capacity;
     uint32_t lane_count;
+    void **stash;          /* pages that lanes may copy to */
+    size_t stash_count, stash_capacity;
     cop__list32 front; /* the nodes of a level that run side by side */
     cop__list32 rest;  /* and those that run after them */
     _Alignas(128) cop__evaluator run;
@@ -439,6 +441,8 @@ cop__value_plain(uint64_t head, uint64_t tail)
 /* Runs the dirty nodes of a height with the pool's help. False: not worth it, nothing was done.
  * *fine: false when out of memory. */
 bool cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine);
+/* After a wave. */
+void cop__stash_end(cop__graph *graph);
 void cop__lanes_end(cop__graph *graph);
 
 /* ---- settle.c ---- */

@@ -321,6 +321,7 @@ cop__graph_wave(cop__graph *graph)
             fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
+    cop__stash_end(graph);
     cop__settle_end(graph);
     return fine && graph->tree->failed == COP_OK;
 }

@@ -173,6 +173,21 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
     return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
 }
 
+/* Beside others even a look at the slot of a node of this height would be a race: whether the atom is
+ * still there is found out later, alone. */
+static bool
+must_come_again(cop__evaluator *run, uint32_t id)
+{
+    const cop__record *record = cop__record_of(run->graph, id);
+    if (!run->shared || record == NULL || record->node == 0)
+        return false;
+    const cop__node *node = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
+    if (node->height < run->limit)
+        return false;
+    run->stuck = COP_E_CONFLICT;
+    return true;
+}
+
 static uint64_t
 pack(cop_atom atom)
 {
@@ -195,6 +210,8 @@ cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
         return run->stuck;
     if (!slow_begin(run))
         return COP_E_MEMORY;
+    if (must_come_again(run, atom.id))
+        return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
     if (slot == NULL)
         return COP_E_GONE;
@@ -215,7 +232,7 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
     memset(value, 0, sizeof *value);
-    if (run->stuck != COP_OK)
+    if (run->stuck != COP_OK || must_come_again(run, atom.id))
         return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
     if (slot == NULL)
@@ -540,6 +557,8 @@ cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
         return COP_RUN_REFUSED;
     if (run->stuck == COP_E_STATE)
         return COP_RUN_ALONE;
+    if (run->stuck == COP_E_CONFLICT)
+        return COP_RUN_AGAIN;
     if (run->stuck != COP_OK)
         return COP_RUN_STUCK;
     run_result(run, status, result);

@@ -383,6 +383,7 @@ enum cop__outcome {
     COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
     COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
     COP_RUN_ALONE,    /* discarded: it needs what runs side by side must not touch */
+    COP_RUN_AGAIN,    /* discarded: it read at or above its height while others ran */
     COP_RUN_REFUSED   /* out of memory */
 };
 void cop__run_init(cop__evaluator *run, cop__graph *graph);

@@ -57,7 +57,6 @@ typedef struct level_job {
 typedef struct log_record {
     uint32_t node;
     uint32_t outcome;
-    uint32_t waits_for;
     uint32_t count; /* of the list */
     uint64_t text;  /* bytes */
     cop_value value;
@@ -233,12 +232,11 @@ static void
 lane_log(cop__lane *lane, cop__node *node, enum cop__outcome outcome, const cop_value *value)
 {
     cop__evaluator *run = &lane->run;
-    bool listed = outcome == COP_RUN_RELISTED || outcome == COP_RUN_STUCK;
+    bool listed = outcome == COP_RUN_RELISTED;
     bool valued = outcome == COP_RUN_RELISTED || outcome == COP_RUN_DONE;
     bool text = valued && cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE;
     log_record record = {.node = cop__node_number(run->graph, node),
                          .outcome = (uint32_t)outcome,
-                         .waits_for = run->waits_for,
                          .count = listed ? (uint32_t)run->count : 0,
                          .text = text ? cop_value_length(value) : 0};
     if (valued)
@@ -429,10 +427,10 @@ record_do(cop__graph *graph, const log_record *record, const uint64_t *list)
     cop__node *node = &graph->nodes[record->node];
     cop_value value = record->value;
     switch ((enum cop__outcome)record->outcome) {
-    case COP_RUN_STUCK:
-        return cop__node_wait(graph, node, list, record->count, record->waits_for);
     case COP_RUN_ALONE:
         node->flags |= COP_NODE_ALONE;
+        return push(graph, &graph->rest, record->node);
+    case COP_RUN_AGAIN:
         return push(graph, &graph->rest, record->node);
     default:
         break;
@@ -550,7 +548,7 @@ cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
 {
     uint32_t n = level_count(graph, height);
     double cost = graph->levels[height].cost / COST_UNIT;
-    if (n < 2)
+    if (n < 2 || cop__region_lanes(graph->region) < 2)
         return false;
     if (cost == 0 || graph->count.waves % SAMPLE_WAVES == 0) {
         *fine = sweep_timed(graph, height);

@@ -451,6 +451,8 @@ void cop__lanes_end(cop__graph *graph);
 bool cop__settle_first(cop__graph *graph);
 /* Brings one node up to date whatever stands above it. */
 bool cop__settle_node(cop__graph *graph, uint32_t number);
+/* One above all in a list. */
+uint32_t cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count);
 void cop__settle_end(cop__graph *graph);
 
 /* ---- node.c ---- */

@@ -152,9 +152,8 @@ visit(cop__graph *graph, uint32_t number)
     return circle(graph, first - 2);
 }
 
-/* One above all that a node read. */
-static uint32_t
-height_above(const cop__graph *graph, const uint64_t *list, size_t count)
+uint32_t
+cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count)
 {
     uint32_t height = 1;
     for (size_t i = 0; i < count; i++) {
@@ -173,7 +172,7 @@ complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const co
     bool first = (node->flags & COP_NODE_FRESH) != 0, healed = (node->flags & COP_NODE_CYCLE) != 0;
     const uint64_t *list = outcome == COP_RUN_DONE ? cop__dependencies(graph, node) : run->list;
     size_t count = outcome == COP_RUN_DONE ? cop__dependency_count(node) : run->count;
-    uint32_t height = height_above(graph, list, count);
+    uint32_t height = cop__height_above(graph, list, count);
     node->flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_POISONED | COP_NODE_CYCLE);
     cop__node_completes(graph, node);
     if ((!(node->flags & COP_NODE_PLACED) && !cop__place(graph, node, height)) ||

@@ -189,6 +189,9 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
         fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
     } else if (fine) {
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        /* What is settled could be read wherever it stands. */
+        if (outcome == COP_RUN_RELISTED && graph->settled.count > 0 && fine)
+            fine = cop__raise(graph, node, cop__height_above(graph, run->list, run->count) - 1);
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
         fine = fine && cop__node_store(graph, node, value);

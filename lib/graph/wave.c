@@ -58,6 +58,19 @@ slot_happened(cop__graph *graph, uint32_t id, const cop__slot *before, const cop
     return true;
 }
 
+/* Atoms that came and went within the batch are in neither version, their nodes must go all the same. */
+static bool
+fresh_erased(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->fresh.count; i++) {
+        uint32_t number = graph->fresh.item[i], id = graph->nodes[number].id;
+        const cop__slot *slot = cop__draft_slot(graph->tree, id);
+        if ((slot == NULL || !cop__slot_alive(slot)) && !cop__graph_dying(graph, id))
+            return false;
+    }
+    return true;
+}
+
 /* The undo log has a record for each page that the draft touched; what the wave itself writes comes
  * behind. */
 static bool
@@ -70,7 +83,8 @@ mark_sources(cop__graph *graph)
             continue;
         const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
         const cop__slot *before = undo->page, *now = entry->page;
-        uint32_t left = now != NULL ? entry->touched : UINT32_MAX;
+        bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
+        uint32_t left = dropped ? UINT32_MAX : entry->touched;
         for (; left != 0; left &= left - 1) {
             unsigned k = (unsigned)__builtin_ctz(left);
             if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
@@ -79,14 +93,14 @@ mark_sources(cop__graph *graph)
         }
     }
     cop__interest_moved(graph);
-    return tree->failed == COP_OK;
+    return fresh_erased(graph) && tree->failed == COP_OK;
 }
 
 /* ---- one node ---- */
 
-static bool
-counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
-               const cop_value *value)
+bool
+cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+                    const cop_value *value)
 {
     if (cop__slot_holds(slot, value))
         return true;
@@ -101,8 +115,10 @@ counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *
 bool
 cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
+    if (node->flags & COP_NODE_BRANCH)
+        return cop__own_store(graph, node, value);
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
-    if (counts_as_same(graph, node, slot, value))
+    if (cop__counts_as_same(graph, node, slot, value))
         return true;
     if (!cop__atom_write(graph->tree, node->id, value))
         return false;
@@ -302,5 +318,7 @@ cop__graph_wave(cop__graph *graph)
     }
     cop__evaluating = before;
     cop__settle_end(graph);
-    return fine && graph->tree->failed == COP_OK;
+    if (!fine)
+        graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
+    return graph->tree->failed == COP_OK;
 }

@@ -65,9 +65,9 @@ RELEVANT = {
     "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
     "lib/serialize": ["test_json", "test_json_write"],
 }
-# Slow, or of other rooms. The last in the order run only when all others passed; where threads meet,
-# a second of stress is among them.
-SKIPPED = {"test_pin_schedule", "test_options"}
+# Compiled with sources of their own, slow, or of other rooms. The last in the order run only when
+# all others passed; where threads meet, a second of stress is among them.
+SKIPPED = {"test_pin_schedule", "test_races", "test_options"}
 LAST = ["test_model", "test_oom"]
 STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
           "lib/reclaim": ["stress_threads", "stress_reclaim"]}

@@ -99,6 +99,20 @@ COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);
 
 COP_PUBLIC cop_status cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value);
 
+/* If this atom is what last time's run read here: its slot. */
+static inline bool
+cop_read_next_(cop_evaluation *evaluation, cop_atom atom, uint64_t word[2])
+{
+    const uint64_t *cursor = evaluation->cursor_;
+    if (__builtin_expect(*cursor != ((uint64_t)atom.generation << 32 | atom.id), 0))
+        return false;
+    evaluation->cursor_ = cursor + 1;
+    const void *entry = evaluation->table_ + (atom.id & ~UINT32_C(31)); /* of 32 bytes, one for 32 atoms */
+    const char *page = __atomic_load_n((char *const *)entry, __ATOMIC_ACQUIRE);
+    memcpy(word, page + (size_t)(atom.id & 31) * 16, 16);
+    return true;
+}
+
 /*
  * Reads an atom and remembers that this function depends on it. COP_OK; COP_E_GONE (no such atom,
  * remembered too); COP_E_PENDING, COP_E_CYCLE: hand it on. Text in *value lives until the function
@@ -109,13 +123,8 @@ static inline cop_status
 cop_read(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     uint64_t word[2];
-    const char *page;
-    if (__builtin_expect(*evaluation->cursor_ != ((uint64_t)atom.generation << 32 | atom.id), 0))
+    if (__builtin_expect(!cop_read_next_(evaluation, atom, word), 0))
         return cop_read_slow_(evaluation, atom, value);
-    evaluation->cursor_++;
-    page = __atomic_load_n((char *const *)(const void *)(evaluation->table_ + (size_t)(atom.id >> 5) * 32),
-                           __ATOMIC_ACQUIRE);
-    memcpy(word, page + (size_t)(atom.id & 31) * 16, sizeof word);
     word[0] &= UINT64_C(0xffffffff0000ff0f);
     memcpy(value, word, sizeof word);
     return COP_OK;
@@ -141,46 +150,48 @@ COP_PUBLIC cop_status cop_read_each(cop_evaluation *evaluation, cop_atom branch,
 COP_PUBLIC cop_status cop_read_count(cop_evaluation *evaluation, cop_atom branch, uint32_t *count);
 
 /* Typed: COP_E_TYPE for another type, COP_E_FAILED for an error value. _f64 accepts an i64. */
-COP_PUBLIC cop_status cop_read_typed_(cop_evaluation *evaluation, const cop_value *value,
-                                      cop_type wanted);
+COP_PUBLIC cop_status cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted,
+                                      const uint64_t *word, uint64_t *payload);
+
+static inline cop_status
+cop_read_payload_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, uint64_t *payload)
+{
+    uint64_t word[2], slow;
+    bool next = cop_read_next_(evaluation, atom, word);
+    if (__builtin_expect(next && (word[0] & 15) == (uint64_t)wanted, 1)) {
+        *payload = word[1];
+        return COP_OK;
+    }
+    cop_status status = cop_read_typed_(evaluation, atom, wanted, next ? word : NULL, &slow);
+    *payload = slow;
+    return status;
+}
 
 static inline cop_status
 cop_read_i64(cop_evaluation *evaluation, cop_atom atom, int64_t *out)
 {
-    cop_value value;
-    cop_status status = cop_read(evaluation, atom, &value);
-    if (status != COP_OK)
-        return status;
-    *out = cop_value_i64(&value);
-    return __builtin_expect(value.type == COP_I64, 1)
-               ? COP_OK
-               : cop_read_typed_(evaluation, &value, COP_I64);
+    uint64_t payload;
+    cop_status status = cop_read_payload_(evaluation, atom, COP_I64, &payload);
+    *out = (int64_t)payload;
+    return status;
 }
 
 static inline cop_status
 cop_read_f64(cop_evaluation *evaluation, cop_atom atom, double *out)
 {
-    cop_value value;
-    cop_status status = cop_read(evaluation, atom, &value);
-    if (status != COP_OK)
-        return status;
-    *out = value.type == COP_I64 ? (double)cop_value_i64(&value) : cop_value_f64(&value);
-    return __builtin_expect(value.type == COP_F64 || value.type == COP_I64, 1)
-               ? COP_OK
-               : cop_read_typed_(evaluation, &value, COP_F64);
+    uint64_t payload;
+    cop_status status = cop_read_payload_(evaluation, atom, COP_F64, &payload);
+    memcpy(out, &payload, sizeof payload);
+    return status;
 }
 
 static inline cop_status
 cop_read_bool(cop_evaluation *evaluation, cop_atom atom, bool *out)
 {
-    cop_value value;
-    cop_status status = cop_read(evaluation, atom, &value);
-    if (status != COP_OK)
-        return status;
-    *out = cop_value_bool(&value);
-    return __builtin_expect(value.type == COP_BOOL, 1)
-               ? COP_OK
-               : cop_read_typed_(evaluation, &value, COP_BOOL);
+    uint64_t payload;
+    cop_status status = cop_read_payload_(evaluation, atom, COP_BOOL, &payload);
+    *out = payload != 0;
+    return status;
 }
 
 /* A child of the branch that this computed owns, by its path relative to the branch; missing objects

@@ -116,9 +116,8 @@ is_computed(const cop__slot *slot)
 }
 
 static cop_status
-write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
+write_slot(cop__tree *tree, cop__op *op, uint32_t id, const cop__slot *slot, const cop_value *value)
 {
-    const cop__slot *slot = cop__draft_slot(tree, id);
     bool clear;
     if (is_computed(slot))
         return COP_E_COMPUTED;
@@ -132,12 +131,19 @@ write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
 }
 
 static cop_status
+write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
+{
+    return write_slot(tree, op, id, cop__draft_slot(tree, id), value);
+}
+
+static cop_status
 apply_set(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom atom;
-    if (target_slot(txn, op->target, tree, &atom) == NULL)
+    const cop__slot *slot = target_slot(txn, op->target, tree, &atom);
+    if (slot == NULL)
         return COP_E_GONE;
-    return write_atom(tree, op, atom.id, &op->value);
+    return write_slot(tree, op, atom.id, slot, &op->value);
 }
 
 static cop_status
@@ -478,10 +484,16 @@ static const apply_function apply_table[] = {
     [COP_OP_DEFINE] = apply_define,
 };
 
+/* Operations between asking for a page's entry and applying: more than the combiner leaves between
+ * asking for the page, for which it reads the entry, and applying. */
+#define ENTRIES_AHEAD 32u
+
 cop_status
 cop__txn_apply(cop_txn *txn, size_t i, cop__tree *tree)
 {
     cop__op *op = &txn->ops[i];
+    if (i + ENTRIES_AHEAD < txn->op_count)
+        cop__draft_prefetch_entry(tree, txn->ops[i + ENTRIES_AHEAD].target.id);
     cop_status status = apply_table[op->code](txn, op, tree);
     return tree->failed != COP_OK ? tree->failed : status;
 }

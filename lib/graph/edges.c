@@ -192,6 +192,8 @@ cop__record_make(cop__graph *graph, uint32_t id)
 
 /* ---- lists ---- */
 
+#define SHORT_LIST 8u
+
 uint32_t
 cop__dependency_count(const cop__node *node)
 {
@@ -375,6 +377,82 @@ note_relinked(cop__graph *graph, cop__node *node)
     return true;
 }
 
+static bool
+stands_in(const uint64_t *list, size_t count, uint64_t dependency)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i] == dependency)
+            return true;
+    return false;
+}
+
+/* One plain value has taken the place of another; false: that is not all. */
+static bool
+relink_one(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count, uint32_t same)
+{
+    bool many = (node->flags & COP_NODE_MANY) != 0;
+    uint64_t *old = many ? &graph->arena.words[node->dependencies.many.list]
+                         : node->dependencies.few;
+    uint64_t gone = old[same], come = list[same];
+    if (((gone | come) & COP_DEPENDS_WHAT) != COP_DEPENDS_VALUE || (uint32_t)gone == (uint32_t)come)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (i != same && (list[i] != old[i] || (uint32_t)list[i] == (uint32_t)gone))
+            return false;
+    cop__record *record = cop__record_make(graph, (uint32_t)come);
+    if (record == NULL || !cop__dependents_add(graph, &record->dependents, node))
+        return false;
+    old = many ? &graph->arena.words[node->dependencies.many.list] : node->dependencies.few;
+    old[same] = come;
+    if (!COP_FAULT(dependency_kept))
+        cop__dependents_remove(graph, &graph->records[(uint32_t)gone].dependents, node);
+    return true;
+}
+
+/* Only the last few entries differ, and all are plain values: compared with each other. */
+static bool
+relink_few(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count, uint32_t same)
+{
+    uint32_t had = cop__dependency_count(node);
+    uint64_t gone[SHORT_LIST];
+    size_t n = 0;
+    for (uint32_t i = same; i < had; i++) {
+        gone[n] = cop__dependencies(graph, node)[i];
+        n += !stands_in(list, count, gone[n]) && !stands_in(gone, n, gone[n]);
+    }
+    for (size_t i = same; i < count; i++) {
+        cop__record *record = cop__record_make(graph, (uint32_t)list[i]);
+        if (record == NULL || !cop__dependents_add(graph, &record->dependents, node))
+            return false;
+    }
+    if (!list_room(graph, node, (uint32_t)count))
+        return false;
+    list_set(graph, node, list, (uint32_t)count);
+    for (size_t i = 0; i < n && !COP_FAULT(dependency_kept); i++)
+        cop__dependents_remove(graph, &graph->records[(uint32_t)gone[i]].dependents, node);
+    return true;
+}
+
+/* Whether what differs is plain values of which none has the id of another (an atom and the one that
+ * had its id before share their dependents). */
+static bool
+is_few(const uint64_t *old, uint32_t had, const uint64_t *list, size_t count, uint32_t same)
+{
+    if (had > SHORT_LIST || count > SHORT_LIST)
+        return false;
+    for (uint32_t i = same; i < had; i++) {
+        if ((old[i] & COP_DEPENDS_WHAT) != COP_DEPENDS_VALUE)
+            return false;
+        for (size_t k = 0; k < count; k++)
+            if ((uint32_t)list[k] == (uint32_t)old[i] && list[k] != old[i])
+                return false;
+    }
+    for (size_t i = same; i < count; i++)
+        if ((list[i] & COP_DEPENDS_WHAT) != COP_DEPENDS_VALUE)
+            return false;
+    return true;
+}
+
 /* Links what is new, with a mark on each target; then unlinks what has no mark. */
 bool
 cop__relink(cop__graph *graph, cop__node *node, const uint64_t *list, size_t count)
@@ -387,6 +465,10 @@ cop__relink(cop__graph *graph, cop__node *node, const uint64_t *list, size_t cou
         return true;
     if (!note_relinked(graph, node))
         return link_refused(graph, node);
+    if (had == count && relink_one(graph, node, list, count, same))
+        return true;
+    if (is_few(old, had, list, count, same) && relink_few(graph, node, list, count, same))
+        return true;
     uint32_t epoch = ++graph->epoch;
     for (size_t i = 0; i < count; i++) {
         if (i >= same && !link_one(graph, node, list[i]))

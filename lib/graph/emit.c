@@ -251,10 +251,10 @@ cop__own_free(cop__graph *graph)
 {
     cop__own *own = &graph->own;
     cop__memory *memory = graph->memory;
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->entry, own->entry_capacity * sizeof *own->entry, 16);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->text, own->text_capacity, 16);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->entry, own->entry_capacity * sizeof *own->entry);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->text, own->text_capacity);
     cop__memory_free(memory, COP_MEMORY_GRAPH, own->table, own->table_capacity * sizeof *own->table, 16);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->rest, own->rest_capacity * sizeof *own->rest, 16);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->stack, own->stack_capacity * sizeof *own->stack, 16);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->log, own->log_capacity * sizeof *own->log, 16);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->rest, own->rest_capacity * sizeof *own->rest);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->stack, own->stack_capacity * sizeof *own->stack);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->log, own->log_capacity * sizeof *own->log);
 }

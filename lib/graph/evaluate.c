@@ -73,7 +73,8 @@ slow_begin(cop__evaluator *run)
     run->count = 0;
     if (!list_room(run, n + 2))
         return false;
-    memcpy(run->list, had, n * sizeof *had);
+    for (size_t i = 0; i < n; i++)
+        run->list[i] = had[i];
     run->count = n;
     run->slow = true;
     run->public.cursor_ = &no_list;
@@ -229,6 +230,16 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 
 /* ---- by path ---- */
 
+/* Whether below this atom a node may make something yet. */
+static bool
+may_make(const cop__graph *graph, uint32_t id)
+{
+    const cop__record *record = cop__record_of(graph, id);
+    if (record == NULL || record->node == 0)
+        return false;
+    return (record->node & COP_OWNED_CHILD) || (graph->nodes[record->node].flags & COP_NODE_BRANCH);
+}
+
 /* The atom that a path leads to or, if nothing is there, its deepest ancestor. */
 static cop_status
 resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
@@ -249,8 +260,7 @@ resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
         return found.found ? COP_OK : COP_E_ABSENT;
     const cop__record *record = cop__record_of(run->graph, id);
     bool owned = record != NULL && (record->node & COP_OWNED_CHILD);
-    if (owned || (!found.found && record != NULL && record->node != 0)) {
-        /* its owner may erase or make it yet */
+    if (owned || (!found.found && may_make(run->graph, id))) { /* its owner may yet erase or make it */
         if (!stand_above_owner(run, id) ||
             (!found.found && !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id)))
             return COP_E_MEMORY;
@@ -383,18 +393,43 @@ cop_read_each(cop_evaluation *evaluation, cop_atom branch, cop_each_function fun
 
 /* ---- helpers of functions ---- */
 
+/* A number of the wanted type out of a value: an i64 serves as f64. */
+static bool
+payload_of(const cop_value *value, cop_type wanted, uint64_t *payload)
+{
+    if (value->type == COP_I64 && wanted == COP_F64) {
+        double number = (double)cop_value_i64(value);
+        memcpy(payload, &number, sizeof *payload);
+        return true;
+    }
+    memcpy(payload, &value->small.words[1], sizeof *payload);
+    return value->type == wanted;
+}
+
+/* The slow side of a typed read. word: what was read, NULL: nothing yet. */
 cop_status
-cop_read_typed_(cop_evaluation *evaluation, const cop_value *value, cop_type wanted)
+cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, const uint64_t *word,
+                uint64_t *payload)
 {
     cop__evaluator *run = run_of(evaluation);
-    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets what is noted here */
+    cop_value value;
+    cop_status status = COP_OK;
+    *payload = 0;
+    if (word != NULL)
+        cop__slot_read((const cop__slot *)(const void *)word, &value);
+    else
+        status = cop_read_slow_(evaluation, atom, &value);
+    if (status != COP_OK || payload_of(&value, wanted, payload))
+        return status;
+    *payload = 0;
+    if (!slow_begin(run)) /* so that the run's end forgets what is noted here */
         return COP_E_MEMORY;
-    note_failure(run, value);
-    if (value->type == COP_ERROR)
+    note_failure(run, &value);
+    if (value.type == COP_ERROR)
         return COP_E_FAILED;
     if (run->message[0] == 0)
         (void)cop_fail(evaluation, "expected %s, found %s", cop_type_name(wanted),
-                       cop_type_name((cop_type)value->type));
+                       cop_type_name((cop_type)value.type));
     return COP_E_TYPE;
 }
 
@@ -418,6 +453,8 @@ cop_fail(cop_evaluation *evaluation, const char *format, ...)
 {
     cop__evaluator *run = run_of(evaluation);
     va_list arguments;
+    if (run->stuck == COP_OK && !slow_begin(run)) /* so that the run's end forgets the message */
+        return COP_E_MEMORY;
     va_start(arguments, format);
     (void)vsnprintf(run->message, sizeof run->message, format, arguments);
     va_end(arguments);
@@ -434,11 +471,28 @@ result_error(cop_value *result, const char *text)
     *result = cop_error_value(text, strlen(text));
 }
 
+/* An error value read the short way left no note but its place in the list. */
+static void
+find_failure(cop__evaluator *run)
+{
+    const uint64_t *list = run->slow ? run->list : cop__dependencies(run->graph, run->node);
+    size_t n = run->slow ? run->count : (size_t)(run->public.cursor_ - list);
+    while (n-- > 0 && run->failed.type != COP_ERROR) {
+        cop_atom atom = {(uint32_t)list[n], (uint32_t)(list[n] >> 32)};
+        const cop__slot *slot =
+            (list[n] & COP_DEPENDS_WHAT) == COP_DEPENDS_VALUE ? atom_slot(run, atom) : NULL;
+        if (slot != NULL && cop__slot_type(slot) == COP_ERROR)
+            cop__slot_read(slot, &run->failed);
+    }
+}
+
 /* A status becomes an error value: what cop_fail said, else what the function read, else its name. */
 static void
 result_failed(cop__evaluator *run, cop_status status, cop_value *result)
 {
     run->errors++;
+    if (status == COP_E_FAILED && run->message[0] == 0)
+        find_failure(run);
     if (status == COP_E_FAILED && run->failed.type == COP_ERROR && run->message[0] == 0)
         *result = run->failed;
     else
@@ -480,7 +534,8 @@ cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_valu
     run->node = node;
     run->limit = limit;
     run->public.cursor_ = cop__dependencies(run->graph, node);
-    if (node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) {
+    /* The short way does not ask whether what it reads is final: a sweep knows, pulling does not. */
+    if ((node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) || limit < node->height) {
         run->slow = true;
         run->public.cursor_ = &no_list;
     }

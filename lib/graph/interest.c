@@ -28,6 +28,13 @@ map_insert(cop__map *map, uint64_t key, uint32_t value)
     map->entry[i] = (struct cop__map_entry){key, value};
 }
 
+void
+cop__map_end(cop__graph *graph, cop__map *map)
+{
+    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, map->entry,
+                     map->capacity * sizeof *map->entry, 16);
+}
+
 bool
 cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value)
 {
@@ -43,8 +50,7 @@ cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value)
         for (uint32_t i = 0; i < map->capacity; i++)
             if (map->entry[i].value != 0)
                 map_insert(&grown, map->entry[i].key, map->entry[i].value);
-        cop__memory_free(graph->memory, COP_MEMORY_GRAPH, map->entry,
-                         map->capacity * sizeof *map->entry, 16);
+        cop__map_end(graph, map);
         *map = grown;
     }
     map_insert(map, key, value);
@@ -238,8 +244,13 @@ path_happened(cop__graph *graph, const cop__name *name, bool came)
 void
 cop__interest_came(cop__graph *graph, uint32_t id)
 {
-    if (graph->interests_live > 0)
-        path_happened(graph, cop__info_name(cop__draft_info(graph->tree, id)), true);
+    if (graph->interests_live == 0)
+        return;
+    cop__info info = cop__draft_info(graph->tree, id);
+    uint32_t parent = cop__info_parent((cop__view){NULL, graph->tree}, info);
+    path_happened(graph, cop__info_name(info), true);
+    if (parent != UINT32_MAX) /* a new child alone need not have changed its branch's slot */
+        cop__interest_list_changed(graph, parent);
 }
 
 void

@@ -58,25 +58,14 @@ slot_happened(cop__graph *graph, uint32_t id, const cop__slot *before, const cop
     return true;
 }
 
-/* Atoms that came and went within the batch are in neither version, their nodes must go all the same. */
-static bool
-fresh_erased(cop__graph *graph)
-{
-    for (size_t i = 0; i < graph->fresh.count; i++) {
-        uint32_t number = graph->fresh.item[i], id = graph->nodes[number].id;
-        const cop__slot *slot = cop__draft_slot(graph->tree, id);
-        if ((slot == NULL || !cop__slot_alive(slot)) && !cop__graph_dying(graph, id))
-            return false;
-    }
-    return true;
-}
-
 /* The undo log has a record for each page that the draft touched; what the wave itself writes comes
  * behind. */
 static bool
 mark_sources(cop__graph *graph)
 {
     cop__tree *tree = graph->tree;
+    if (!cop__graph_stillborn(graph))
+        return false;
     for (size_t i = 0, n = tree->undo_count; i < n; i++) {
         const cop__undo *undo = &tree->undo[i];
         if (undo->level != 0 || undo->space != COP_SPACE_VALUES)
@@ -93,7 +82,7 @@ mark_sources(cop__graph *graph)
         }
     }
     cop__interest_moved(graph);
-    return fresh_erased(graph) && tree->failed == COP_OK;
+    return tree->failed == COP_OK;
 }
 
 /* ---- one node ---- */
@@ -112,11 +101,10 @@ cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__s
     return before.type != COP_ERROR && side->equal(node->context, &before, value);
 }
 
-bool
-cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
+/* Any value: texts, and what has an equality of its own. */
+static bool
+store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
-    if (node->flags & COP_NODE_BRANCH)
-        return cop__own_store(graph, node, value);
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
     if (cop__counts_as_same(graph, node, slot, value))
         return true;
@@ -144,6 +132,51 @@ cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t 
         graph->to_settle = cop__node_number(graph, node);
     return status == COP_E_CYCLE ||
            (status == COP_OK && cop__raise(graph, node, target->height));
+}
+
+/* The slow side of storing: the page enters the draft, or what is there is no plain value. */
+static enum cop__step
+store_slow(cop__graph *graph, cop__node *node, const uint64_t *word)
+{
+    cop_value value;
+    memcpy(&value, word, sizeof value);
+    value.reserved = 0;
+    return store_value(graph, node, &value) ? COP_STEP_ON : COP_STEP_REFUSED;
+}
+
+/* Stores a plain value. CHANGED: the dependents are still to be marked. */
+static inline enum cop__step
+store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
+{
+    cop__tree *tree = graph->tree;
+    cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
+    uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
+    uint64_t had = slot[0];
+    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1])
+        return COP_STEP_ON;
+    if (cop__unlikely(entry->birth != tree->stamp ||
+                      (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
+        return store_slow(graph, node, word);
+    slot[0] = (had & ~COP_VALUE_MASK) | (word[0] & COP_VALUE_MASK);
+    slot[1] = word[1];
+    return COP_STEP_CHANGED;
+}
+
+bool
+cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
+{
+    uint64_t word[2];
+    if (node->flags & COP_NODE_BRANCH)
+        return cop__own_store(graph, node, value);
+    memcpy(word, value, sizeof word);
+    if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
+        return store_value(graph, node, value);
+    enum cop__step step = store_plain(graph, node, word);
+    if (step == COP_STEP_CHANGED) {
+        graph->count.changed++;
+        cop__dependents_mark(graph, &graph->records[node->id].dependents);
+    }
+    return step != COP_STEP_REFUSED;
 }
 
 /* What follows a run that the short way did not end. True: the sweep may go on where it was. */
@@ -178,6 +211,8 @@ cop__node_run(cop__graph *graph, cop__node *node)
     if (node->flags & COP_NODE_DYING)
         return COP_STEP_ON;
     if (node->flags & COP_NODE_CYCLE) {
+        if (node->flags & COP_NODE_SETTLED) /* marked by what stands behind where its run stops */
+            return COP_STEP_ON;
         cop__mark_node(graph, node);
         graph->to_settle = cop__node_number(graph, node);
         return COP_STEP_RESTART;
@@ -187,37 +222,6 @@ cop__node_run(cop__graph *graph, cop__node *node)
 }
 
 /* ---- sweeping ---- */
-
-/* The slow side of storing: the page enters the draft, or what is there is no plain value. */
-static enum cop__step
-store_slow(cop__graph *graph, cop__node *node, const uint64_t *word)
-{
-    cop_value value;
-    memcpy(&value, word, sizeof value);
-    value.reserved = 0;
-    if (cop__node_store(graph, node, &value))
-        return COP_STEP_ON;
-    cop__mark_node(graph, node);
-    return COP_STEP_REFUSED;
-}
-
-/* Stores a plain value. CHANGED: the dependents are still to be marked. */
-static inline enum cop__step
-store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
-{
-    cop__tree *tree = graph->tree;
-    cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
-    uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
-    uint64_t had = slot[0];
-    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1])
-        return COP_STEP_ON;
-    if (cop__unlikely(entry->birth != tree->stamp ||
-                      (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
-        return store_slow(graph, node, word);
-    slot[0] = (had & ~COP_VALUE_MASK) | (word[0] & COP_VALUE_MASK);
-    slot[1] = word[1];
-    return COP_STEP_CHANGED;
-}
 
 /* Runs a node, whose bit has been taken. ON: done, dependents marked; CHANGED: still to be marked. */
 static inline enum cop__step
@@ -274,8 +278,11 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
                 continue;
             if (cop__unlikely(step != COP_STEP_CHANGED)) {
                 give_back(graph, number, mask);
+                if (step == COP_STEP_REFUSED)
+                    cop__mark_node(graph, node);
                 return step == COP_STEP_RESTART;
             }
+            graph->count.changed++;
             const cop__dependents *set = &graph->records[node->id].dependents;
             if (set->count != 1) {
                 cop__dependents_mark(graph, set);

@@ -263,22 +263,12 @@ free_item(cop__dead *dead, const cop__limbo_item *item)
         free_block(dead, item->tagged);
 }
 
-/* Files one dead thing; what nobody holds is doomed, or freed at once. False when refused. */
+/* Files one dead thing under the held versions oldest .. beyond - 1, which see it; none: it is
+ * doomed. False when refused. */
 static bool
-file_item(cop__dead *dead, const cop__limbo_item *item, bool at_once)
+file_item(cop__dead *dead, const cop__limbo_item *item, size_t oldest, size_t beyond)
 {
-    size_t oldest = 0, beyond = 0;
     cop__dead_list *list = &dead->doomed;
-    if (dead->held_count > 0) {
-        oldest = held_place(dead, item->birth);
-        beyond = held_place(dead, item->death);
-    }
-    if (COP_FAULT(page_freed_while_pinned))
-        oldest = beyond;
-    if (oldest == beyond && at_once && item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES) {
-        free_item(dead, item);
-        return true;
-    }
     if (oldest < beyond)
         list = sub_get(dead, &dead->held[beyond - 1], dead->held[oldest].stamp);
     if (list == NULL)
@@ -296,9 +286,20 @@ cop__dead_scan(cop__dead *dead, const uint64_t *stamps, size_t n)
         return false;
     size_t left = 0;
     bool at_once = dead->limbo_count <= FREE_AT_ONCE; /* more go by quota */
-    for (size_t i = 0; i < dead->limbo_count; i++)
-        if (!file_item(dead, &dead->limbo[i], at_once))
-            dead->limbo[left++] = dead->limbo[i];
+    for (size_t i = 0; i < dead->limbo_count; i++) {
+        const cop__limbo_item *item = &dead->limbo[i];
+        size_t oldest = 0, beyond = 0;
+        if (dead->held_count > 0) {
+            oldest = held_place(dead, item->birth);
+            beyond = held_place(dead, item->death);
+        }
+        if (COP_FAULT(page_freed_while_pinned))
+            oldest = beyond;
+        if (oldest == beyond && at_once && item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES)
+            free_item(dead, item);
+        else if (!file_item(dead, item, oldest, beyond))
+            dead->limbo[left++] = *item;
+    }
     dead->limbo_count = left;
     return left == 0;
 }
@@ -320,12 +321,13 @@ emit_value(void *context, void *block, size_t bytes)
     size_t class = cop__pool_class(bytes);
     uint64_t tag = class < COP_CLASSES ? class : COP_DEAD_LARGE;
     cop__limbo_item item = {(uint64_t)(uintptr_t)block | tag << 48, *(uint64_t *)block, emit->death};
-    if (held_place(dead, item.birth) == held_place(dead, item.death)) {
+    size_t oldest = held_place(dead, item.birth), beyond = held_place(dead, item.death);
+    if (oldest == beyond) {
         free_block(dead, item.tagged);
         return;
     }
     /* Sub-lists for this are reserved by free_page; a block needs no node of its own. */
-    COP_ALWAYS(file_item(dead, &item, false));
+    COP_ALWAYS(file_item(dead, &item, oldest, beyond));
 }
 
 /* Makes sure that filing a value that dies at `death` cannot fail: one more sub-list may be needed

@@ -32,28 +32,30 @@ cop__info_edit(cop__tree *tree, uint32_t id, cop__info info)
 
 /* ---- values ---- */
 
-/* Builds the slot's value part; a long text goes to a block of the draft. */
+/* Writes a value into a slot; a long text goes to a block of the draft. On failure the slot is as it
+ * was. As two words in registers, see cop__slot_read: what was written byte by byte and is then read
+ * whole waits for all stores before it, the copy of the page among them. */
 static bool
-slot_fill(cop__tree *tree, cop__slot *slot, const cop_value *value)
+slot_fill(cop__tree *tree, cop__slot *slot, uint8_t named, const cop_value *value)
 {
-    slot->type = value->type;
-    slot->inlined = value->inlined;
-    slot->small = value->small;
-    if (value->type >= COP_OBJECT) {
-        cop__slot_set_branch_empty(slot, tree->version);
-        return true;
+    uint64_t word[2];
+    memcpy(word, value, sizeof word);
+    if (value->type >= COP_OBJECT) { /* a branch without children */
+        word[0] &= UINT32_MAX;
+        word[1] = tree->version;
+    } else if (cop__slot_is_long(value)) {
+        size_t length = value->small.words[0];
+        uint64_t *block = cop__pool_block(&tree->pool, &tree->pool.values, sizeof *block + length);
+        if (block == NULL) {
+            tree->failed = COP_E_MEMORY;
+            return false;
+        }
+        *block = tree->stamp;
+        memcpy(block + 1, cop_value_data(value), length);
+        word[1] = (uint64_t)(uintptr_t)(block + 1);
     }
-    if (!cop__slot_is_long(slot))
-        return true;
-    size_t length = value->small.words[0];
-    uint64_t *block = cop__pool_block(&tree->pool, &tree->pool.values, sizeof *block + length);
-    if (block == NULL) {
-        tree->failed = COP_E_MEMORY;
-        return false;
-    }
-    *block = tree->stamp;
-    memcpy(block + 1, cop_value_data(value), length);
-    cop__slot_set_word(slot, (uint64_t)(uintptr_t)(block + 1));
+    word[0] = cop__slot_public_word(word[0]) | (uint64_t)slot->reserved << 16 | named;
+    memcpy(slot, word, sizeof word);
     return true;
 }
 
@@ -77,47 +79,51 @@ slot_before(const cop__tree *tree, uint32_t id)
     return &((const cop__slot *)entry->before)[id & (COP_SLOTS - 1)];
 }
 
-/* Comparing two long texts waits for the old one's bytes to come from memory. The page is brought
- * into the draft meanwhile; if they turn out equal, the copy is dropped with nothing changed. */
-static bool
-overlap_compare(cop__tree *tree, uint32_t id, const cop__slot *now, const cop_value *value)
+/* Two long texts of one length: comparing them waits for the old one's bytes to come from memory. */
+static inline bool
+compare_waits(const cop__slot *now, const cop_value *value)
 {
-    if (!cop__slot_is_long(now) || value->inlined != COP_VALUE_OUTSIDE ||
-        value->small.words[0] != now->small.words[0])
-        return true;
-    __builtin_prefetch(cop_value_data(now) - sizeof(uint64_t));
-    __builtin_prefetch(cop_value_data(now) + sizeof(uint64_t) * 7);
-    return cop__draft_edit(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS) != NULL;
+    return cop__slot_is_long(now) && value->inlined == COP_VALUE_OUTSIDE &&
+           value->small.words[0] == now->small.words[0];
 }
 
+/* There and back: the value that the published slot has. Its bytes serve again. */
+static bool
+is_back(const cop__slot *before, const cop__slot *now, const cop_value *value)
+{
+    return before != NULL && before->reserved == now->reserved && cop__slot_holds(before, value) &&
+           (!cop__slot_is_branch(before) || cop__slot_list(before) == COP_LIST_NONE);
+}
+
+/* The page is brought into the draft while the bytes to compare are awaited; if they turn out equal,
+ * the copy is dropped with nothing changed. A slot that this draft has not touched is as published:
+ * there is nothing to go back to, and what it owns is not the draft's to free. */
 bool
 cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
 {
     const cop__slot *now = cop__draft_slot(tree, id);
-    if (!overlap_compare(tree, id, now, value))
-        return false;
-    now = cop__draft_slot(tree, id);
-    if (cop__slot_holds(now, value))
+    bool waits = compare_waits(now, value);
+    if (waits) {
+        __builtin_prefetch(cop_value_data(now) - sizeof(uint64_t));
+        __builtin_prefetch(cop_value_data(now) + sizeof(uint64_t) * 7);
+    } else if (cop__slot_holds(now, value)) {
         return true;
-    uint8_t kept = now->type & (COP_SLOT_NAMED | COP_SLOT_COMPUTED);
-    const cop__slot *before = slot_before(tree, id);
-    cop__slot fresh;
-    if (before != NULL && before->reserved == now->reserved && cop__slot_holds(before, value) &&
-        (!cop__slot_is_branch(before) || cop__slot_list(before) == COP_LIST_NONE)) {
-        fresh = *before; /* there and back: no change, and the old bytes serve again */
-    } else {
-        fresh.reserved = now->reserved;
-        if (!slot_fill(tree, &fresh, value))
-            return false;
-        fresh.type |= kept;
     }
-    cop__slot *slot = cop__slot_edit(tree, id);
-    if (slot == NULL) {
-        slot_release_draft(tree, &fresh);
+    cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS);
+    if (page == NULL)
         return false;
-    }
-    slot_release_draft(tree, slot);
-    *slot = fresh;
+    cop__slot *slot = &page[id & (COP_SLOTS - 1)], old = *slot;
+    if (waits && cop__slot_holds(slot, value))
+        return true;
+    uint32_t *touched = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS].touched;
+    uint32_t bit = UINT32_C(1) << (id & (COP_SLOTS - 1));
+    if ((*touched & bit) && is_back(slot_before(tree, id), slot, value))
+        *slot = *slot_before(tree, id);
+    else if (!slot_fill(tree, slot, slot->type & (COP_SLOT_NAMED | COP_SLOT_COMPUTED), value))
+        return false;
+    if (*touched & bit)
+        slot_release_draft(tree, &old);
+    *touched |= bit;
     return true;
 }
 
@@ -137,22 +143,16 @@ cop__atom_published(const cop__tree *tree, uint32_t id)
 static bool
 slot_create(cop__tree *tree, uint32_t id, const cop_value *value, uint8_t named)
 {
-    cop__slot fresh;
-    if (!slot_fill(tree, &fresh, value))
-        return false;
     cop__slot *slot = cop__slot_edit(tree, id);
-    if (slot == NULL) {
-        slot_release_draft(tree, &fresh);
+    if (slot == NULL)
         return false;
-    }
     COP_ASSERT(!cop__slot_alive(slot) && slot->reserved > 0);
-    fresh.type |= named;
-    fresh.reserved = slot->reserved;
-    *slot = fresh;
+    if (!slot_fill(tree, slot, named, value))
+        return false;
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS];
     entry->live++;
-    if (entry->generation < fresh.reserved)
-        entry->generation = fresh.reserved;
+    if (entry->generation < slot->reserved)
+        entry->generation = slot->reserved;
     tree->now.atoms++;
     return true;
 }

@@ -25,11 +25,25 @@ edit_reserve(cop__tree *tree)
 }
 
 static void
-undo_push(cop__tree *tree, unsigned space, unsigned level, uint32_t number, void *page,
-          uint64_t birth)
+undo_push_page(cop__tree *tree, unsigned space, uint32_t number, const cop__page_entry *entry)
 {
-    tree->undo[tree->undo_count++] = (cop__undo){
-        .page = page, .birth = birth, .number = number, .space = space & 15, .level = level & 15};
+    tree->undo[tree->undo_count++] = (cop__undo){.page = entry->page,
+                                                 .birth = entry->birth,
+                                                 .number = number,
+                                                 .generation = entry->generation,
+                                                 .live = (uint8_t)entry->live,
+                                                 .space = space & 15};
+}
+
+static void
+undo_push_node(cop__tree *tree, unsigned space, unsigned level, uint32_t number,
+               const cop__node_entry *entry)
+{
+    tree->undo[tree->undo_count++] = (cop__undo){.page = entry->node,
+                                                 .birth = entry->birth,
+                                                 .number = number,
+                                                 .space = space & 15,
+                                                 .level = (level + 1) & 15};
 }
 
 /* ---- the radix nodes above a page ---- */
@@ -55,7 +69,7 @@ node_edit(cop__tree *tree, unsigned space, unsigned level, uint32_t index)
         tree->failed = COP_E_MEMORY;
         return NULL;
     }
-    undo_push(tree, space, level + 1, index, entry->node, entry->birth);
+    undo_push_node(tree, space, level, index, entry);
     if (entry->node != NULL) {
         cop__page_copy(node, entry->node);
         cop__dead_page(&tree->dead, entry->node, entry->birth, tree->stamp, false);
@@ -77,13 +91,15 @@ link_page(cop__tree *tree, unsigned space, uint32_t number, void *page)
     for (unsigned level = 0; level < s->levels; level++) {
         uint32_t place = index & (COP_FANOUT - 1);
         index >>= COP_FANOUT_BITS;
-        bool fresh = s->level[level][index].birth != tree->stamp;
+        const cop__node_entry *entry = &s->level[level][index];
+        if (entry->birth == tree->stamp) {
+            entry->node[place] = child;
+            return true; /* the nodes above lead here already */
+        }
         void **node = node_edit(tree, space, level, index);
         if (node == NULL)
             return false;
         node[place] = child;
-        if (!fresh)
-            return true; /* the nodes above lead here already */
         child = node;
     }
     return true;
@@ -156,11 +172,13 @@ page_clear(unsigned space, cop__page_entry *entry, void *page)
     entry->touched = entry->before != NULL ? UINT32_MAX : 0;
 }
 
-/* The slow side of edit: the first touch of a page by this draft. */
-static void *
-page_own(cop__tree *tree, unsigned space, uint32_t number)
+/* The first touch of a page by this draft. */
+void *
+cop__draft_edit_slow(cop__tree *tree, unsigned space, uint32_t number)
 {
     cop__space *s = &tree->space[space];
+    if (COP_FAULT(published_page_changed) && number < s->count && s->entry[number].page != NULL)
+        return s->entry[number].page;
     if (!edit_reserve(tree))
         goto refused;
     while (number >= s->count)
@@ -171,9 +189,7 @@ page_own(cop__tree *tree, unsigned space, uint32_t number)
     if (page == NULL)
         goto refused;
     if (entry->birth != tree->stamp) {
-        undo_push(tree, space, 0, number, entry->page, entry->birth);
-        tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
-        tree->undo[tree->undo_count - 1].generation = entry->generation;
+        undo_push_page(tree, space, number, entry);
         entry->before = entry->page;
         entry->touched = 0;
         if (entry->page != NULL)
@@ -193,38 +209,22 @@ refused:
     return NULL;
 }
 
-void *
-cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number)
-{
-    cop__space *s = &tree->space[space];
-    if (cop__likely(number < s->count)) {
-        cop__page_entry *entry = &s->entry[number];
-        if (entry->birth == tree->stamp && entry->page != NULL)
-            return entry->page;
-        if (COP_FAULT(published_page_changed) && entry->page != NULL)
-            return entry->page;
-    }
-    return page_own(tree, space, number);
-}
-
-/* The entry's page is a copy of entry->before already, which the published version has. */
 bool
 cop__draft_adopt(cop__tree *tree, uint32_t number)
 {
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[number];
-    void *page = entry->page;
+    void *copy = entry->page;
+    entry->page = entry->before;
     if (!edit_reserve(tree)) {
-        entry->page = entry->before;
-        cop__pool_page_free(&tree->pool, page);
+        cop__pool_page_free(&tree->pool, copy);
         tree->failed = COP_E_MEMORY;
         return false;
     }
-    undo_push(tree, COP_SPACE_VALUES, 0, number, entry->before, entry->birth);
-    tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
-    tree->undo[tree->undo_count - 1].generation = entry->generation;
-    cop__dead_page(&tree->dead, entry->before, entry->birth, tree->stamp, false);
+    undo_push_page(tree, COP_SPACE_VALUES, number, entry);
+    cop__dead_page(&tree->dead, entry->page, entry->birth, tree->stamp, false);
+    entry->page = copy;
     entry->birth = tree->stamp;
-    return link_page(tree, COP_SPACE_VALUES, number, page);
+    return link_page(tree, COP_SPACE_VALUES, number, copy);
 }
 
 bool
@@ -239,9 +239,7 @@ cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate
     if (entry->birth == tree->stamp) {
         cop__pool_page_free(&tree->pool, page);
     } else {
-        undo_push(tree, space, 0, number, page, entry->birth);
-        tree->undo[tree->undo_count - 1].live = (uint8_t)entry->live;
-        tree->undo[tree->undo_count - 1].generation = entry->generation;
+        undo_push_page(tree, space, number, entry);
         cop__dead_page(&tree->dead, page, entry->birth, tree->stamp, fate == COP_FATE_DIES_WHOLE);
         entry->before = fate == COP_FATE_DIES ? page : NULL;
         entry->touched = 0;
@@ -381,7 +379,7 @@ cop__draft_abandon(cop__tree *tree)
 /* ---- finishing ---- */
 
 /* A block that a published slot owned dies with this draft. */
-static bool
+static inline bool
 block_dies(cop__tree *tree, const cop__slot *before, const cop__slot *now)
 {
     size_t bytes, ignored;

@@ -170,7 +170,16 @@ void cop__draft_published(cop__tree *tree, cop_snapshot *root);
 
 /* The page to write to, copied if need be; NULL when out of memory. A page that did not exist is
  * zeroed. number may be one past the last. */
-void *cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number);
+void *cop__draft_edit_slow(cop__tree *tree, unsigned space, uint32_t number);
+static inline void *
+cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number)
+{
+    const cop__space *s = &tree->space[space];
+    if (cop__likely(number < s->count) && s->entry[number].birth == tree->stamp &&
+        s->entry[number].page != NULL)
+        return s->entry[number].page;
+    return cop__draft_edit_slow(tree, space, number);
+}
 /* Takes into the draft a value page that was copied by somebody else: entry->page is the copy,
  * entry->before what it was copied from. On failure the entry is as before the copy. */
 bool cop__draft_adopt(cop__tree *tree, uint32_t number);
@@ -199,8 +208,17 @@ cop__draft_slot(const cop__tree *tree, uint32_t id)
     return page != NULL ? &page[id & (COP_SLOTS - 1)] : NULL;
 }
 
-/* Asks for the memory of an atom that is about to be written, in two steps some operations apart:
- * its page, then its long value. */
+/* Asks for the memory of an atom that is about to be written, in three steps some operations apart:
+ * its page's entry in the table, its page, its long value. Each step reads what the one before it
+ * asked for. */
+static inline void
+cop__draft_prefetch_entry(const cop__tree *tree, uint32_t id)
+{
+    const cop__space *s = &tree->space[COP_SPACE_VALUES];
+    if (id >> COP_SLOT_BITS < s->count)
+        __builtin_prefetch(&s->entry[id >> COP_SLOT_BITS]);
+}
+
 static inline void
 cop__draft_prefetch_page(const cop__tree *tree, uint32_t id)
 {

@@ -4,6 +4,7 @@
 #include <locale.h>
 #include <math.h>
 
+#include "serialize/json_internal.h"
 #include "serialize/json_number.h"
 #include "tests/support/json_test.h"
 
@@ -255,6 +256,63 @@ START_TEST(written_as_read)
 }
 END_TEST
 
+/* Each character at each of four places: its six bits, or a refusal. */
+START_TEST(every_digit_of_base64)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned char bytes[3];
+    size_t n;
+
+    for (unsigned c = 0; c < 256; c++)
+        for (unsigned place = 0; place < 4; place++) {
+            const char *digit = c ? strchr(digits, (int)c) : NULL;
+            char text[] = "BBBB", again[4];
+            uint32_t word = 0x41041; /* BBBB */
+            text[place] = (char)c;
+            if (c == '=' && place == 3)
+                continue;
+            ck_assert_msg(cop__json_base64_decode(text, 4, bytes, &n) == (digit != NULL),
+                          "character %u at %u", c, place);
+            if (digit == NULL)
+                continue;
+            word &= ~((uint32_t)63 << (18 - 6 * place));
+            word |= (uint32_t)(digit - digits) << (18 - 6 * place);
+            ck_assert_uint_eq(n, 3);
+            ck_assert_uint_eq((uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2], word);
+            cop__json_base64_encode(bytes, 3, again);
+            ck_assert_mem_eq(again, text, 4);
+        }
+}
+END_TEST
+
+/* One and two bytes: the bits that nothing carries are zero, or it is no base64. */
+START_TEST(every_end_of_base64)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned char bytes[3];
+    char again[4];
+    size_t n;
+
+    for (unsigned six = 0; six < 64; six++) {
+        char one[] = {'k', digits[six], '=', '='}, two[] = {'k', 'k', digits[six], '='};
+        ck_assert_int_eq(cop__json_base64_decode(one, 4, bytes, &n), six % 16 == 0);
+        if (six % 16 == 0) {
+            ck_assert_uint_eq(n, 1);
+            ck_assert_uint_eq(bytes[0], 36u << 2 | six >> 4);
+            cop__json_base64_encode(bytes, 1, again);
+            ck_assert_mem_eq(again, one, 4);
+        }
+        ck_assert_int_eq(cop__json_base64_decode(two, 4, bytes, &n), six % 4 == 0);
+        if (six % 4 == 0) {
+            ck_assert_uint_eq(n, 2);
+            ck_assert_uint_eq(bytes[1], (36u << 4 | six >> 2) & 255u);
+            cop__json_base64_encode(bytes, 2, again);
+            ck_assert_mem_eq(again, two, 4);
+        }
+    }
+}
+END_TEST
+
 START_TEST(indented)
 {
     cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
@@ -300,6 +358,69 @@ START_TEST(as_ascii)
                      "\"\\u00e9\\ufffd\\ufffd\\ufffd.\\ufffd\\ufffd\"");
     t_set_at(store, "f", cop_string("\xef\xbf\xbf\xf0\x90\x80\x80", 7)); /* U+FFFF, U+10000 */
     ck_assert_str_eq(j_text(store, "f", &options), "\"\\uffff\\ud800\\udc00\"");
+    t_close(store);
+}
+END_TEST
+
+/* The first and last character of each length, what would be one of another length, surrogates,
+ * what lies behind the last character, and what ends too early: one U+FFFD for each stray byte. */
+START_TEST(edges_of_utf8)
+{
+    static const struct {
+        const char *bytes;
+        const char *ascii; /* of a good one; NULL: every byte is stray */
+    } edges[] = {
+        {"\x7f", "\\u007f"},
+        {"\xc2\x80", "\\u0080"},
+        {"\xdf\xbf", "\\u07ff"},
+        {"\xe0\xa0\x80", "\\u0800"},
+        {"\xe1\x80\x80", "\\u1000"},
+        {"\xed\x9f\xbf", "\\ud7ff"},
+        {"\xee\x80\x80", "\\ue000"},
+        {"\xef\xbf\xbf", "\\uffff"},
+        {"\xf0\x90\x80\x80", "\\ud800\\udc00"},
+        {"\xf3\xbf\xbf\xbf", "\\udbbf\\udfff"},
+        {"\xf4\x8f\xbf\xbf", "\\udbff\\udfff"},
+        {"\x80", NULL},
+        {"\xbf", NULL},
+        {"\xc0\x80", NULL},
+        {"\xc1\xbf", NULL},
+        {"\xc2", NULL},
+        {"\xe0\x80\x80", NULL},
+        {"\xe0\x9f\xbf", NULL},
+        {"\xe0\xa0", NULL},
+        {"\xed\xa0\x80", NULL},
+        {"\xed\xbf\xbf", NULL},
+        {"\xef\xbf", NULL},
+        {"\xf0\x80\x80\x80", NULL},
+        {"\xf0\x8f\xbf\xbf", NULL},
+        {"\xf0\x90\x80", NULL},
+        {"\xf4\x90\x80\x80", NULL},
+        {"\xf5\x80\x80\x80", NULL},
+        {"\xff", NULL},
+    };
+    cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
+    cop_store *store = t_open();
+
+    for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
+        const char *bytes = edges[i].bytes;
+        char text[16], utf8[64] = "\"", ascii[64] = "\"";
+        size_t stray = edges[i].ascii ? 0 : strlen(bytes);
+        sprintf(text, "%sz\xff", bytes); /* the end is broken, so that each byte is looked at */
+        strcat(utf8, edges[i].ascii ? bytes : "");
+        strcat(ascii, edges[i].ascii ? edges[i].ascii : "");
+        for (size_t k = 0; k < stray; k++) {
+            strcat(utf8, "\xef\xbf\xbd");
+            strcat(ascii, "\\ufffd");
+        }
+        strcat(utf8, "z\xef\xbf\xbd\"");
+        strcat(ascii, "z\\ufffd\"");
+        t_set_at(store, "s", cop_string(text, (uint32_t)strlen(text)));
+        options.ascii = false;
+        ck_assert_str_eq(j_text(store, "s", &options), utf8);
+        options.ascii = true;
+        ck_assert_str_eq(j_text(store, "s", &options), ascii);
+    }
     t_close(store);
 }
 END_TEST
@@ -453,9 +574,12 @@ add(TCase *tests)
     tcase_add_test(tests, text_to_value);
     tcase_add_test(tests, text_to_value_refused);
     tcase_add_test(tests, written_as_read);
+    tcase_add_test(tests, every_digit_of_base64);
+    tcase_add_test(tests, every_end_of_base64);
     tcase_add_test(tests, indented);
     tcase_add_test(tests, to_a_depth);
     tcase_add_test(tests, as_ascii);
+    tcase_add_test(tests, edges_of_utf8);
     tcase_add_test(tests, streamed);
     tcase_add_test(tests, buffer_ends_anywhere);
     tcase_add_test(tests, writing_refused);

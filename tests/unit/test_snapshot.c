@@ -458,6 +458,53 @@ START_TEST(find_and_get_at)
 }
 END_TEST
 
+/* A name may fill COP_PATH_MAX; a path through an array may be longer, since each part counts for
+ * itself. Also the buffer that the path of such an atom wants. */
+START_TEST(names_at_the_limit)
+{
+    char *key = t_bytes(COP_PATH_MAX + 1, 2), *path = malloc(2 * COP_PATH_MAX);
+    static char buffer[COP_PATH_MAX + 1];
+    cop_atom atom, found, array;
+    cop_value value, list = cop_array(), object = cop_object(), one = cop_i64(1);
+    cop_txn *txn = t_begin(store);
+    size_t length = 0;
+
+    ck_assert_ptr_nonnull(path);
+    sprintf(path, "list/0/%s", key);
+    CHECK_OK(cop_txn_set_at(txn, key, COP_PATH_MAX, &one, NULL));
+    CHECK_OK(cop_txn_set_child(txn, cop_root(), P("list"), &list, &array));
+    CHECK_OK(cop_txn_insert(txn, array, 0, &object, NULL));
+    CHECK_OK(cop_txn_set_at(txn, path, 7 + COP_PATH_MAX, &one, NULL));
+    t_commit(txn);
+    cop_pin_t pin = cop_pin(store);
+    for (size_t n = COP_PATH_MAX - 1; n <= COP_PATH_MAX + 1; n++) {
+        bool there = n == COP_PATH_MAX;
+        cop_status status = there ? COP_OK : n < COP_PATH_MAX ? COP_E_ABSENT : COP_E_LIMIT;
+        CHECK_STATUS(cop_find(pin.snapshot, key, n, &found), status);
+        CHECK_STATUS(cop_get_at(pin.snapshot, key, n, &value), status);
+        CHECK_STATUS(cop_child_named(pin.snapshot, cop_root(), key, n, &atom),
+                     there ? COP_OK : COP_E_ABSENT);
+        ck_assert(!there || SAME_ATOM(atom, found));
+        ck_assert(!there || cop_value_i64(&value) == 1);
+    }
+    CHECK_OK(cop_find(pin.snapshot, key, COP_PATH_MAX, &atom));
+    for (size_t room = COP_PATH_MAX - 1; room <= COP_PATH_MAX + 1; room++) {
+        CHECK_STATUS(cop_atom_path(pin.snapshot, atom, buffer, room, &length),
+                     room > COP_PATH_MAX ? COP_OK : COP_E_RANGE);
+        ck_assert_uint_eq(length, COP_PATH_MAX);
+    }
+    ck_assert_mem_eq(buffer, key, COP_PATH_MAX);
+    CHECK_OK(cop_get_at(pin.snapshot, path, 7 + COP_PATH_MAX, &value));
+    ck_assert_int_eq(cop_value_i64(&value), 1);
+    CHECK_STATUS(cop_get_at(pin.snapshot, path, 6 + COP_PATH_MAX, &value), COP_E_ABSENT);
+    CHECK_STATUS(cop_get_at(pin.snapshot, path, 8 + COP_PATH_MAX, &value), COP_E_LIMIT);
+    ck_assert_int_eq(buffer[COP_PATH_MAX], '\0');
+    cop_unpin(pin);
+    free(path);
+    free(key);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -478,6 +525,7 @@ add(TCase *tests)
     tcase_add_test(tests, paths_of_atoms);
     tcase_add_test(tests, scan_goes_in_runs);
     tcase_add_test(tests, find_and_get_at);
+    tcase_add_test(tests, names_at_the_limit);
 }
 
 int

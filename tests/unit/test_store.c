@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening, closing, waiting, the descriptor. */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -386,6 +387,50 @@ START_TEST(descriptor_made_after_submit)
 }
 END_TEST
 
+/* A host without standard input gets 0, which is as good as any. */
+START_TEST(descriptor_zero)
+{
+    int input = dup(STDIN_FILENO), fd = -1, again = -1;
+    cop_store *store = t_open();
+
+    (void)close(STDIN_FILENO);
+    submit_set(store, "a", 1);
+    CHECK_OK(cop_store_fd(store, &fd));
+    CHECK_OK(cop_store_fd(store, &again));
+    ck_assert_int_eq(fd, 0);
+    ck_assert_int_eq(again, 0);
+    for (int i = 1; i <= 3; i++) {
+        ck_assert(readable(fd));
+        CHECK_OK(cop_store_poll(store));
+        ck_assert(!readable(fd));
+        submit_set(store, "a", i);
+    }
+    t_close(store);
+    ck_assert_int_eq(fcntl(0, F_GETFD), -1);
+    if (input >= 0) {
+        ck_assert_int_eq(dup2(input, STDIN_FILENO), STDIN_FILENO);
+        (void)close(input);
+    }
+}
+END_TEST
+
+/* What is refused leaves no ticket. */
+START_TEST(a_refused_submission_has_no_ticket)
+{
+    cop_store *store = t_open();
+    cop_txn *first, *second;
+    cop_ticket *ticket = (cop_ticket *)(void *)&store;
+
+    CHECK_OK(cop_txn_begin(store, &first));
+    CHECK_OK(cop_txn_begin(store, &second));
+    cop_store_close(store);
+    CHECK_STATUS(cop_txn_submit(first, &ticket), COP_E_CLOSING);
+    ck_assert_ptr_null(ticket);
+    CHECK_STATUS(cop_txn_submit(second, NULL), COP_E_CLOSING);
+    t_all_released();
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -405,6 +450,8 @@ add(TCase *tests)
     tcase_add_test(tests, flush_commits_what_waits);
     tcase_add_test(tests, descriptor_tells_of_work);
     tcase_add_test(tests, descriptor_made_after_submit);
+    tcase_add_test(tests, descriptor_zero);
+    tcase_add_test(tests, a_refused_submission_has_no_ticket);
 }
 
 int

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "commit/txn.h"
+#include "commit/combiner.h"
 #include "reclaim/gate.h"
 #include "tests/support/store_test.h"
 #include "tests/support/tree_check.h"
@@ -324,6 +324,100 @@ START_TEST(commits_free_as_they_go)
 }
 END_TEST
 
+/* Settling takes as many steps as it may, fewer when nothing is left, and gives up after some that
+ * got nowhere. A step is a scan. */
+START_TEST(settling_ends)
+{
+    cop_store *store = t_open();
+    const cop_snapshot *snapshot;
+    uint64_t scans, left;
+
+    large_branch(store, 3000);
+    snapshot = t_take(store);
+    t_erase_at(store, "large");
+    for (int i = 0; i < 10; i++)
+        CHECK_OK(cop_store_poll(store));
+    ck_assert(cop__right_try(store));
+    cop_snapshot_drop(snapshot);
+    scans = atomic_load(&store->count.scans);
+    cop__settle_all(store, 5, 1);
+    ck_assert_uint_eq(atomic_load(&store->count.scans), scans + 5);
+    left = store->tree.dead.blocks_dead + store->tree.dead.pages_dead;
+    ck_assert_uint_gt(left, 50);
+    cop__settle_all(store, 100, 0);
+    ck_assert_uint_eq(store->tree.dead.blocks_dead + store->tree.dead.pages_dead, left);
+    ck_assert_uint_gt(atomic_load(&store->count.scans), scans + 5 + 2);
+    ck_assert_uint_lt(atomic_load(&store->count.scans), scans + 5 + 50);
+    cop__settle_all(store, 100, SIZE_MAX);
+    ck_assert_uint_eq(store->tree.dead.blocks_dead + store->tree.dead.pages_dead, 0);
+    scans = atomic_load(&store->count.scans);
+    cop__settle_all(store, 100, 1);
+    ck_assert_uint_eq(atomic_load(&store->count.scans), scans + 1);
+    cop__settle_all(store, 0, 1);
+    ck_assert_uint_eq(atomic_load(&store->count.scans), scans + 1);
+    cop__right_leave(store);
+    tree_of_store_is_right(store);
+    t_close(store);
+}
+END_TEST
+
+static cop_ticket *
+submit_two(cop_store *store, const char *path, const char *missing)
+{
+    cop_txn *txn = t_begin(store);
+    cop_value value = cop_string("a text that needs a block", 25);
+    cop_ticket *ticket = NULL;
+
+    CHECK_OK(cop_txn_set_at(txn, P(path), &value, NULL));
+    if (missing != NULL)
+        CHECK_OK(cop_txn_erase_at(txn, P(missing), NULL));
+    CHECK_OK(cop_txn_submit(txn, &ticket));
+    return ticket;
+}
+
+/* The second of three fails behind a change, so that the batch is undone and the first applied
+ * again; each request for memory on the way is refused once. */
+START_TEST(undoing_without_memory)
+{
+    cop_store *store = t_open();
+    static const char *const paths[3] = {"first", "second", "third"};
+    unsigned refused[3] = {0, 0, 0};
+    bool fired = true;
+
+    for (int64_t k = 0; fired; k++) {
+        cop_ticket *tickets[3];
+        uint64_t before = cop_store_version(store), abandoned = stats(store).batches_abandoned;
+        for (int i = 0; i < 3; i++)
+            tickets[i] = submit_two(store, paths[i], i == 1 ? "nothing" : NULL);
+        atomic_store(&cop__store_memory(store)->fail_countdown, k);
+        CHECK_OK(cop_store_poll(store));
+        fired = atomic_load(&cop__store_memory(store)->fail_countdown) < 0;
+        atomic_store(&cop__store_memory(store)->fail_countdown, -1);
+        tree_of_store_is_right(store);
+        uint64_t versions = 0;
+        for (int i = 0; i < 3; i++) {
+            cop_status status = cop_ticket_poll(tickets[i], NULL);
+            cop_atom atom;
+            bool there = cop_atom_find(store, P(paths[i]), &atom) == COP_OK;
+            refused[i] += status == COP_E_MEMORY;
+            ck_assert(status == COP_E_MEMORY || status == (i == 1 ? COP_E_ABSENT : COP_OK));
+            ck_assert_int_eq(there, status == COP_OK);
+            versions += there;
+            cop_ticket_release(tickets[i]);
+        }
+        ck_assert_uint_eq(cop_store_version(store), before + versions);
+        ck_assert_uint_ge(stats(store).batches_abandoned, abandoned);
+        for (int i = 0; i < 3; i++)
+            if (cop_atom_find(store, P(paths[i]), &(cop_atom){0, 0}) == COP_OK)
+                t_erase_at(store, paths[i]);
+    }
+    ck_assert_uint_gt(refused[0], 0);
+    ck_assert_uint_gt(refused[1], 0);
+    ck_assert_uint_gt(refused[2], 0);
+    t_close(store);
+}
+END_TEST
+
 /* --- what the host's loop sees ---------------------------------------------------- */
 
 START_TEST(there_is_one_descriptor)
@@ -549,6 +643,8 @@ add(TCase *tests)
     tcase_add_test(tests, polling_cleans_up);
     tcase_add_test(tests, dropping_a_snapshot_frees_what_it_held);
     tcase_add_test(tests, commits_free_as_they_go);
+    tcase_add_test(tests, settling_ends);
+    tcase_add_test(tests, undoing_without_memory);
     tcase_add_test(tests, there_is_one_descriptor);
     tcase_add_test(tests, transact_gets_through);
     tcase_add_test(tests, atoms_never_published_have_no_handles);

@@ -23,8 +23,8 @@ cop__run_init(cop__evaluator *run, cop__graph *graph)
     run->graph = graph;
 }
 
-void
-cop__run_scratch_end(cop__evaluator *run)
+static void
+scratch_end(cop__evaluator *run)
 {
     while (run->scratch != NULL) {
         cop__scratch *next = run->scratch->next;
@@ -36,7 +36,7 @@ cop__run_scratch_end(cop__evaluator *run)
 void
 cop__run_end(cop__evaluator *run)
 {
-    cop__run_scratch_end(run);
+    scratch_end(run);
     cop__memory_free(run->graph->memory, COP_MEMORY_GRAPH, run->list,
                      run->capacity * sizeof *run->list, 16);
     run->list = NULL;
@@ -170,7 +170,11 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
         return true;
     const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
     const cop__slot *slot = draft_slot(run, owner->id);
-    return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
+    uint64_t above = COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id;
+    if (run->above == above)
+        return true;
+    run->above = above;
+    return depend(run, above);
 }
 
 /* Beside others even a look at the slot of a node of this height would be a race: whether the atom is
@@ -273,9 +277,11 @@ resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
         *atom = (cop_atom){id, slot->reserved};
     if (run->snapshot != NULL)
         return found.found ? COP_OK : COP_E_ABSENT;
-    if (!found.found && may_make(run->graph, id)) {
+    const cop__record *record = cop__record_of(run->graph, id);
+    bool owned = record != NULL && (record->node & COP_OWNED_CHILD);
+    if (owned || (!found.found && may_make(run->graph, id))) { /* its owner may yet erase or make it */
         if (!stand_above_owner(run, id) ||
-            !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id))
+            (!found.found && !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id)))
             return COP_E_MEMORY;
         status = wait_for_atom(run, id);
         if (status != COP_OK)
@@ -337,8 +343,11 @@ open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
     cop_status status = wait_for_atom(run, branch.id);
     if (status != COP_OK)
         return status;
-    if (!cop__slot_is_branch(*slot))
-        return COP_E_NOT_BRANCH;
+    if (!cop__slot_is_branch(*slot)) {
+        cop_value value = cop__slot_value(*slot);
+        note_failure(run, &value);
+        return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
+    }
     if (cop__interest_list(run->graph, branch) == 0 ||
         !depend(run, COP_DEPENDS_LIST | pack(branch))) {
         run->stuck = COP_E_MEMORY;
@@ -517,6 +526,8 @@ run_result(cop__evaluator *run, cop_status status, cop_value *result)
         result_failed(run, status < 0 ? status : COP_E_FAILED, result);
     else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
         result_error(result, "the result is not a finite number");
+    else if (run->node->flags & COP_NODE_BRANCH) /* what it emitted is the result */
+        *result = result->type == COP_ERROR ? *result : cop_null();
     else if (result->type == COP_NONE || result->type >= COP_OBJECT)
         result_error(result, "the result is no value");
     result->reserved = 0;
@@ -527,12 +538,13 @@ cop__run_reset(cop__evaluator *run)
 {
     run->stuck = COP_OK;
     run->slow = false;
+    run->above = 0;
     run->count = 0;
     run->failed.type = COP_NONE;
     run->message[0] = 0;
     run->public.table_ = (const char *)run->graph->tree->space[COP_SPACE_VALUES].entry;
     if (run->scratch != NULL)
-        cop__run_scratch_end(run);
+        scratch_end(run);
 }
 
 cop_status
@@ -546,6 +558,8 @@ cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_valu
         run->slow = true;
         run->public.cursor_ = &no_list;
     }
+    if (node->flags & COP_NODE_BRANCH)
+        cop__own_begin(run->graph, node);
     *result = cop_null();
     return node->function(&run->public, node->context, result);
 }

@@ -18,6 +18,8 @@
  *   edges.c      dependents and dependency lists
  *   interest.c   dependencies on paths and on lists of children
  *   evaluate.c   running one function: what cop_read does
+ *   emit.c       what a function emits
+ *   own.c        branches that nodes own
  *   wave.c       marking, sweeping
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
@@ -35,6 +37,7 @@
 #include <coppice/computed.h>
 
 #include "graph/arena.h"
+#include "graph/own.h"
 #include "tree/atoms.h"
 
 struct cop__graph;
@@ -190,6 +193,7 @@ typedef struct cop__evaluator {
     bool shared;    /* other lanes run at the same time */
     cop_status stuck; /* what all further reads answer */
     uint32_t waits_for; /* the node that is not ready */
+    uint64_t above;     /* the owner of a branch that stands in the list already */
     uint64_t *list;     /* what was read */
     size_t count, capacity;
     const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
@@ -229,6 +233,7 @@ typedef struct cop__graph {
     cop__list32 circular; /* nodes that are, or lately were, in a circle */
     cop__list32 stack;    /* of raising */
     cop__list32 frames; /* of settling: node, next dependency */
+    cop__own own;
     cop__interest *interests;
     size_t interest_capacity;
     uint32_t interest_count, interest_free, interests_live, interests_loose;
@@ -401,8 +406,11 @@ enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_va
 
 /* Brings every eager node up to date in the draft. False: out of memory, abandon the draft. */
 bool cop__graph_wave(cop__graph *graph);
-/* Stores a node's value and marks its dependents if it changed. */
+/* Stores a node's value and marks its dependents if it changed; an owner's children likewise. */
 bool cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value);
+/* Whether a value of this node, to be stored in this slot, is no change. */
+bool cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+                         const cop_value *value);
 
 enum cop__step {
     COP_STEP_ON,      /* done; dependents are marked */

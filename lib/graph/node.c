@@ -169,10 +169,8 @@ cop__graph_dying(cop__graph *graph, uint32_t id)
     const cop__record *record = cop__record_of(graph, id);
     if (record == NULL || record->node == 0)
         return true;
-    if (record->node & COP_OWNED_CHILD) { /* goes with its owner */
-        graph->records[id].node = 0;
-        return true;
-    }
+    if (record->node & COP_OWNED_CHILD) /* goes with its owner */
+        return cop__own_record(graph, id, 0);
     cop__node *node = &graph->nodes[record->node];
     if (node->flags & COP_NODE_DYING)
         return true;
@@ -266,6 +264,7 @@ cop__graph_abandon(cop__graph *graph)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
     log_end(graph, true);
+    cop__own_abandon(graph);
     effects_take(graph, false);
     cop__settle_end(graph);
 }
@@ -278,6 +277,7 @@ cop__graph_published(cop__graph *graph)
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);
+    cop__own_published(graph);
     effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
@@ -340,6 +340,7 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
+    cop__own_free(graph);
     cop__region_close(graph->region);
     cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);

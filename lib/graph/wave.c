@@ -72,7 +72,8 @@ mark_sources(cop__graph *graph)
             continue;
         const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
         const cop__slot *before = undo->page, *now = entry->page;
-        uint32_t left = now != NULL ? entry->touched : UINT32_MAX;
+        bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
+        uint32_t left = dropped ? UINT32_MAX : entry->touched;
         for (; left != 0; left &= left - 1) {
             unsigned k = (unsigned)__builtin_ctz(left);
             if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
@@ -86,9 +87,9 @@ mark_sources(cop__graph *graph)
 
 /* ---- one node ---- */
 
-static bool
-counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
-               const cop_value *value)
+bool
+cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+                    const cop_value *value)
 {
     if (cop__slot_holds(slot, value))
         return true;
@@ -105,7 +106,7 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
-    if (counts_as_same(graph, node, slot, value))
+    if (cop__counts_as_same(graph, node, slot, value))
         return true;
     if (!cop__atom_write(graph->tree, node->id, value))
         return false;
@@ -165,6 +166,8 @@ bool
 cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     uint64_t word[2];
+    if (node->flags & COP_NODE_BRANCH)
+        return cop__own_store(graph, node, value);
     memcpy(word, value, sizeof word);
     if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
         return store_value(graph, node, value);
@@ -326,5 +329,7 @@ cop__graph_wave(cop__graph *graph)
     cop__evaluating = before;
     cop__stash_end(graph);
     cop__settle_end(graph);
-    return fine && graph->tree->failed == COP_OK;
+    if (!fine)
+        graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
+    return graph->tree->failed == COP_OK;
 }

@@ -86,8 +86,8 @@ due_at(cop__effect_queue *queue, uint32_t word)
     return &chunk_at(queue, word)->due[word - chunk_first(chunk_of(word))];
 }
 
-static cop__effect_word *
-word_at(cop__effect_queue *queue, uint32_t word)
+cop__effect_word *
+cop__effect_word_at(cop__effect_queue *queue, uint32_t word)
 {
     return &chunk_at(queue, word)->words[word - chunk_first(chunk_of(word))];
 }
@@ -248,7 +248,7 @@ due_drop(cop__effect_queue *queue, uint32_t word, uint64_t bits)
 void
 cop__effect_queue_post(cop__effect_queue *queue, uint32_t word, uint64_t bits, uint32_t round)
 {
-    cop__effect_word *w = word_at(queue, word);
+    cop__effect_word *w = cop__effect_word_at(queue, word);
     cop__effect_rest *rest = queue->rest;
     if (round == 0 || !rounds_lower(queue, w, bits, round))
         cop__or_seq_cst(&w->outside, bits);
@@ -268,7 +268,7 @@ word_find(cop__effect_queue *queue, uint32_t word, uint64_t mask, uint32_t *inde
     uint64_t due = cop__load_seq_cst(due_at(queue, word)) & mask;
     if (cop__likely(due == 0))
         return false;
-    due &= ~cop__load_seq_cst(&word_at(queue, word)->running);
+    due &= ~cop__load_seq_cst(&cop__effect_word_at(queue, word)->running);
     if (due == 0)
         return false;
     *index = word * 64 + (uint32_t)__builtin_ctzll(due);
@@ -423,7 +423,7 @@ cop__effect_queue_claim(cop__effect_queue *queue, uint32_t *from, uint64_t most,
     uint32_t index, another;
     while (find(queue, *from, &index)) {
         claim->word = index / 64;
-        claim->w = word_at(queue, claim->word);
+        claim->w = cop__effect_word_at(queue, claim->word);
         uint64_t wanted = bits_wanted(queue, claim->w, index, most);
         *from = claim->word * 64 + 64 - (uint32_t)__builtin_clzll(wanted);
         claim->bits = lock(queue, claim->w, claim->word, wanted);
@@ -482,7 +482,10 @@ cop__effect_queue_run(cop__effect_queue *queue, uint64_t most)
     if (queue->options.serve != NULL)
         (void)cop__swap_seq_cst(&queue->asked, 0u);
     for (;;) {
-        ran += run_found(queue, most - ran);
+        uint64_t found = run_found(queue, most - ran);
+        if (cop__unlikely(found == COP__EFFECT_STOP))
+            return ran;
+        ran += found;
         fd_clear(queue);
         if (!cop__effect_queue_ready(queue))
             return ran;
@@ -568,7 +571,7 @@ cop__effect_queue_admit(cop__effect_queue *queue, uint32_t index)
 {
     if (!words_reserve(queue, index / 64 + 1))
         return COP_E_MEMORY;
-    cop__effect_word *w = word_at(queue, index / 64);
+    cop__effect_word *w = cop__effect_word_at(queue, index / 64);
     cop__effect_rounds *rounds = cop__load_acquire(&w->rounds);
     if (rounds != NULL) { /* nobody claims it before it is open */
         cop__store_relaxed(&rounds->next[index % 64], COP__NO_ROUND);
@@ -586,7 +589,7 @@ void
 cop__effect_wait_stopped(cop__effect_queue *queue, uint32_t index)
 {
     cop__effect_rest *rest = queue->rest;
-    _Atomic uint8_t *started = &word_at(queue, index / 64)->started[index % 64];
+    _Atomic uint8_t *started = &cop__effect_word_at(queue, index / 64)->started[index % 64];
     if (!cop__load_seq_cst(started))
         return;
     cop__add_seq_cst(&rest->closers, 1u);
@@ -606,7 +609,7 @@ cop__effect_queue_retire(cop__effect_queue *queue, uint32_t index, bool inside)
 {
     if (index / 64 >= cop__load_acquire(&queue->words))
         return;
-    cop__effect_word *w = word_at(queue, index / 64);
+    cop__effect_word *w = cop__effect_word_at(queue, index / 64);
     uint64_t bit = bit_of(index);
     cop__and_seq_cst(&w->open, ~bit);
     if (!inside && (cop__load_seq_cst(&w->running) & bit)) {
@@ -620,7 +623,7 @@ cop__effect_queue_retire(cop__effect_queue *queue, uint32_t index, bool inside)
 void
 cop__effect_queue_leave(cop__effect_queue *queue, uint32_t index)
 {
-    cop__effect_word *w = word_at(queue, index / 64);
+    cop__effect_word *w = cop__effect_word_at(queue, index / 64);
     cop__or_seq_cst(&w->gone, bit_of(index));
     if (!(cop__load_seq_cst(&w->running) & bit_of(index)))
         tell_ended(queue, w, index / 64, bit_of(index));

@@ -53,7 +53,7 @@ typedef struct cop__effect_queue_options {
     bool (*serve)(void *context);
     void *context;
     /* All below may be zero. Serves in place of the queue's own loop: claims, runs and releases until
-     * no claim is to be had or `most` effects have run; how many. */
+     * no claim is to be had or `most` effects have run; how many, or COP__EFFECT_STOP. */
     uint64_t (*serve_found)(void *context, struct cop__effect_queue *queue, uint64_t most);
     /* An index that was left (cop__effect_queue_leave) is in no claim any more. */
     void (*ended)(void *context, uint32_t index);
@@ -140,6 +140,10 @@ bool cop__effect_queue_ready(cop__effect_queue *queue);
 cop_status cop__effect_queue_fd(cop__effect_queue *queue, int *fd);
 
 /* ---- serving, step by step ---- */
+
+#define COP__EFFECT_STOP UINT64_MAX /* of serve_found: it cannot go on */
+
+cop__effect_word *cop__effect_word_at(cop__effect_queue *queue, uint32_t word);
 
 /* Effects of one word that the caller has claimed: nobody else runs them. */
 typedef struct cop__effect_claim {

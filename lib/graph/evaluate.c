@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "effect/effects.h"
 #include "tree/path.h"
 
 static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* matches no handle: every read is slow */
@@ -209,6 +210,8 @@ cop_status
 cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_read(run->effect, atom, value);
     memset(value, 0, sizeof *value);
     if (run->stuck != COP_OK)
         return run->stuck;
@@ -306,6 +309,8 @@ cop_status
 cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_atom *atom)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_find(run->effect, path, length, atom);
     *atom = (cop_atom){0, 0};
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
@@ -331,6 +336,8 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
+    if (run->effect != NULL)
+        return cop__effect_branch(run->effect, branch, slot);
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
@@ -441,7 +448,7 @@ cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, cons
     if (status != COP_OK || payload_of(&value, wanted, payload))
         return status;
     *payload = 0;
-    if (!slow_begin(run)) /* so that the run's end forgets what is noted here */
+    if (run->effect == NULL && !slow_begin(run)) /* so that the run's end forgets what is noted */
         return COP_E_MEMORY;
     note_failure(run, &value);
     if (value.type == COP_ERROR)

@@ -197,6 +197,7 @@ typedef struct cop__evaluator {
     uint64_t *list;     /* what was read */
     size_t count, capacity;
     const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
+    struct cop__executor *effect; /* it is an effect's: effect/read.c does what is read */
     cop__scratch *scratch;
     uint64_t errors; /* runs that ended in an error value */
     cop_value failed; /* the error value that was read last */
@@ -395,6 +396,7 @@ enum cop__outcome {
 };
 void cop__run_init(cop__evaluator *run, cop__graph *graph);
 void cop__run_end(cop__evaluator *run);
+void cop__run_scratch_end(cop__evaluator *run);
 /* Before the first run and after each that took the slow way. Frees what cop_scratch gave. */
 void cop__run_reset(cop__evaluator *run);
 /* Calls the function of a node; reads of placed nodes below limit succeed. */

@@ -76,8 +76,10 @@ cop_txn_define(cop_txn *txn, const char *path, size_t length, cop_computed_funct
         return status;
     if (path != NULL && length == 0)
         return cop__fail(error, COP_E_INVALID, "the root cannot be computed");
-    if (options.kind != COP_EAGER || options.branch)
-        return cop__fail(error, COP_E_UNSUPPORTED, "only eager values can be computed yet");
+    if (options.kind != COP_EAGER && options.branch)
+        return cop__fail(error, COP_E_INVALID, "only an eager computed atom can own a branch");
+    if (options.branch)
+        return cop__fail(error, COP_E_UNSUPPORTED, "only values can be computed yet");
     cop__definition *definition = definition_make(txn, path, length, &options);
     if (definition == NULL)
         return cop__fail(error, COP_E_MEMORY, "%s", cop_status_message(COP_E_MEMORY));

@@ -2,6 +2,7 @@
 /* Making and removing nodes, and what a draft's end means to them. See graph.h. */
 #include "graph/graph.h"
 
+#include "graph/lazy.h"
 #include "workers/region.h"
 
 /* ---- sides ---- */
@@ -236,6 +237,7 @@ log_end(cop__graph *graph, bool dirty)
 void
 cop__graph_abandon(cop__graph *graph)
 {
+    cop__lazies_abandon(graph);
     for (size_t i = graph->fresh.count; i-- > 0;)
         node_free(graph, &graph->nodes[graph->fresh.item[i]], false);
     for (size_t i = 0; i < graph->dying.count; i++)
@@ -249,6 +251,7 @@ cop__graph_abandon(cop__graph *graph)
 void
 cop__graph_published(cop__graph *graph)
 {
+    cop__lazies_published(graph);
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)COP_NODE_FRESH;
     log_end(graph, false);
@@ -289,6 +292,7 @@ cop__graph_end(cop__graph *graph)
     for (uint32_t i = 1; i < graph->node_count; i++)
         if (graph->nodes[i].flags & COP_NODE_LIVE)
             side_end(graph, &graph->nodes[i], !(graph->nodes[i].flags & COP_NODE_FRESH));
+    cop__lazies_end(graph);
     cop__graph_bury(graph->memory, cop__graph_dead(graph));
     for (uint32_t i = 1; i < graph->interest_count; i++)
         if (graph->interests[i].path != NULL)

@@ -26,6 +26,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
 
@@ -325,6 +326,7 @@ draft_end(cop_store *store, cop__batch *batch)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
+    cop__lazies_batch(&store->graph);
     bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
@@ -346,7 +348,8 @@ draft_end(cop_store *store, cop__batch *batch)
     cop__graph_published(&store->graph);
     batch_decide(store, batch, COP_OK, root->version, false);
     size_t died = tree->dead.limbo_count - limbo;
-    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS;
+    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
+                cop__lazies_scan_due(&store->graph);
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;
 }

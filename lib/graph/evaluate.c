@@ -7,6 +7,7 @@
  * ends with the cursor at the list's end (nothing changed), short of it, or with a list of its own.
  */
 #include "graph/graph.h"
+#include "graph/lazy.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -135,6 +136,26 @@ view_of(const cop__evaluator *run)
     return (cop__view){run->snapshot, run->graph->tree};
 }
 
+/* A lazy atom that is read here becomes an eager one: once the run is discarded, for nodes may move. */
+static cop_status
+wait_for_promotion(cop__evaluator *run, uint32_t id)
+{
+    if (must_be_alone(run))
+        return run->stuck;
+    run->promotes = id;
+    run->waits_for = 0;
+    run->stuck = COP_E_PENDING;
+    return COP_E_PENDING;
+}
+
+uint32_t
+cop__run_waits_for(cop__evaluator *run)
+{
+    if (run->waits_for == 0)
+        run->waits_for = cop__lazy_promote(run->graph, run->promotes);
+    return run->waits_for;
+}
+
 /* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
 static cop_status
 wait_for(cop__evaluator *run, uint32_t number)
@@ -157,9 +178,12 @@ static cop_status
 wait_for_atom(cop__evaluator *run, uint32_t id)
 {
     const cop__record *record = cop__record_of(run->graph, id);
-    if (run->snapshot != NULL || record == NULL || record->node == 0)
+    if (run->snapshot != NULL)
         return COP_OK;
-    return wait_for(run, record->node & ~COP_OWNED_CHILD);
+    if (record != NULL && record->node != 0)
+        return wait_for(run, record->node & ~COP_OWNED_CHILD);
+    const cop__slot *slot = draft_slot(run, id);
+    return cop__unlikely(cop__slot_is_lazy(slot)) ? wait_for_promotion(run, id) : COP_OK;
 }
 
 /* Behind the end of the list stands the owner of a branch that was read in. */
@@ -213,6 +237,8 @@ cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
     if (run->effect != NULL)
         return cop__effect_read(run->effect, atom, value);
     memset(value, 0, sizeof *value);
+    if (run->session != NULL)
+        return cop__session_read(run->session, atom, true, value);
     if (run->stuck != COP_OK)
         return run->stuck;
     if (!slow_begin(run))
@@ -239,6 +265,8 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
     memset(value, 0, sizeof *value);
+    if (run->session != NULL)
+        return cop__session_read(run->session, atom, false, value);
     if (run->stuck != COP_OK || must_come_again(run, atom.id))
         return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
@@ -312,6 +340,8 @@ cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_a
     if (run->effect != NULL)
         return cop__effect_find(run->effect, path, length, atom);
     *atom = (cop_atom){0, 0};
+    if (run->session != NULL)
+        return cop__session_find(run->session, path, length, atom);
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     cop_status status = resolve(run, path, length, atom);
@@ -338,6 +368,8 @@ open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
     if (run->effect != NULL)
         return cop__effect_branch(run->effect, branch, slot);
+    if (run->session != NULL)
+        return cop__session_list(run->session, branch, slot);
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
@@ -552,6 +584,15 @@ cop__run_reset(cop__evaluator *run)
     run->public.table_ = (const char *)run->graph->tree->space[COP_SPACE_VALUES].entry;
     if (run->scratch != NULL)
         scratch_end(run);
+}
+
+void
+cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot, struct cop__session *session)
+{
+    run->snapshot = snapshot;
+    run->session = session;
+    run->slow = true;
+    run->public.cursor_ = &no_list;
 }
 
 cop_status

@@ -23,6 +23,7 @@
  *   wave.c       marking, sweeping
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
+ *   lazy.h       atoms that are evaluated by their readers, with an argument of its own
  *
  * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in
  * parallel is in parallel.c, with an argument of its own.
@@ -177,6 +178,8 @@ typedef struct cop__side {
 } cop__side;
 
 struct cop__graph;
+struct cop__lazies;
+struct cop__session;
 
 typedef struct cop__scratch {
     struct cop__scratch *next;
@@ -192,12 +195,14 @@ typedef struct cop__evaluator {
     bool slow;      /* the list is being written down */
     bool shared;    /* other lanes run at the same time */
     cop_status stuck; /* what all further reads answer */
-    uint32_t waits_for; /* the node that is not ready */
+    uint32_t waits_for; /* the node that is not ready; 0: see promotes */
+    uint32_t promotes;  /* stuck, and waits_for 0: this lazy atom is to become eager */
     uint64_t above;     /* the owner of a branch that stands in the list already */
     uint64_t *list;     /* what was read */
     size_t count, capacity;
     const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
     struct cop__executor *effect; /* it is an effect's: effect/read.c does what is read */
+    struct cop__session *session; /* of a lazy atom's run: reads go through it */
     cop__scratch *scratch;
     uint64_t errors; /* runs that ended in an error value */
     cop_value failed; /* the error value that was read last */
@@ -258,6 +263,7 @@ typedef struct cop__graph {
     size_t completed_capacity;
 #endif
     cop__graph_counts count;
+    struct cop__lazies *lazies; /* records of lazy and background atoms, lazy.h */
     struct cop__region *region; /* of the pool that helps; NULL: none */
     struct cop__lane **lanes;   /* of the region */
     size_t lane_capacity;
@@ -397,10 +403,15 @@ enum cop__outcome {
 void cop__run_init(cop__evaluator *run, cop__graph *graph);
 void cop__run_end(cop__evaluator *run);
 void cop__run_scratch_end(cop__evaluator *run);
+/* The node that a stuck run waits for, made if need be; 0: out of memory. Nodes may move. */
+uint32_t cop__run_waits_for(cop__evaluator *run);
 /* Before the first run and after each that took the slow way. Frees what cop_scratch gave. */
 void cop__run_reset(cop__evaluator *run);
 /* Calls the function of a node; reads of placed nodes below limit succeed. */
 cop_status cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_value *result);
+/* Makes a run one on a version, of a record of lazy.h. */
+void cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot,
+                          struct cop__session *session);
 /* What has become of a run; *result becomes a value that may be stored. */
 enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result);
 

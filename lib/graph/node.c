@@ -2,6 +2,7 @@
 /* Making and removing nodes, and what a draft's end means to them. See graph.h. */
 #include "graph/graph.h"
 
+#include "graph/lazy.h"
 #include "workers/region.h"
 
 /* ---- sides ---- */
@@ -258,6 +259,7 @@ log_end(cop__graph *graph, bool dirty)
 void
 cop__graph_abandon(cop__graph *graph)
 {
+    cop__lazies_abandon(graph);
     for (size_t i = graph->fresh.count; i-- > 0;)
         node_free(graph, &graph->nodes[graph->fresh.item[i]], false);
     for (size_t i = 0; i < graph->dying.count; i++)
@@ -272,6 +274,7 @@ cop__graph_abandon(cop__graph *graph)
 void
 cop__graph_published(cop__graph *graph)
 {
+    cop__lazies_published(graph);
     if (cop__graph_idle(graph))
         return;
     for (size_t i = 0; i < graph->fresh.count; i++)
@@ -315,6 +318,7 @@ cop__graph_end(cop__graph *graph)
     for (uint32_t i = 1; i < graph->node_count; i++)
         if (graph->nodes[i].flags & COP_NODE_LIVE)
             side_end(graph, &graph->nodes[i], !(graph->nodes[i].flags & COP_NODE_FRESH));
+    cop__lazies_end(graph);
     cop__graph_bury(graph->memory, cop__graph_dead(graph));
     for (uint32_t i = 1; i < graph->interest_count; i++)
         if (graph->interests[i].path != NULL)

@@ -192,7 +192,10 @@ static bool
 stuck(cop__graph *graph, cop__node *node, bool only_fresh)
 {
     cop__evaluator *run = &graph->run;
-    uint32_t target = run->waits_for;
+    uint32_t number = cop__node_number(graph, node), target = cop__run_waits_for(run);
+    if (target == 0)
+        return false;
+    node = &graph->nodes[number];
     cop__node *below = &graph->nodes[target];
     uint32_t flags = below->flags;
     graph->count.discarded++;

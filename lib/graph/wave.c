@@ -93,7 +93,7 @@ cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__s
 {
     if (cop__slot_holds(slot, value))
         return true;
-    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR)
+    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR || cop__slot_is_lazy(slot))
         return false;
     cop_value before = cop__slot_value(slot);
     const cop__side *side =
@@ -126,6 +126,11 @@ cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t 
     if (!cop__relink(graph, node, list, count))
         return false;
     node->flags |= COP_NODE_POISONED; /* the list ends where it was stuck */
+    if (target->flags & COP_NODE_FRESH) { /* was lazy until now: has no height yet */
+        cop__mark_node(graph, node);
+        graph->to_settle = cop__node_number(graph, node);
+        return true;
+    }
     cop_status status = cop__reaches(graph, node, target);
     cop__mark_node(graph, node);
     if (status == COP_E_CYCLE) /* maybe: settling finds out, once the sweep has put down what it holds */
@@ -188,8 +193,10 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
     enum cop__step step = COP_STEP_ON;
     bool fine = outcome != COP_RUN_REFUSED;
     if (outcome == COP_RUN_STUCK) {
+        uint32_t number = cop__node_number(graph, node), below = cop__run_waits_for(run);
+        node = &graph->nodes[number];
         step = COP_STEP_RESTART;
-        fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
+        fine = below != 0 && cop__node_wait(graph, node, run->list, run->count, below);
     } else if (fine) {
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
         /* What is settled could be read wherever it stands. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "commit/combiner.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 #define ALIVE_BYTES ((size_t)4096)
@@ -91,6 +92,8 @@ store_build(cop_store *store)
         return false;
     cop__graph_init(&store->graph, &store->tree);
     cop__effects_init(store);
+    if (!cop__lazies_init(&store->graph))
+        return false;
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }

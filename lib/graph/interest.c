@@ -232,8 +232,13 @@ path_happened(cop__graph *graph, const cop__name *name)
 void
 cop__interest_came(cop__graph *graph, uint32_t id)
 {
-    if (graph->interests_live > 0)
-        path_happened(graph, cop__info_name(cop__draft_info(graph->tree, id)));
+    if (graph->interests_live == 0)
+        return;
+    cop__info info = cop__draft_info(graph->tree, id);
+    uint32_t parent = cop__info_parent((cop__view){NULL, graph->tree}, info);
+    path_happened(graph, cop__info_name(info));
+    if (parent != UINT32_MAX) /* a new child alone need not have changed its branch's slot */
+        cop__interest_list_changed(graph, parent);
 }
 
 void

@@ -35,6 +35,26 @@ count_of(cop__view view, const cop__slot *slot, cop_value *value)
         *value = cop_i64(cop__list_count(view, slot));
 }
 
+/* A branch's slot tells of a new child only once the draft is finished, and of much besides: the lists
+ * themselves are compared. O(children). */
+static bool
+list_differs(const cop__graph *graph, const cop__slot *now, const cop__slot *before)
+{
+    cop__view draft = draft_view(graph), root = root_view(graph);
+    cop__list_walk a, b;
+    uint32_t x, y;
+    if (!cop__slot_is_branch(now) || !cop__slot_is_branch(before))
+        return cop__slot_type(now) != cop__slot_type(before);
+    if (cop__list_count(draft, now) != cop__list_count(root, before))
+        return true;
+    cop__list_walk_begin(draft, now, &a);
+    cop__list_walk_begin(root, before, &b);
+    while (cop__list_walk_next(draft, &a, &x) && cop__list_walk_next(root, &b, &y))
+        if (x != y)
+            return true;
+    return false;
+}
+
 /* By path: where it leads in the draft, where it led in the published version. */
 static void
 see_path(const cop__graph *graph, cop__seen *seen)
@@ -79,6 +99,8 @@ see(const cop__graph *graph, uint64_t dependency, cop__seen *seen)
     }
     if (now == NULL || before == NULL)
         seen->changed = now != before;
+    else if ((dependency & COP_DEPENDS_WHAT) == COP_DEPENDS_LIST)
+        seen->changed = list_differs(graph, now, before);
     else if ((dependency & COP_DEPENDS_WHAT) == COP_DEPENDS_KIND)
         seen->changed = cop__slot_type(now) != cop__slot_type(before);
     else

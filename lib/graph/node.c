@@ -156,6 +156,7 @@ cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t
     node->context = definition->context;
     node->id = id;
     node->flags |= COP_NODE_FRESH | (definition->branch ? COP_NODE_BRANCH : 0u);
+    node->flags |= COP_NODE_RELINKED; /* goes with the draft, list and all */
     graph->records[id].node = cop__node_number(graph, node);
     if (side_make(graph, node, definition) &&
         list_push(graph, &graph->fresh, cop__node_number(graph, node)))
@@ -253,8 +254,10 @@ cop__graph_abandon(cop__graph *graph)
 void
 cop__graph_published(cop__graph *graph)
 {
+    if (cop__graph_idle(graph))
+        return;
     for (size_t i = 0; i < graph->fresh.count; i++)
-        graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)COP_NODE_FRESH;
+        graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);
     effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)

@@ -312,15 +312,31 @@ settle_circular(cop__graph *graph)
     return fine;
 }
 
+/* The first run of a node of which everything that it reads is final; *done is false when it is not. */
+static bool
+run_first(cop__graph *graph, cop__node *node, bool *done)
+{
+    cop_value value;
+    cop__evaluator *run = &graph->run;
+    cop_status status = cop__run_function(run, node, graph->lowest, &value);
+    enum cop__outcome outcome = cop__run_finish(run, status, &value);
+    *done = outcome == COP_RUN_DONE || outcome == COP_RUN_RELISTED;
+    bool fine = *done ? complete(graph, node, outcome, &value) : outcome == COP_RUN_STUCK;
+    cop__run_reset(run);
+    return fine;
+}
+
 static bool
 settle_fresh(cop__graph *graph)
 {
     uint32_t lowest;
+    bool done;
     for (size_t i = 0; i < graph->fresh.count; i++) {
         cop__node *node = &graph->nodes[graph->fresh.item[i]];
         (void)cop__next_level(graph, &lowest); /* makes graph->lowest exact */
-        if ((node->flags & COP_NODE_FRESH) && !(node->flags & COP_NODE_DYING) &&
-            !pull(graph, graph->fresh.item[i], true))
+        if (!(node->flags & COP_NODE_FRESH) || (node->flags & COP_NODE_DYING))
+            continue;
+        if (!run_first(graph, node, &done) || (!done && !pull(graph, graph->fresh.item[i], true)))
             return false;
     }
     return true;

@@ -98,8 +98,9 @@ counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *
     return before.type != COP_ERROR && side->equal(node->context, &before, value);
 }
 
-bool
-cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
+/* Any value: texts, and what has an equality of its own. */
+static bool
+store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
     if (counts_as_same(graph, node, slot, value)) {
@@ -139,10 +140,7 @@ store_slow(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop_value value;
     memcpy(&value, word, sizeof value);
     value.reserved = 0;
-    if (cop__node_store(graph, node, &value))
-        return COP_STEP_ON;
-    cop__mark_node(graph, node);
-    return COP_STEP_REFUSED;
+    return store_value(graph, node, &value) ? COP_STEP_ON : COP_STEP_REFUSED;
 }
 
 /* Stores a plain value. CHANGED: the dependents are still to be marked. */
@@ -165,13 +163,13 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     return COP_STEP_CHANGED;
 }
 
-static bool
-store_any(cop__graph *graph, cop__node *node, const cop_value *value)
+bool
+cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     uint64_t word[2];
     memcpy(word, value, sizeof word);
     if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
-        return cop__node_store(graph, node, value);
+        return store_value(graph, node, value);
     enum cop__step step = store_plain(graph, node, word);
     if (step == COP_STEP_CHANGED) {
         graph->count.changed++;
@@ -195,7 +193,7 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
-        fine = fine && store_any(graph, node, value);
+        fine = fine && cop__node_store(graph, node, value);
         if (cop__unlikely(node->flags & COP_NODE_LOOKED))
             cop__look_ran(graph, node, value);
     }
@@ -281,6 +279,8 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
                 continue;
             if (cop__unlikely(step != COP_STEP_CHANGED)) {
                 give_back(graph, number, mask);
+                if (step == COP_STEP_REFUSED)
+                    cop__mark_node(graph, node);
                 return step == COP_STEP_RESTART;
             }
             graph->count.changed++;

@@ -504,11 +504,11 @@ bool
 cop__list_touch(cop__tree *tree, uint32_t branch)
 {
     tree->now.structure = true;
-    if (cop__slot_changed(branch_slot(tree, branch)) == tree->version)
-        return true;
-    cop__slot *slot = cop__slot_edit(tree, branch);
+    cop__slot *slot = cop__slot_edit(tree, branch); /* a change below may have marked it only */
     if (slot == NULL)
         return false;
+    if (cop__slot_changed(slot) == tree->version)
+        return true;
     cop__slot_set_changed(slot, tree->version);
     return cop__mark_above(tree, branch);
 }

@@ -144,6 +144,23 @@ recipe_destroy(void *context)
     atomic_fetch_add(&what->destroyed, 1);
 }
 
+void
+recipe_print(const recipe *what)
+{
+    static const char *const ops[] = {"read",  "typed",     "at",   "find", "each",   "count",
+                                      "untracked", "skip", "fail", "status", "dispose", "refused"};
+
+    fprintf(stderr, "  recipe %u (#%u %s): rank %u, result %u of %u%s%s\n", what->index,
+            what->atom.id, what->path, what->rank, what->result, what->range,
+            what->own_equality ? ", own equality" : "", what->stubborn ? ", stubborn" : "");
+    for (unsigned i = 0; i < what->step_count; i++) {
+        const recipe_step *step = &what->step[i];
+        fprintf(stderr, "    %s #%u '%s' number %u%s\n", ops[step->op],
+                step->target != NULL ? step->target->atom.id : step->atom.id, step->path,
+                step->number, step->strict ? " strict" : "");
+    }
+}
+
 /* ---- the oracle ---- */
 
 typedef struct oracle_block {

@@ -109,6 +109,9 @@ cop_status recipe_function(cop_evaluation *evaluation, void *context, cop_value 
 bool recipe_equal(void *context, const cop_value *before, const cop_value *now);
 void recipe_destroy(void *context);
 
+/* For people. */
+void recipe_print(const recipe *what);
+
 /* ---- the oracle: one for each thread ---- */
 
 typedef struct oracle_node {

@@ -263,7 +263,7 @@ random_recipe(world *w, uint32_t rank)
 }
 
 static void
-define(world *w, cop_txn *txn, recipe *what, const char *path)
+define(cop_txn *txn, recipe *what, const char *path)
 {
     cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
 
@@ -324,6 +324,16 @@ shown(const cop_value *value, char *text, size_t room)
     return text;
 }
 
+/* Of the first that are wrong. */
+static void
+show_recipe(bool fine, const recipe *what)
+{
+    static _Atomic unsigned shown_so_far;
+
+    if (!fine && atomic_fetch_add(&shown_so_far, 1) < 3)
+        recipe_print(what);
+}
+
 static void
 check_value(unsigned property, const world *w, const recipe *what, uint64_t version,
             const cop_value *stored, const cop_value *expected)
@@ -334,6 +344,7 @@ check_value(unsigned property, const world *w, const recipe *what, uint64_t vers
     stress_check(property, same, "seed %" PRIu64 " version %" PRIu64 ": recipe %u (#%u %s): %s, not %s",
                  w->seed, version, what->index, what->atom.id, what->path,
                  same ? "" : shown(stored, a, sizeof a), same ? "" : shown(expected, b, sizeof b));
+    show_recipe(same, what);
 }
 
 /* Of values that count as the same the one that was there stays. */
@@ -375,6 +386,7 @@ check_recipe(world *w, const cop_snapshot *snapshot, recipe *what)
         stress_check(CUTOFF, k->calls == calls,
                      "seed %" PRIu64 " version %" PRIu64 ": recipe %u (#%u %s)", w->seed,
                      cop_snapshot_version(snapshot), what->index, what->atom.id, what->path);
+        show_recipe(k->calls == calls, what);
     }
     k->known = true;
     k->member = node->member;
@@ -467,7 +479,7 @@ erase_place(world *w, cop_txn *txn, const place *p)
     if (chance(w, 30))
         stress_need(cop_txn_set_at(txn, p->path, strlen(p->path), &value, NULL), "set_at");
     else if (chance(w, 50))
-        define(w, txn, random_recipe(w, p->rank), p->path);
+        define(txn, random_recipe(w, p->rank), p->path);
 }
 
 static void
@@ -479,12 +491,12 @@ define_some(world *w, cop_txn *txn)
         place *p = &w->places[below(w, w->place_count)];
         char path[24];
         if (chance(w, 20)) {
-            define(w, txn, random_recipe(w, 2 + (uint32_t)below(w, w->size)), NULL);
+            define(txn, random_recipe(w, 2 + (uint32_t)below(w, w->size)), NULL);
         } else if (chance(w, 15) && w->element_count < LIST_MAX) {
             snprintf(path, sizeof path, "list/-");
-            define(w, txn, random_recipe(w, w->cyclic ? 2 : 1), path);
+            define(txn, random_recipe(w, w->cyclic ? 2 : 1), path);
         } else if (p->rank > 0 && !is_there(p->atom)) {
-            define(w, txn, random_recipe(w, p->rank), p->path);
+            define(txn, random_recipe(w, p->rank), p->path);
             p->atom = (cop_atom){0, 1}; /* taken, until the next look */
         }
     }
@@ -819,7 +831,7 @@ make_mirrors(world *w)
             made->step_count = 1;
             made->step[0] = (recipe_step){.op = RECIPE_READ, .atom = w->pairs[i].source, .target = last};
             w->fresh[w->new_count++] = made;
-            define(w, txn, made, NULL);
+            define(txn, made, NULL);
             last = made;
         }
         w->pairs[i].mirror = last;
@@ -844,7 +856,7 @@ make_nodes(world *w)
             place *p = &w->places[below(w, w->place_count)];
             if (p->rank == 0 || is_there(p->atom))
                 continue;
-            define(w, txn, random_recipe(w, p->rank), p->path);
+            define(txn, random_recipe(w, p->rank), p->path);
             p->atom = (cop_atom){0, 1};
         }
         atomic_store(&w->book->wave, ++w->wave);

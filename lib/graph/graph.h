@@ -22,7 +22,8 @@
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
  *   look.c       writing down the runs of nodes that somebody looks at
- *   explain.c    telling people about the graph
+ *   inspect.c    telling nodes, edges, counts
+ *   explain.c    telling why a node ran
  *
  * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in
  * parallel is in parallel.c, with an argument of its own.

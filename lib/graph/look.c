@@ -2,6 +2,8 @@
 /* Writing down the runs of nodes that somebody looks at. See look.h. */
 #include "graph/look.h"
 
+#include <time.h>
+
 #include "tree/list.h"
 #include "tree/path.h"
 
@@ -180,6 +182,12 @@ see_list(const cop__graph *graph, const uint64_t *list, size_t n, bool only_chan
         seen->seen[seen->count++] = one;
     }
     return seen;
+}
+
+cop__seen_list *
+cop__see_published(const cop__graph *graph, const cop__node *node)
+{
+    return see_list(graph, cop__dependencies(graph, node), cop__dependency_count(node), false);
 }
 
 /* ---- looks ---- */

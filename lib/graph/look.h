@@ -62,6 +62,8 @@ typedef struct cop__look {
 /* The look at a node, made if need be. NULL: no memory, or COP_GRAPH_LOOKS_MAX. */
 cop__look *cop__look_at(cop__graph *graph, cop__node *node);
 cop__look *cop__look_of(const cop__graph *graph, const cop__node *node);
+/* What a node reads, as it is published: no draft is under way. NULL: no memory. */
+cop__seen_list *cop__see_published(const cop__graph *graph, const cop__node *node);
 /* Takes away looks that nobody holds. */
 void cop__look_sweep(cop__graph *graph);
 

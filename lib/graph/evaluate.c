@@ -23,7 +23,7 @@ cop__run_init(cop__evaluator *run, cop__graph *graph)
     run->graph = graph;
 }
 
-void
+static void
 cop__run_scratch_end(cop__evaluator *run)
 {
     while (run->scratch != NULL) {
@@ -226,6 +226,16 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 
 /* ---- by path ---- */
 
+/* Whether below this atom a node may make something yet. */
+static bool
+may_make(const cop__graph *graph, uint32_t id)
+{
+    const cop__record *record = cop__record_of(graph, id);
+    if (record == NULL || record->node == 0)
+        return false;
+    return (record->node & COP_OWNED_CHILD) || (graph->nodes[record->node].flags & COP_NODE_BRANCH);
+}
+
 /* The atom that a path leads to or, if nothing is there, its deepest ancestor. */
 static cop_status
 resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
@@ -244,8 +254,7 @@ resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
         *atom = (cop_atom){id, slot->reserved};
     if (run->snapshot != NULL)
         return found.found ? COP_OK : COP_E_ABSENT;
-    const cop__record *record = cop__record_of(run->graph, id);
-    if (!found.found && record != NULL && record->node != 0) { /* its owner may make it yet */
+    if (!found.found && may_make(run->graph, id)) {
         if (!stand_above_owner(run, id) ||
             !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id))
             return COP_E_MEMORY;
@@ -513,7 +522,8 @@ cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_valu
     run->node = node;
     run->limit = limit;
     run->public.cursor_ = cop__dependencies(run->graph, node);
-    if (node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) {
+    /* The short way does not ask whether what it reads is final: a sweep knows, pulling does not. */
+    if ((node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) || limit < node->height) {
         run->slow = true;
         run->public.cursor_ = &no_list;
     }

@@ -366,6 +366,7 @@ void cop__dependencies_end(cop__graph *graph, cop__node *node);
 bool cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value);
 uint32_t cop__map_get(const cop__map *map, uint64_t key); /* 0: absent */
 void cop__map_remove(cop__map *map, uint64_t key);
+void cop__map_end(cop__graph *graph, cop__map *map);
 
 /* The interest in a path, or in the children of a branch; 0 when out of memory. */
 uint32_t cop__interest_path(cop__graph *graph, const char *path, size_t length, cop_atom leads_to);
@@ -486,6 +487,8 @@ void cop__graph_end(cop__graph *graph);
 bool cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t id);
 /* The node of an atom that is being erased will go with the publication. */
 bool cop__graph_dying(cop__graph *graph, uint32_t id);
+/* Nodes that this draft defined and whose atoms it erased again: they will go too. */
+bool cop__graph_stillborn(cop__graph *graph);
 void cop__graph_abandon(cop__graph *graph);
 void cop__graph_published(cop__graph *graph);
 /* A node that is marked like others but never swept: an effect's. 0 when out of memory. */

@@ -28,6 +28,13 @@ map_insert(cop__map *map, uint64_t key, uint32_t value)
     map->entry[i] = (struct cop__map_entry){key, value};
 }
 
+void
+cop__map_end(cop__graph *graph, cop__map *map)
+{
+    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, map->entry,
+                     map->capacity * sizeof *map->entry, 16);
+}
+
 bool
 cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value)
 {
@@ -43,8 +50,7 @@ cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value)
         for (uint32_t i = 0; i < map->capacity; i++)
             if (map->entry[i].value != 0)
                 map_insert(&grown, map->entry[i].key, map->entry[i].value);
-        cop__memory_free(graph->memory, COP_MEMORY_GRAPH, map->entry,
-                         map->capacity * sizeof *map->entry, 16);
+        cop__map_end(graph, map);
         *map = grown;
     }
     map_insert(map, key, value);

@@ -220,6 +220,29 @@ effects_take(cop__graph *graph, bool tell)
     }
 }
 
+/* What this draft defined and erased again was never published, so that no slot tells. Its id may have
+ * been given out again. */
+bool
+cop__graph_stillborn(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->fresh.count; i++) {
+        uint32_t number = graph->fresh.item[i];
+        cop__node *node = &graph->nodes[number];
+        cop__record *record = &graph->records[node->id];
+        const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+        if ((node->flags & COP_NODE_DYING) ||
+            (record->node == number && slot != NULL && cop__slot_alive(slot) &&
+             (slot->type & COP_SLOT_COMPUTED)))
+            continue;
+        if (!list_push(graph, &graph->dying, number))
+            return false;
+        node->flags |= COP_NODE_DYING;
+        if (record->node == number)
+            record->node = 0;
+    }
+    return true;
+}
+
 /* ---- the draft's end ---- */
 
 static void
@@ -283,7 +306,7 @@ cop__graph_init(cop__graph *graph, cop__tree *tree)
 static void
 free_vector(cop__graph *graph, void *vector, size_t capacity, size_t element)
 {
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element, 16);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element);
 }
 
 static void
@@ -310,9 +333,8 @@ cop__graph_end(cop__graph *graph)
     free_vector(graph, graph->level_map, graph->level_capacity / 64, sizeof *graph->level_map);
     free_vector(graph, graph->interests, graph->interest_capacity, sizeof *graph->interests);
     free_vector(graph, graph->sides, graph->side_capacity, sizeof *graph->sides);
-    free_vector(graph, graph->interest_of.entry, graph->interest_of.capacity,
-                sizeof *graph->interest_of.entry);
-    free_vector(graph, graph->side_of.entry, graph->side_of.capacity, sizeof *graph->side_of.entry);
+    cop__map_end(graph, &graph->interest_of);
+    cop__map_end(graph, &graph->side_of);
 #if COP_CHECK_WAVES
     free_vector(graph, graph->completed, graph->completed_capacity, sizeof *graph->completed);
 #endif

@@ -2,16 +2,18 @@
 /* Blocks and heights. See graph.h. */
 #include "graph/graph.h"
 
+#define MOVES_FOR_FREE ((size_t)1 << 20) /* bytes from which a table grows without being copied */
+
 bool
 cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, size_t element)
 {
     void **p = vector;
     if (cop__likely(need <= *capacity))
         return true;
-    size_t more = *capacity + *capacity / 2;
+    size_t more = *capacity + (*capacity * element < MOVES_FOR_FREE ? *capacity / 2 : *capacity / 4);
     if (more < need)
         more = need < 16 ? 16 : need;
-    void *grown = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, *p, *capacity * element,
+    void *grown = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, *p, *capacity * element,
                                       more * element);
     if (grown == NULL) {
         graph->tree->failed = COP_E_MEMORY;
@@ -38,7 +40,7 @@ level_make(cop__graph *graph, uint32_t height)
     size_t words = graph->level_capacity / 64;
     if (height >= graph->level_capacity) {
         size_t more = ((size_t)height + 1 + height / 2 + 63) & ~(size_t)63;
-        uint64_t *map = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, graph->level_map,
+        uint64_t *map = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, graph->level_map,
                                             words * sizeof *map, more / 64 * sizeof *map);
         if (map == NULL) {
             graph->tree->failed = COP_E_MEMORY;
@@ -47,11 +49,11 @@ level_make(cop__graph *graph, uint32_t height)
         memset(map + words, 0, (more / 64 - words) * sizeof *map);
         graph->level_map = map;
         cop__level *levels =
-            cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, graph->levels,
+            cop__memory_table(graph->memory, COP_MEMORY_GRAPH, graph->levels,
                                 graph->level_capacity * sizeof *levels, more * sizeof *levels);
         if (levels == NULL) { /* the map back to the size that capacity tells */
             graph->tree->failed = COP_E_MEMORY;
-            uint64_t *back = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, map,
+            uint64_t *back = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, map,
                                                  more / 64 * sizeof *map, words * sizeof *map);
             if (back != NULL || words == 0)
                 graph->level_map = back;

@@ -113,12 +113,12 @@ cop__lanes_end(cop__graph *graph)
 {
     for (uint32_t i = 0; i < graph->lane_count; i++)
         lane_free(graph, graph->lanes[i]);
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, graph->lanes,
-                     graph->lane_capacity * sizeof *graph->lanes, 16);
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, graph->front.item,
-                     graph->front.capacity * sizeof *graph->front.item, 16);
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, graph->rest.item,
-                     graph->rest.capacity * sizeof *graph->rest.item, 16);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->lanes,
+                           graph->lane_capacity * sizeof *graph->lanes);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->front.item,
+                           graph->front.capacity * sizeof *graph->front.item);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->rest.item,
+                           graph->rest.capacity * sizeof *graph->rest.item);
     graph->lanes = NULL;
     graph->lane_count = 0;
 }

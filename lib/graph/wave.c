@@ -64,6 +64,8 @@ static bool
 mark_sources(cop__graph *graph)
 {
     cop__tree *tree = graph->tree;
+    if (!cop__graph_stillborn(graph))
+        return false;
     for (size_t i = 0, n = tree->undo_count; i < n; i++) {
         const cop__undo *undo = &tree->undo[i];
         if (undo->level != 0 || undo->space != COP_SPACE_VALUES)
@@ -212,6 +214,8 @@ cop__node_run(cop__graph *graph, cop__node *node)
     if (node->flags & COP_NODE_DYING)
         return COP_STEP_ON;
     if (node->flags & COP_NODE_CYCLE) {
+        if (node->flags & COP_NODE_SETTLED) /* marked by what stands behind where its run stops */
+            return COP_STEP_ON;
         cop__mark_node(graph, node);
         graph->to_settle = cop__node_number(graph, node);
         return COP_STEP_RESTART;

@@ -590,6 +590,7 @@ step_other(reading *r, const recipe *what, const recipe_step *step, bool *end)
             break;
         if (!atomic_exchange(&((recipe *)(uintptr_t)what)->disposed, true))
             atomic_fetch_add(&what->book->disposals, 1);
+        atomic_store(&what->book->wave, 0); /* another one follows */
         if (cop_computed_dispose(what->book->store, what->atom) != COP_OK)
             atomic_fetch_add(&what->book->allowed, 1);
         break;

@@ -149,7 +149,7 @@ START_TEST(names_are_told)
 }
 END_TEST
 
-START_TEST(counts)
+START_TEST(counts_are_told)
 {
     cop_store *store = t_open();
     cop_graph_counts counts = COP_GRAPH_COUNTS_INIT;
@@ -588,7 +588,7 @@ static void
 add(TCase *tests)
 {
     tcase_add_test(tests, names_are_told);
-    tcase_add_test(tests, counts);
+    tcase_add_test(tests, counts_are_told);
     tcase_add_test(tests, a_run_is_explained);
     tcase_add_test(tests, what_cut_it_off);
     tcase_add_test(tests, looking_begins_and_ends);

@@ -15,8 +15,7 @@ cop__fold_takes(const cop_value *value)
 cop_value
 cop__fold_failure(cop_status status)
 {
-    int64_t number = status;
-    return cop_value_of(COP_NONE, &number, sizeof number);
+    return cop_value_of(COP_NONE, (uint64_t)(int64_t)status);
 }
 
 cop_status

@@ -24,6 +24,9 @@
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
  *   lazy.h       atoms that are evaluated by their readers, with an argument of its own
+ *   look.c       writing down the runs of nodes that somebody looks at
+ *   inspect.c    telling nodes, edges, counts
+ *   explain.c    telling why a node ran
  *
  * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in
  * parallel is in parallel.c, with an argument of its own.
@@ -210,7 +213,7 @@ typedef struct cop__evaluator {
 } cop__evaluator;
 
 typedef struct cop__graph_counts {
-    uint64_t nodes, effects, waves, runs, discarded, changed, cycles, errors, raised, pulled;
+    uint64_t nodes, effects, waves, runs, discarded, changed, cutoffs, cycles, errors, raised, pulled;
 } cop__graph_counts;
 
 typedef struct cop__graph {
@@ -264,6 +267,9 @@ typedef struct cop__graph {
 #endif
     cop__graph_counts count;
     struct cop__lazies *lazies; /* records of lazy and background atoms, lazy.h */
+    struct cop__look *looks;   /* at nodes; see look.h */
+    uint32_t look_count;
+    _Atomic uint32_t look_event; /* counts what those wait for who look */
     struct cop__region *region; /* of the pool that helps; NULL: none */
     struct cop__lane **lanes;   /* of the region */
     size_t lane_capacity;
@@ -465,6 +471,19 @@ bool cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine);
 /* After a wave. */
 void cop__stash_end(cop__graph *graph);
 void cop__lanes_end(cop__graph *graph);
+
+/* ---- look.c ---- */
+
+/* cop__run_function of a node that is looked at. */
+cop_status cop__look_run(cop__graph *graph, cop__node *node, uint32_t limit, cop_value *result);
+/* What it gave has been stored. */
+void cop__look_ran(cop__graph *graph, const cop__node *node, const cop_value *value);
+/* The draft ends: what was written down counts, or is forgotten. */
+void cop__looks_published(cop__graph *graph);
+void cop__looks_abandoned(cop__graph *graph);
+void cop__look_node_gone(cop__graph *graph, const cop__node *node);
+void cop__look_event(cop__graph *graph);
+void cop__looks_end(cop__graph *graph);
 
 /* ---- settle.c ---- */
 

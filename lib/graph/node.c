@@ -120,6 +120,8 @@ node_new(cop__graph *graph)
 static void
 node_free(cop__graph *graph, cop__node *node, bool published)
 {
+    if (node->flags & COP_NODE_LOOKED)
+        cop__look_node_gone(graph, node);
     side_end(graph, node, published);
     cop__dependencies_end(graph, node);
     if (node->flags & COP_NODE_PLACED)
@@ -268,6 +270,8 @@ cop__graph_abandon(cop__graph *graph)
     log_end(graph, true);
     cop__own_abandon(graph);
     effects_take(graph, false);
+    if (graph->looks != NULL)
+        cop__looks_abandoned(graph);
     cop__settle_end(graph);
 }
 
@@ -285,6 +289,8 @@ cop__graph_published(cop__graph *graph)
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;
+    if (cop__unlikely(graph->looks != NULL))
+        cop__looks_published(graph);
 }
 
 /* ---- life ---- */
@@ -345,6 +351,7 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
     cop__own_free(graph);
+    cop__looks_end(graph);
     cop__region_close(graph->region);
     cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);

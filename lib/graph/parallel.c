@@ -420,6 +420,7 @@ lane_merge_marks(cop__graph *graph, cop__lane *lane)
     lane->blocks.count = 0;
     graph->count.runs += lane->runs;
     graph->count.changed += lane->changed;
+    graph->count.cutoffs += lane->runs - lane->changed;
     graph->run.errors += lane->run.errors;
     lane->runs = lane->changed = lane->run.errors = 0;
 }

@@ -106,8 +106,10 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
-    if (cop__counts_as_same(graph, node, slot, value))
+    if (cop__counts_as_same(graph, node, slot, value)) {
+        graph->count.cutoffs++;
         return true;
+    }
     if (!cop__atom_write(graph->tree, node->id, value))
         return false;
     graph->count.changed++;
@@ -157,8 +159,10 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
     uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
     uint64_t had = slot[0];
-    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1])
+    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1]) {
+        graph->count.cutoffs++;
         return COP_STEP_ON;
+    }
     if (cop__unlikely(entry->birth != tree->stamp ||
                       (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
         return store_slow(graph, node, word);
@@ -205,6 +209,8 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
         fine = fine && cop__node_store(graph, node, value);
+        if (cop__unlikely(node->flags & COP_NODE_LOOKED))
+            cop__look_ran(graph, node, value);
     }
     cop__run_reset(run);
     if (fine)
@@ -227,7 +233,9 @@ cop__node_run(cop__graph *graph, cop__node *node)
         graph->to_settle = cop__node_number(graph, node);
         return COP_STEP_RESTART;
     }
-    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
+    cop_status status = node->flags & COP_NODE_LOOKED
+                            ? cop__look_run(graph, node, node->height, &value)
+                            : cop__run_function(&graph->run, node, node->height, &value);
     return cop__node_finish(graph, node, status, &value);
 }
 

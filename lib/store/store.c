@@ -240,6 +240,7 @@ cop_store_close(cop_store *store)
     while (!cop__queue_empty(&store->queue))
         cop__combine(store, UINT32_MAX); /* waits for a push under way */
     cop__version_event(store); /* who waits for a version learns that none will come */
+    cop__look_event(&store->graph);
     cop__right_leave(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);

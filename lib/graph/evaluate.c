@@ -565,7 +565,7 @@ run_result(cop__evaluator *run, cop_status status, cop_value *result)
         result_failed(run, status < 0 ? status : COP_E_FAILED, result);
     else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
         result_error(result, "the result is not a finite number");
-    else if (run->node->flags & COP_NODE_BRANCH) /* what it emitted is the result */
+    else if (run->node != NULL && (run->node->flags & COP_NODE_BRANCH)) /* what it emitted is the result */
         *result = result->type == COP_ERROR ? *result : cop_null();
     else if (result->type == COP_NONE || result->type >= COP_OBJECT)
         result_error(result, "the result is no value");

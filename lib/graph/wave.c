@@ -72,7 +72,8 @@ mark_sources(cop__graph *graph)
             continue;
         const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
         const cop__slot *before = undo->page, *now = entry->page;
-        uint32_t left = now != NULL ? entry->touched : UINT32_MAX;
+        /* A page that was dropped whole and came again remembers nothing of before. */
+        uint32_t left = now != NULL && entry->before == before ? entry->touched : UINT32_MAX;
         for (; left != 0; left &= left - 1) {
             unsigned k = (unsigned)__builtin_ctz(left);
             if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
@@ -105,6 +106,7 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+    COP_ASSERT(slot->type & COP_SLOT_COMPUTED);
     if (counts_as_same(graph, node, slot, value))
         return true;
     if (!cop__atom_write(graph->tree, node->id, value))

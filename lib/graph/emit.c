@@ -23,7 +23,8 @@ next_place(const cop__own *own, uint32_t place)
 
 /* The entry, or 0 and where it would stand. There is a table. */
 static uint32_t
-look_up(const cop__graph *graph, uint32_t parent, const char *segment, size_t length, uint32_t *place)
+look_up(const cop__graph *graph, uint32_t parent, const char *segment, size_t length,
+        uint32_t *place)
 {
     const cop__own *own = &graph->own;
     uint32_t i = home_of(graph, parent, segment, length);
@@ -135,7 +136,8 @@ entry_add(cop__graph *graph, uint32_t parent, const char *segment, size_t length
     entry->value = *value;
     entry->value.reserved = 0;
     if (is_long(value))
-        cop__slot_set_word(&entry->value, text_add(own, cop_value_data(value), cop_value_length(value)));
+        cop__slot_set_word(&entry->value,
+                           text_add(own, cop_value_data(value), cop_value_length(value)));
     if (above->last != 0)
         own->entry[above->last].next = number;
     else
@@ -217,7 +219,8 @@ path_add(cop__graph *graph, const char *path, size_t length, const cop_value *va
             return emitted_again(&own->entry[found], value);
         if (found != 0 && own->entry[found].value.type != COP_OBJECT)
             return COP_E_INVALID;
-        at = found != 0 ? found : entry_add(graph, at, segment, bytes, place, last ? value : &object);
+        at = found != 0 ? found
+                        : entry_add(graph, at, segment, bytes, place, last ? value : &object);
         if (at == 0)
             return COP_E_MEMORY;
         own->entry[at].given |= last;
@@ -260,10 +263,15 @@ cop__own_free(cop__graph *graph)
 {
     cop__own *own = &graph->own;
     cop__memory *memory = graph->memory;
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->entry, own->entry_capacity * sizeof *own->entry);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->entry,
+                           own->entry_capacity * sizeof *own->entry);
     cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->text, own->text_capacity);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->table, own->table_capacity * sizeof *own->table, 16);
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->rest, own->rest_capacity * sizeof *own->rest);
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->stack, own->stack_capacity * sizeof *own->stack);
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->log, own->log_capacity * sizeof *own->log);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, own->table, own->table_capacity * sizeof *own->table,
+                     16);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->rest,
+                           own->rest_capacity * sizeof *own->rest);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->stack,
+                           own->stack_capacity * sizeof *own->stack);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->log,
+                           own->log_capacity * sizeof *own->log);
 }

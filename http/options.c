@@ -129,7 +129,8 @@ cop__http_options_get(struct cop__http_request *r)
 static bool
 refuse(struct cop__problem *problem, cop__problem_kind kind, const char *name, const char *detail)
 {
-    cop__problem_set(problem, kind, "%s", detail);
+    bool named = strncmp(detail, name, strlen(name)) == 0;
+    cop__problem_set(problem, kind, "%.60s%s%s", named ? "" : name, named ? "" : ": ", detail);
     snprintf(problem->option, sizeof problem->option, "%.60s", name);
     return false;
 }

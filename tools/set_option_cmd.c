@@ -51,7 +51,7 @@ run_set_option(const struct command *command, int argc, char **argv)
                                          .type = "application/merge-patch+json",
                                          .body = patch,
                                          .length = strlen(patch)};
-    bool good = client_call(&request, argc == 2 ? argv[0] : "set-option", &answer);
+    bool good = client_call(&request, "set-option", &answer);
     free(patch);
     if (!good)
         return EXIT_FAILED;

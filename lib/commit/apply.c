@@ -6,6 +6,7 @@
  * half-way, and then the whole draft is abandoned.
  */
 #include "commit/txn.h"
+#include "graph/lazy.h"
 #include "tree/atoms.h"
 #include "tree/path.h"
 
@@ -329,6 +330,8 @@ apply_define(cop_txn *txn, cop__op *op, cop__tree *tree)
     slot->type |= COP_SLOT_COMPUTED;
     if (definition->out != NULL)
         *definition->out = op->made;
+    if (definition->kind != COP_EAGER)
+        return done(cop__lazy_define(&txn->store->graph, definition, op->made, slot));
     return done(cop__graph_define(&txn->store->graph, definition, op->made.id));
 }
 

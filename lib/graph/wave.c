@@ -72,7 +72,8 @@ mark_sources(cop__graph *graph)
             continue;
         const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
         const cop__slot *before = undo->page, *now = entry->page;
-        uint32_t left = now != NULL ? entry->touched : UINT32_MAX;
+        bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
+        uint32_t left = dropped ? UINT32_MAX : entry->touched;
         for (; left != 0; left &= left - 1) {
             unsigned k = (unsigned)__builtin_ctz(left);
             if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
@@ -86,13 +87,13 @@ mark_sources(cop__graph *graph)
 
 /* ---- one node ---- */
 
-static bool
-counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
-               const cop_value *value)
+bool
+cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+                    const cop_value *value)
 {
     if (cop__slot_holds(slot, value))
         return true;
-    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR)
+    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR || cop__slot_is_lazy(slot))
         return false;
     cop_value before = cop__slot_value(slot);
     const cop__side *side =
@@ -105,7 +106,7 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
-    if (counts_as_same(graph, node, slot, value)) {
+    if (cop__counts_as_same(graph, node, slot, value)) {
         graph->count.cutoffs++;
         return true;
     }
@@ -127,6 +128,11 @@ cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t 
     if (!cop__relink(graph, node, list, count))
         return false;
     node->flags |= COP_NODE_POISONED; /* the list ends where it was stuck */
+    if (target->flags & COP_NODE_FRESH) { /* was lazy until now: has no height yet */
+        cop__mark_node(graph, node);
+        graph->to_settle = cop__node_number(graph, node);
+        return true;
+    }
     cop_status status = cop__reaches(graph, node, target);
     cop__mark_node(graph, node);
     if (status == COP_E_CYCLE) /* maybe: settling finds out, once the sweep has put down what it holds */
@@ -169,6 +175,8 @@ bool
 cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     uint64_t word[2];
+    if (node->flags & COP_NODE_BRANCH)
+        return cop__own_store(graph, node, value);
     memcpy(word, value, sizeof word);
     if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
         return store_value(graph, node, value);
@@ -189,10 +197,15 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
     enum cop__step step = COP_STEP_ON;
     bool fine = outcome != COP_RUN_REFUSED;
     if (outcome == COP_RUN_STUCK) {
+        uint32_t number = cop__node_number(graph, node), below = cop__run_waits_for(run);
+        node = &graph->nodes[number];
         step = COP_STEP_RESTART;
-        fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
+        fine = below != 0 && cop__node_wait(graph, node, run->list, run->count, below);
     } else if (fine) {
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        /* What is settled could be read wherever it stands. */
+        if (outcome == COP_RUN_RELISTED && graph->settled.count > 0 && fine)
+            fine = cop__raise(graph, node, cop__height_above(graph, run->list, run->count) - 1);
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
         fine = fine && cop__node_store(graph, node, value);
@@ -329,6 +342,9 @@ cop__graph_wave(cop__graph *graph)
             fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
+    cop__stash_end(graph);
     cop__settle_end(graph);
-    return fine && graph->tree->failed == COP_OK;
+    if (!fine)
+        graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
+    return graph->tree->failed == COP_OK;
 }

@@ -25,8 +25,8 @@ cop__run_init(cop__evaluator *run, cop__graph *graph)
     run->graph = graph;
 }
 
-static void
-scratch_end(cop__evaluator *run)
+void
+cop__run_scratch_end(cop__evaluator *run)
 {
     while (run->scratch != NULL) {
         cop__scratch *next = run->scratch->next;
@@ -38,7 +38,7 @@ scratch_end(cop__evaluator *run)
 void
 cop__run_end(cop__evaluator *run)
 {
-    scratch_end(run);
+    cop__run_scratch_end(run);
     cop__memory_free(run->graph->memory, COP_MEMORY_GRAPH, run->list,
                      run->capacity * sizeof *run->list, 16);
     run->list = NULL;
@@ -583,7 +583,7 @@ cop__run_reset(cop__evaluator *run)
     run->message[0] = 0;
     run->public.table_ = (const char *)run->graph->tree->space[COP_SPACE_VALUES].entry;
     if (run->scratch != NULL)
-        scratch_end(run);
+        cop__run_scratch_end(run);
 }
 
 void

@@ -98,6 +98,15 @@ COP_PUBLIC cop_status cop_txn_define(cop_txn *txn, const char *path, size_t leng
                                      const cop_computed_options *options, cop_atom *atom,
                                      cop_error *error);
 
+/*
+ * The version that the value of a computed atom came from: this snapshot's own for eager and lazy ones,
+ * for a background one the version that its function saw, 0 while there has been no result (the value is
+ * then null). A result equal to the one before it makes no version, and leaves this as it was.
+ * COP_E_GONE, COP_E_STATE (not computed), COP_E_FORKED. Thread-safe; a short lock.
+ */
+COP_PUBLIC cop_status cop_computed_origin(const cop_snapshot *snapshot, cop_atom atom,
+                                          uint64_t *version);
+
 /* Erases the atom (and the branch it owns) and ends its function: what read it reads "gone". Legal at
  * any time from any thread, inside its own function too; takes effect in a later commit, and at once
  * when nobody commits. Idempotent. Erasing the atom in a transaction does the same. COP_E_MEMORY,

@@ -23,9 +23,12 @@
  */
 #include "commit/combiner.h"
 
+#include "commit/background.h"
+
 #include <sched.h>
 #include <unistd.h>
 
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
 
@@ -325,6 +328,7 @@ draft_end(cop_store *store, cop__batch *batch)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
+    cop__lazies_batch(&store->graph);
     bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
@@ -344,9 +348,12 @@ draft_end(cop_store *store, cop__batch *batch)
     publish(store, root);
     effects_round(store, batch);
     cop__graph_published(&store->graph);
+    if (cop__unlikely(cop__background_any(store)))
+        cop__fd_signal(store);
     batch_decide(store, batch, COP_OK, root->version, false);
     size_t died = tree->dead.limbo_count - limbo;
-    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS;
+    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
+                cop__lazies_scan_due(&store->graph);
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "commit/combiner.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 #define ALIVE_BYTES ((size_t)4096)
@@ -91,6 +92,8 @@ store_build(cop_store *store)
         return false;
     cop__graph_init(&store->graph, &store->tree);
     cop__effects_init(store);
+    if (!cop__lazies_init(&store->graph))
+        return false;
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }
@@ -237,6 +240,7 @@ cop_store_close(cop_store *store)
     while (!cop__queue_empty(&store->queue))
         cop__combine(store, UINT32_MAX); /* waits for a push under way */
     cop__version_event(store); /* who waits for a version learns that none will come */
+    cop__look_event(&store->graph);
     cop__right_leave(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);

@@ -193,11 +193,24 @@ asked_to_leave(cop__worker *worker)
     return cop__load_seq_cst(&worker->leave);
 }
 
+/* True when it is for work. */
+static bool
+sleep_until_needed(cop__worker *worker, uint32_t epoch)
+{
+    while (!cop__event_wait(&worker->pool->events, &epoch)) {
+        if (!asked_to_leave(worker))
+            continue;
+        cop__event_cancel(&worker->pool->events);
+        return false;
+    }
+    return true;
+}
+
 static void
 park(cop__worker *worker)
 {
     found f;
-    cop__event_prepare(&worker->pool->events, worker->searching);
+    uint32_t epoch = cop__event_prepare(&worker->pool->events, worker->searching);
     worker->searching = false;
     worker->idle_since = 0;
     if (asked_to_leave(worker)) {
@@ -207,8 +220,7 @@ park(cop__worker *worker)
         work(worker, &f);
     } else {
         cop__count_up(&worker->counts.parks, 1);
-        cop__event_wait(&worker->pool->events);
-        worker->searching = true;
+        worker->searching = sleep_until_needed(worker, epoch);
     }
 }
 

@@ -114,6 +114,10 @@ cop__right_leave(cop_store *store)
             cop__store_relaxed(&store->graph.disposed, false);
             cop__combine(store, 1);
         }
+        if (store->effects.posted != NULL)
+            cop__effects_signal(store);
+        if (cop__unlikely(cop__load_relaxed(&store->effects.ended) != 0))
+            cop__effects_drain(store);
         cop__side *dead = cop__graph_dead(&store->graph);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
@@ -127,7 +131,9 @@ cop__right_leave(cop_store *store)
             cop__futex_wake(&store->version_word, INT32_MAX);
         if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0))
             cop__fd_signal(store); /* queued while the right was held: the host's loop must look */
-    } while (cop__load_seq_cst(&store->want_reclaim) && cop__right_try(store));
+    } while ((cop__load_seq_cst(&store->want_reclaim) ||
+              cop__load_seq_cst(&store->effects.ended)) &&
+             cop__right_try(store));
 }
 
 static void
@@ -277,6 +283,20 @@ draft_abandon(cop_store *store)
     cop__graph_abandon(&store->graph);
 }
 
+/* The batch counts as the least round of its transactions. */
+static void
+effects_round(cop_store *store, const cop__batch *batch)
+{
+    uint32_t round = UINT32_MAX;
+    if (cop__graph_idle(&store->graph))
+        return;
+    for (const cop_txn *txn = batch->first; txn != NULL && round > 0; txn = txn->batch_next)
+        round = txn->round < round ? txn->round : round;
+    store->effects.round = round;
+    if (round == 0)
+        store->effects.outside = store->tree.root->version;
+}
+
 /* Publishes an unfilled root first, in builds that plant this fault. */
 static void
 plant_root_before_pages(cop_store *store)
@@ -326,6 +346,7 @@ draft_end(cop_store *store, cop__batch *batch)
         return COP_E_MEMORY;
     }
     publish(store, root);
+    effects_round(store, batch);
     cop__graph_published(&store->graph);
     if (cop__unlikely(cop__background_any(store)))
         cop__fd_signal(store);
@@ -488,6 +509,7 @@ cop__commit_alone(cop_store *store, cop_txn *txn)
 {
     txn->batch_next = NULL;
     txn->alone = true;
+    txn->round = cop__effect_round_now();
     batch_commit(store, txn);
     cop__store_release(&txn->state, (uint32_t)COP_TXN_DONE);
 }

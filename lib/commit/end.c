@@ -21,6 +21,7 @@ enqueue(cop_txn *txn)
     cop_store *store = txn->store;
     cop__add_relaxed(&txn->references, 1u);
     cop__add_seq_cst(&store->queued, UINT64_C(1));
+    txn->round = cop__effect_round_now();
     cop__store_release(&txn->state, (uint32_t)COP_TXN_QUEUED);
     cop__queue_push(&store->queue, &txn->node);
 }

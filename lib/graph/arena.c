@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph/arena.h"
 
+#define MANY_WORDS (UINT32_C(1) << 17) /* a table of that many grows without being copied */
+
 static unsigned
 class_of(uint32_t n)
 {
@@ -24,14 +26,14 @@ cop__arena_size(uint32_t n)
 static bool
 arena_grow(cop__arena *arena, cop__memory *memory, uint32_t need)
 {
-    uint64_t wanted = arena->capacity ? (uint64_t)arena->capacity * 2 : 256;
-    while (wanted < (uint64_t)arena->used + need)
-        wanted *= 2;
+    uint64_t wanted = arena->capacity + arena->capacity / (arena->capacity < MANY_WORDS ? 1 : 4);
+    if (wanted < (uint64_t)arena->used + need)
+        wanted = (uint64_t)arena->used + need + 256;
     if (wanted > UINT32_MAX)
         wanted = UINT32_MAX;
     if (wanted < (uint64_t)arena->used + need)
         return false;
-    uint64_t *words = cop__memory_realloc(memory, COP_MEMORY_GRAPH, arena->words,
+    uint64_t *words = cop__memory_table(memory, COP_MEMORY_GRAPH, arena->words,
                                           arena->capacity * sizeof *words, wanted * sizeof *words);
     if (words == NULL)
         return false;
@@ -75,6 +77,6 @@ cop__arena_give(cop__arena *arena, uint32_t index, uint32_t n)
 void
 cop__arena_end(cop__arena *arena, cop__memory *memory)
 {
-    cop__memory_free(memory, COP_MEMORY_GRAPH, arena->words, arena->capacity * sizeof *arena->words,
-                     16);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, arena->words,
+                           arena->capacity * sizeof *arena->words);
 }

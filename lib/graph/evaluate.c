@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "effect/effects.h"
 #include "tree/path.h"
 
 static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* matches no handle: every read is slow */
@@ -67,7 +68,7 @@ list_room(cop__evaluator *run, size_t more)
 static bool
 slow_begin(cop__evaluator *run)
 {
-    if (run->slow)
+    if (run->slow || run->effect != NULL)
         return true;
     const uint64_t *had = cop__dependencies(run->graph, run->node);
     size_t n = (size_t)(run->public.cursor_ - had);
@@ -165,6 +166,8 @@ wait_for(cop__evaluator *run, uint32_t number)
     if ((node->flags & COP_NODE_PLACED) && !(node->flags & COP_NODE_FRESH) &&
         (node->height < run->limit || COP_FAULT(node_before_dependency)))
         return COP_OK;
+    if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
+        return COP_E_MEMORY;
     run->waits_for = number;
     run->stuck = COP_E_PENDING;
     return COP_E_PENDING;
@@ -192,7 +195,26 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
         return true;
     const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
     const cop__slot *slot = draft_slot(run, owner->id);
-    return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
+    uint64_t above = COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id;
+    if (run->above == above)
+        return true;
+    run->above = above;
+    return depend(run, above);
+}
+
+/* Beside others even a look at the slot of a node of this height would be a race: whether the atom is
+ * still there is found out later, alone. */
+static bool
+must_come_again(cop__evaluator *run, uint32_t id)
+{
+    const cop__record *record = cop__record_of(run->graph, id);
+    if (!run->shared || record == NULL || record->node == 0)
+        return false;
+    const cop__node *node = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
+    if (node->height < run->limit)
+        return false;
+    run->stuck = COP_E_CONFLICT;
+    return true;
 }
 
 static uint64_t
@@ -212,6 +234,8 @@ cop_status
 cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_read(run->effect, atom, value);
     memset(value, 0, sizeof *value);
     if (run->session != NULL)
         return cop__session_read(run->session, atom, true, value);
@@ -219,6 +243,8 @@ cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
         return run->stuck;
     if (!slow_begin(run))
         return COP_E_MEMORY;
+    if (must_come_again(run, atom.id))
+        return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
     if (slot == NULL)
         return COP_E_GONE;
@@ -241,7 +267,7 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
     memset(value, 0, sizeof *value);
     if (run->session != NULL)
         return cop__session_read(run->session, atom, false, value);
-    if (run->stuck != COP_OK)
+    if (run->stuck != COP_OK || must_come_again(run, atom.id))
         return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
     if (slot == NULL)
@@ -253,6 +279,16 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 }
 
 /* ---- by path ---- */
+
+/* Whether below this atom a node may make something yet. */
+static bool
+may_make(const cop__graph *graph, uint32_t id)
+{
+    const cop__record *record = cop__record_of(graph, id);
+    if (record == NULL || record->node == 0)
+        return false;
+    return (record->node & COP_OWNED_CHILD) || (graph->nodes[record->node].flags & COP_NODE_BRANCH);
+}
 
 /* The atom that a path leads to or, if nothing is there, its deepest ancestor. */
 static cop_status
@@ -273,9 +309,10 @@ resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
     if (run->snapshot != NULL)
         return found.found ? COP_OK : COP_E_ABSENT;
     const cop__record *record = cop__record_of(run->graph, id);
-    if (!found.found && record != NULL && record->node != 0) { /* its owner may make it yet */
+    bool owned = record != NULL && (record->node & COP_OWNED_CHILD);
+    if (owned || (!found.found && may_make(run->graph, id))) { /* its owner may yet erase or make it */
         if (!stand_above_owner(run, id) ||
-            !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id))
+            (!found.found && !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id)))
             return COP_E_MEMORY;
         status = wait_for_atom(run, id);
         if (status != COP_OK)
@@ -300,6 +337,8 @@ cop_status
 cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_atom *atom)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_find(run->effect, path, length, atom);
     *atom = (cop_atom){0, 0};
     if (run->session != NULL)
         return cop__session_find(run->session, path, length, atom);
@@ -327,6 +366,8 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
+    if (run->effect != NULL)
+        return cop__effect_branch(run->effect, branch, slot);
     if (run->session != NULL)
         return cop__session_list(run->session, branch, slot);
     if (run->stuck != COP_OK || must_be_alone(run))
@@ -341,8 +382,11 @@ open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
     cop_status status = wait_for_atom(run, branch.id);
     if (status != COP_OK)
         return status;
-    if (!cop__slot_is_branch(*slot))
-        return COP_E_NOT_BRANCH;
+    if (!cop__slot_is_branch(*slot)) {
+        cop_value value = cop__slot_value(*slot);
+        note_failure(run, &value);
+        return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
+    }
     if (cop__interest_list(run->graph, branch) == 0 ||
         !depend(run, COP_DEPENDS_LIST | pack(branch))) {
         run->stuck = COP_E_MEMORY;
@@ -521,6 +565,8 @@ run_result(cop__evaluator *run, cop_status status, cop_value *result)
         result_failed(run, status < 0 ? status : COP_E_FAILED, result);
     else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
         result_error(result, "the result is not a finite number");
+    else if (run->node != NULL && (run->node->flags & COP_NODE_BRANCH)) /* what it emitted is the result */
+        *result = result->type == COP_ERROR ? *result : cop_null();
     else if (result->type == COP_NONE || result->type >= COP_OBJECT)
         result_error(result, "the result is no value");
     result->reserved = 0;
@@ -531,6 +577,7 @@ cop__run_reset(cop__evaluator *run)
 {
     run->stuck = COP_OK;
     run->slow = false;
+    run->above = 0;
     run->count = 0;
     run->failed.type = COP_NONE;
     run->message[0] = 0;
@@ -554,10 +601,13 @@ cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_valu
     run->node = node;
     run->limit = limit;
     run->public.cursor_ = cop__dependencies(run->graph, node);
-    if (node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) {
+    /* The short way does not ask whether what it reads is final: a sweep knows, pulling does not. */
+    if ((node->flags & (COP_NODE_POISONED | COP_NODE_FRESH | COP_NODE_CYCLE)) || limit < node->height) {
         run->slow = true;
         run->public.cursor_ = &no_list;
     }
+    if (node->flags & COP_NODE_BRANCH)
+        cop__own_begin(run->graph, node);
     *result = cop_null();
     return node->function(&run->public, node->context, result);
 }
@@ -569,6 +619,8 @@ cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
         return COP_RUN_REFUSED;
     if (run->stuck == COP_E_STATE)
         return COP_RUN_ALONE;
+    if (run->stuck == COP_E_CONFLICT)
+        return COP_RUN_AGAIN;
     if (run->stuck != COP_OK)
         return COP_RUN_STUCK;
     run_result(run, status, result);

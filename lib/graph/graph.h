@@ -18,10 +18,15 @@
  *   edges.c      dependents and dependency lists
  *   interest.c   dependencies on paths and on lists of children
  *   evaluate.c   running one function: what cop_read does
+ *   emit.c       what a function emits
+ *   own.c        branches that nodes own
  *   wave.c       marking, sweeping
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
  *   lazy.h       atoms that are evaluated by their readers, with an argument of its own
+ *   look.c       writing down the runs of nodes that somebody looks at
+ *   inspect.c    telling nodes, edges, counts
+ *   explain.c    telling why a node ran
  *
  * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in
  * parallel is in parallel.c, with an argument of its own.
@@ -36,6 +41,7 @@
 #include <coppice/computed.h>
 
 #include "graph/arena.h"
+#include "graph/own.h"
 #include "tree/atoms.h"
 
 struct cop__graph;
@@ -193,11 +199,13 @@ typedef struct cop__evaluator {
     bool shared;    /* other lanes run at the same time */
     cop_status stuck; /* what all further reads answer */
     uint32_t waits_for; /* the node that is not ready; 0: see promotes */
+    uint32_t promotes;  /* stuck, and waits_for 0: this lazy atom is to become eager */
+    uint64_t above;     /* the owner of a branch that stands in the list already */
     uint64_t *list;     /* what was read */
     size_t count, capacity;
     const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
+    struct cop__executor *effect; /* it is an effect's: effect/read.c does what is read */
     struct cop__session *session; /* of a lazy atom's run: reads go through it */
-    uint32_t promotes;            /* stuck, and waits_for 0: this lazy atom is to become eager */
     cop__scratch *scratch;
     uint64_t errors; /* runs that ended in an error value */
     cop_value failed; /* the error value that was read last */
@@ -205,7 +213,7 @@ typedef struct cop__evaluator {
 } cop__evaluator;
 
 typedef struct cop__graph_counts {
-    uint64_t nodes, effects, waves, runs, discarded, changed, cycles, errors, raised, pulled;
+    uint64_t nodes, effects, waves, runs, discarded, changed, cutoffs, cycles, errors, raised, pulled;
 } cop__graph_counts;
 
 typedef struct cop__graph {
@@ -234,6 +242,7 @@ typedef struct cop__graph {
     cop__list32 circular; /* nodes that are, or lately were, in a circle */
     cop__list32 stack;    /* of raising */
     cop__list32 frames; /* of settling: node, next dependency */
+    cop__own own;
     cop__interest *interests;
     size_t interest_capacity;
     uint32_t interest_count, interest_free, interests_live, interests_loose;
@@ -258,10 +267,15 @@ typedef struct cop__graph {
 #endif
     cop__graph_counts count;
     struct cop__lazies *lazies; /* records of lazy and background atoms, lazy.h */
+    struct cop__look *looks;   /* at nodes; see look.h */
+    uint32_t look_count;
+    _Atomic uint32_t look_event; /* counts what those wait for who look */
     struct cop__region *region; /* of the pool that helps; NULL: none */
     struct cop__lane **lanes;   /* of the region */
     size_t lane_capacity;
     uint32_t lane_count;
+    void **stash;          /* pages that lanes may copy to */
+    size_t stash_count, stash_capacity;
     cop__list32 front; /* the nodes of a level that run side by side */
     cop__list32 rest;  /* and those that run after them */
     _Alignas(128) cop__evaluator run;
@@ -290,6 +304,8 @@ bool cop__unplace(cop__graph *graph, cop__node *node);
 bool cop__move(cop__graph *graph, cop__node *node, uint32_t height);
 /* Raises a node above a height, and everything that depends on it above it. There must be no circle. */
 bool cop__raise(cop__graph *graph, cop__node *node, uint32_t above);
+/* Only what depends on it. */
+bool cop__raise_dependents(cop__graph *graph, const cop__node *node);
 /* COP_E_CYCLE when `target` depends on `node`, as far as lists of dependencies tell (those of dirty
  * nodes may be out of date). COP_E_MEMORY. */
 cop_status cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target);
@@ -366,6 +382,7 @@ void cop__dependencies_end(cop__graph *graph, cop__node *node);
 bool cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value);
 uint32_t cop__map_get(const cop__map *map, uint64_t key); /* 0: absent */
 void cop__map_remove(cop__map *map, uint64_t key);
+void cop__map_end(cop__graph *graph, cop__map *map);
 
 /* The interest in a path, or in the children of a branch; 0 when out of memory. */
 uint32_t cop__interest_path(cop__graph *graph, const char *path, size_t length, cop_atom leads_to);
@@ -386,6 +403,7 @@ enum cop__outcome {
     COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
     COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
     COP_RUN_ALONE,    /* discarded: it needs what runs side by side must not touch */
+    COP_RUN_AGAIN,    /* discarded: it read at or above its height while others ran */
     COP_RUN_REFUSED   /* out of memory */
 };
 void cop__run_init(cop__evaluator *run, cop__graph *graph);
@@ -407,8 +425,11 @@ enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_va
 
 /* Brings every eager node up to date in the draft. False: out of memory, abandon the draft. */
 bool cop__graph_wave(cop__graph *graph);
-/* Stores a node's value and marks its dependents if it changed. */
+/* Stores a node's value and marks its dependents if it changed; an owner's children likewise. */
 bool cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value);
+/* Whether a value of this node, to be stored in this slot, is no change. */
+bool cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+                         const cop_value *value);
 
 enum cop__step {
     COP_STEP_ON,      /* done; dependents are marked */
@@ -447,7 +468,22 @@ cop__value_plain(uint64_t head, uint64_t tail)
 /* Runs the dirty nodes of a height with the pool's help. False: not worth it, nothing was done.
  * *fine: false when out of memory. */
 bool cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine);
+/* After a wave. */
+void cop__stash_end(cop__graph *graph);
 void cop__lanes_end(cop__graph *graph);
+
+/* ---- look.c ---- */
+
+/* cop__run_function of a node that is looked at. */
+cop_status cop__look_run(cop__graph *graph, cop__node *node, uint32_t limit, cop_value *result);
+/* What it gave has been stored. */
+void cop__look_ran(cop__graph *graph, const cop__node *node, const cop_value *value);
+/* The draft ends: what was written down counts, or is forgotten. */
+void cop__looks_published(cop__graph *graph);
+void cop__looks_abandoned(cop__graph *graph);
+void cop__look_node_gone(cop__graph *graph, const cop__node *node);
+void cop__look_event(cop__graph *graph);
+void cop__looks_end(cop__graph *graph);
 
 /* ---- settle.c ---- */
 
@@ -455,6 +491,8 @@ void cop__lanes_end(cop__graph *graph);
 bool cop__settle_first(cop__graph *graph);
 /* Brings one node up to date whatever stands above it. */
 bool cop__settle_node(cop__graph *graph, uint32_t number);
+/* One above all in a list. */
+uint32_t cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count);
 void cop__settle_end(cop__graph *graph);
 
 /* ---- node.c ---- */
@@ -479,6 +517,8 @@ void cop__graph_end(cop__graph *graph);
 bool cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t id);
 /* The node of an atom that is being erased will go with the publication. */
 bool cop__graph_dying(cop__graph *graph, uint32_t id);
+/* Nodes that this draft defined and whose atoms it erased again: they will go too. */
+bool cop__graph_stillborn(cop__graph *graph);
 void cop__graph_abandon(cop__graph *graph);
 void cop__graph_published(cop__graph *graph);
 /* A node that is marked like others but never swept: an effect's. 0 when out of memory. */

@@ -120,6 +120,8 @@ node_new(cop__graph *graph)
 static void
 node_free(cop__graph *graph, cop__node *node, bool published)
 {
+    if (node->flags & COP_NODE_LOOKED)
+        cop__look_node_gone(graph, node);
     side_end(graph, node, published);
     cop__dependencies_end(graph, node);
     if (node->flags & COP_NODE_PLACED)
@@ -155,6 +157,7 @@ cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t
     node->context = definition->context;
     node->id = id;
     node->flags |= COP_NODE_FRESH | (definition->branch ? COP_NODE_BRANCH : 0u);
+    node->flags |= COP_NODE_RELINKED; /* goes with the draft, list and all */
     graph->records[id].node = cop__node_number(graph, node);
     if (side_make(graph, node, definition) &&
         list_push(graph, &graph->fresh, cop__node_number(graph, node)))
@@ -169,10 +172,8 @@ cop__graph_dying(cop__graph *graph, uint32_t id)
     const cop__record *record = cop__record_of(graph, id);
     if (record == NULL || record->node == 0)
         return true;
-    if (record->node & COP_OWNED_CHILD) { /* goes with its owner */
-        graph->records[id].node = 0;
-        return true;
-    }
+    if (record->node & COP_OWNED_CHILD) /* goes with its owner */
+        return cop__own_record(graph, id, 0);
     cop__node *node = &graph->nodes[record->node];
     if (node->flags & COP_NODE_DYING)
         return true;
@@ -218,6 +219,29 @@ effects_take(cop__graph *graph, bool tell)
     }
 }
 
+/* What this draft defined and erased again was never published, so that no slot tells. Its id may have
+ * been given out again. */
+bool
+cop__graph_stillborn(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->fresh.count; i++) {
+        uint32_t number = graph->fresh.item[i];
+        cop__node *node = &graph->nodes[number];
+        cop__record *record = &graph->records[node->id];
+        const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+        if ((node->flags & COP_NODE_DYING) ||
+            (record->node == number && slot != NULL && cop__slot_alive(slot) &&
+             (slot->type & COP_SLOT_COMPUTED)))
+            continue;
+        if (!list_push(graph, &graph->dying, number))
+            return false;
+        node->flags |= COP_NODE_DYING;
+        if (record->node == number)
+            record->node = 0;
+    }
+    return true;
+}
+
 /* ---- the draft's end ---- */
 
 static void
@@ -244,7 +268,10 @@ cop__graph_abandon(cop__graph *graph)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
     log_end(graph, true);
+    cop__own_abandon(graph);
     effects_take(graph, false);
+    if (graph->looks != NULL)
+        cop__looks_abandoned(graph);
     cop__settle_end(graph);
 }
 
@@ -252,13 +279,18 @@ void
 cop__graph_published(cop__graph *graph)
 {
     cop__lazies_published(graph);
+    if (cop__graph_idle(graph))
+        return;
     for (size_t i = 0; i < graph->fresh.count; i++)
-        graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)COP_NODE_FRESH;
+        graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);
+    cop__own_published(graph);
     effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;
+    if (cop__unlikely(graph->looks != NULL))
+        cop__looks_published(graph);
 }
 
 /* ---- life ---- */
@@ -277,7 +309,7 @@ cop__graph_init(cop__graph *graph, cop__tree *tree)
 static void
 free_vector(cop__graph *graph, void *vector, size_t capacity, size_t element)
 {
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element, 16);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, vector, capacity * element);
 }
 
 static void
@@ -305,9 +337,8 @@ cop__graph_end(cop__graph *graph)
     free_vector(graph, graph->level_map, graph->level_capacity / 64, sizeof *graph->level_map);
     free_vector(graph, graph->interests, graph->interest_capacity, sizeof *graph->interests);
     free_vector(graph, graph->sides, graph->side_capacity, sizeof *graph->sides);
-    free_vector(graph, graph->interest_of.entry, graph->interest_of.capacity,
-                sizeof *graph->interest_of.entry);
-    free_vector(graph, graph->side_of.entry, graph->side_of.capacity, sizeof *graph->side_of.entry);
+    cop__map_end(graph, &graph->interest_of);
+    cop__map_end(graph, &graph->side_of);
 #if COP_CHECK_WAVES
     free_vector(graph, graph->completed, graph->completed_capacity, sizeof *graph->completed);
 #endif
@@ -319,6 +350,8 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
+    cop__own_free(graph);
+    cop__looks_end(graph);
     cop__region_close(graph->region);
     cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);

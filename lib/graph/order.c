@@ -2,16 +2,18 @@
 /* Blocks and heights. See graph.h. */
 #include "graph/graph.h"
 
+#define MOVES_FOR_FREE ((size_t)1 << 20) /* bytes from which a table grows without being copied */
+
 bool
 cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, size_t element)
 {
     void **p = vector;
     if (cop__likely(need <= *capacity))
         return true;
-    size_t more = *capacity + *capacity / 2;
+    size_t more = *capacity + (*capacity * element < MOVES_FOR_FREE ? *capacity / 2 : *capacity / 4);
     if (more < need)
         more = need < 16 ? 16 : need;
-    void *grown = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, *p, *capacity * element,
+    void *grown = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, *p, *capacity * element,
                                       more * element);
     if (grown == NULL) {
         graph->tree->failed = COP_E_MEMORY;
@@ -38,7 +40,7 @@ level_make(cop__graph *graph, uint32_t height)
     size_t words = graph->level_capacity / 64;
     if (height >= graph->level_capacity) {
         size_t more = ((size_t)height + 1 + height / 2 + 63) & ~(size_t)63;
-        uint64_t *map = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, graph->level_map,
+        uint64_t *map = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, graph->level_map,
                                             words * sizeof *map, more / 64 * sizeof *map);
         if (map == NULL) {
             graph->tree->failed = COP_E_MEMORY;
@@ -47,11 +49,11 @@ level_make(cop__graph *graph, uint32_t height)
         memset(map + words, 0, (more / 64 - words) * sizeof *map);
         graph->level_map = map;
         cop__level *levels =
-            cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, graph->levels,
+            cop__memory_table(graph->memory, COP_MEMORY_GRAPH, graph->levels,
                                 graph->level_capacity * sizeof *levels, more * sizeof *levels);
         if (levels == NULL) { /* the map back to the size that capacity tells */
             graph->tree->failed = COP_E_MEMORY;
-            uint64_t *back = cop__memory_realloc(graph->memory, COP_MEMORY_GRAPH, map,
+            uint64_t *back = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, map,
                                                  more / 64 * sizeof *map, words * sizeof *map);
             if (back != NULL || words == 0)
                 graph->level_map = back;
@@ -268,23 +270,36 @@ push_dependents(walk *w, const cop__node *node, bool (*push)(void *context, uint
     return record == NULL || cop__dependents_each(w->graph, &record->dependents, push, w);
 }
 
-bool
-cop__raise(cop__graph *graph, cop__node *node, uint32_t above)
+/* Until all that was pushed stands as high as it must. */
+static bool
+raise_pushed(walk *w, size_t bottom, bool fine)
 {
-    walk w = {.graph = graph};
-    if (node->height > above)
-        return true;
-    size_t bottom = graph->stack.count;
-    graph->count.raised++;
-    bool fine = cop__move(graph, node, above + 1) && push_dependents(&w, node, raise_push);
+    cop__graph *graph = w->graph;
     while (fine && graph->stack.count > bottom) {
         uint32_t height = graph->stack.item[--graph->stack.count];
         cop__node *next = &graph->nodes[graph->stack.item[--graph->stack.count]];
         if (next->height < height) /* else another way led here before */
-            fine = cop__move(graph, next, height) && push_dependents(&w, next, raise_push);
+            fine = cop__move(graph, next, height) && push_dependents(w, next, raise_push);
     }
     graph->stack.count = bottom;
     return fine;
+}
+
+bool
+cop__raise_dependents(cop__graph *graph, const cop__node *node)
+{
+    walk w = {.graph = graph};
+    size_t bottom = graph->stack.count;
+    return raise_pushed(&w, bottom, push_dependents(&w, node, raise_push));
+}
+
+bool
+cop__raise(cop__graph *graph, cop__node *node, uint32_t above)
+{
+    if (node->height > above)
+        return true;
+    graph->count.raised++;
+    return cop__move(graph, node, above + 1) && cop__raise_dependents(graph, node);
 }
 
 /* A dependent that may lead to the target: heights rise along edges. */

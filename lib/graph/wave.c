@@ -64,13 +64,16 @@ static bool
 mark_sources(cop__graph *graph)
 {
     cop__tree *tree = graph->tree;
+    if (!cop__graph_stillborn(graph))
+        return false;
     for (size_t i = 0, n = tree->undo_count; i < n; i++) {
         const cop__undo *undo = &tree->undo[i];
         if (undo->level != 0 || undo->space != COP_SPACE_VALUES)
             continue;
         const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
         const cop__slot *before = undo->page, *now = entry->page;
-        uint32_t left = now != NULL ? entry->touched : UINT32_MAX;
+        bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
+        uint32_t left = dropped ? UINT32_MAX : entry->touched;
         for (; left != 0; left &= left - 1) {
             unsigned k = (unsigned)__builtin_ctz(left);
             if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
@@ -84,9 +87,9 @@ mark_sources(cop__graph *graph)
 
 /* ---- one node ---- */
 
-static bool
-counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
-               const cop_value *value)
+bool
+cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *slot,
+                    const cop_value *value)
 {
     if (cop__slot_holds(slot, value))
         return true;
@@ -98,12 +101,16 @@ counts_as_same(const cop__graph *graph, const cop__node *node, const cop__slot *
     return before.type != COP_ERROR && side->equal(node->context, &before, value);
 }
 
-bool
-cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
+/* Any value: texts, and what has an equality of its own. */
+static bool
+store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
-    if (counts_as_same(graph, node, slot, value))
+    COP_ASSERT(slot->type & COP_SLOT_COMPUTED);
+    if (cop__counts_as_same(graph, node, slot, value)) {
+        graph->count.cutoffs++;
         return true;
+    }
     if (!cop__atom_write(graph->tree, node->id, value))
         return false;
     graph->count.changed++;
@@ -142,10 +149,7 @@ store_slow(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop_value value;
     memcpy(&value, word, sizeof value);
     value.reserved = 0;
-    if (cop__node_store(graph, node, &value))
-        return COP_STEP_ON;
-    cop__mark_node(graph, node);
-    return COP_STEP_REFUSED;
+    return store_value(graph, node, &value) ? COP_STEP_ON : COP_STEP_REFUSED;
 }
 
 /* Stores a plain value. CHANGED: the dependents are still to be marked. */
@@ -156,8 +160,10 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
     uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
     uint64_t had = slot[0];
-    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1])
+    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1]) {
+        graph->count.cutoffs++;
         return COP_STEP_ON;
+    }
     if (cop__unlikely(entry->birth != tree->stamp ||
                       (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
         return store_slow(graph, node, word);
@@ -166,13 +172,15 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     return COP_STEP_CHANGED;
 }
 
-static bool
-store_any(cop__graph *graph, cop__node *node, const cop_value *value)
+bool
+cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     uint64_t word[2];
+    if (node->flags & COP_NODE_BRANCH)
+        return cop__own_store(graph, node, value);
     memcpy(word, value, sizeof word);
     if ((node->flags & COP_NODE_EQUAL) || !cop__value_plain(word[0], word[1]))
-        return cop__node_store(graph, node, value);
+        return store_value(graph, node, value);
     enum cop__step step = store_plain(graph, node, word);
     if (step == COP_STEP_CHANGED) {
         graph->count.changed++;
@@ -196,9 +204,14 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
         fine = below != 0 && cop__node_wait(graph, node, run->list, run->count, below);
     } else if (fine) {
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        /* What is settled could be read wherever it stands. */
+        if (outcome == COP_RUN_RELISTED && graph->settled.count > 0 && fine)
+            fine = cop__raise(graph, node, cop__height_above(graph, run->list, run->count) - 1);
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
-        fine = fine && store_any(graph, node, value);
+        fine = fine && cop__node_store(graph, node, value);
+        if (cop__unlikely(node->flags & COP_NODE_LOOKED))
+            cop__look_ran(graph, node, value);
     }
     cop__run_reset(run);
     if (fine)
@@ -215,11 +228,15 @@ cop__node_run(cop__graph *graph, cop__node *node)
     if (node->flags & COP_NODE_DYING)
         return COP_STEP_ON;
     if (node->flags & COP_NODE_CYCLE) {
+        if (node->flags & COP_NODE_SETTLED) /* marked by what stands behind where its run stops */
+            return COP_STEP_ON;
         cop__mark_node(graph, node);
         graph->to_settle = cop__node_number(graph, node);
         return COP_STEP_RESTART;
     }
-    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
+    cop_status status = node->flags & COP_NODE_LOOKED
+                            ? cop__look_run(graph, node, node->height, &value)
+                            : cop__run_function(&graph->run, node, node->height, &value);
     return cop__node_finish(graph, node, status, &value);
 }
 
@@ -280,6 +297,8 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
                 continue;
             if (cop__unlikely(step != COP_STEP_CHANGED)) {
                 give_back(graph, number, mask);
+                if (step == COP_STEP_REFUSED)
+                    cop__mark_node(graph, node);
                 return step == COP_STEP_RESTART;
             }
             graph->count.changed++;
@@ -324,6 +343,9 @@ cop__graph_wave(cop__graph *graph)
             fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
+    cop__stash_end(graph);
     cop__settle_end(graph);
-    return fine && graph->tree->failed == COP_OK;
+    if (!fine)
+        graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
+    return graph->tree->failed == COP_OK;
 }

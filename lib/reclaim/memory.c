@@ -207,6 +207,68 @@ cop__memory_realloc(cop__memory *memory, cop_memory_kind kind, void *p, size_t o
     return grown;
 }
 
+/* ---- tables ---- */
+
+#define TABLE_MAPPED ((size_t)1 << 20)
+#define TABLE_HUGE ((size_t)8 << 20)
+#define TABLE_STEP ((size_t)1 << 16) /* sizes of mappings are multiples of it */
+
+/* What a table is mapped with, or 0 when it comes from the allocator. */
+static size_t
+table_mapped(const cop__memory *memory, size_t size)
+{
+    if (size < TABLE_MAPPED || memory->allocator.allocate != cop_allocator_libc().allocate)
+        return 0;
+    return (size + TABLE_STEP - 1) & ~(TABLE_STEP - 1);
+}
+
+/* Counted for the new size before, and for one size only after. */
+static void *
+table_remap(cop__memory *memory, cop_memory_kind kind, void *p, size_t old_size, size_t new_size)
+{
+    if (!cop__memory_permit(memory) || !count(memory, kind, new_size))
+        return NULL;
+    void *grown = old_size == 0 ? mmap(NULL, new_size, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                                : mremap(p, old_size, new_size, MREMAP_MAYMOVE);
+    if (grown == MAP_FAILED) {
+        uncount(memory, kind, new_size);
+        return NULL;
+    }
+    if (new_size >= TABLE_HUGE)
+        (void)madvise(grown, new_size, MADV_HUGEPAGE); /* only a wish */
+    uncount(memory, kind, old_size);
+    return grown;
+}
+
+void *
+cop__memory_table(cop__memory *memory, cop_memory_kind kind, void *p, size_t old_size,
+                  size_t new_size)
+{
+    size_t was = table_mapped(memory, old_size), will = table_mapped(memory, new_size);
+    if (was == 0 && will == 0)
+        return cop__memory_realloc(memory, kind, p, old_size, new_size);
+    if (was > 0 && will > 0)
+        return table_remap(memory, kind, p, was, will);
+    void *other = will > 0 ? table_remap(memory, kind, NULL, 0, will)
+                           : cop__memory_alloc(memory, kind, new_size, ALIGNMENT_MIN);
+    if (other != NULL && p != NULL)
+        memcpy(other, p, old_size < new_size ? old_size : new_size);
+    if (other != NULL)
+        cop__memory_table_free(memory, kind, p, old_size);
+    return other;
+}
+
+void
+cop__memory_table_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size)
+{
+    size_t mapped = table_mapped(memory, size);
+    if (mapped > 0)
+        cop__memory_unmap(memory, kind, p, mapped);
+    else
+        cop__memory_free(memory, kind, p, size, ALIGNMENT_MIN);
+}
+
 void *
 cop__memory_map(cop__memory *memory, cop_memory_kind kind, size_t size, bool wipe_on_fork)
 {

@@ -42,6 +42,12 @@ void cop__memory_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t
  * stays valid. */
 void *cop__memory_realloc(cop__memory *memory, cop_memory_kind kind, void *p, size_t old_size,
                           size_t new_size);
+/* The same for tables that grow large: from TABLE_MAPPED bytes on they are mappings of their own, which
+ * the kernel moves without copying and backs with huge pages, if the allocator is libc's. A table is
+ * given back with cop__memory_table_free. */
+void *cop__memory_table(cop__memory *memory, cop_memory_kind kind, void *p, size_t old_size,
+                        size_t new_size);
+void cop__memory_table_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size);
 /* Anonymous mapping (zeroed, page aligned), counted likewise; wipe_on_fork: reads as zero in a
  * forked child. size is rounded up to whole pages by the caller. */
 void *cop__memory_map(cop__memory *memory, cop_memory_kind kind, size_t size, bool wipe_on_fork);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was done since a mark, so that it can be taken back, last first.
+ *
+ * Exact because results depend on content only: putting the old content back is all there is to it.
+ * Taking back never needs memory: tables and records keep their room while a log is open, and
+ * walking backwards no step needs more room than there was in use when its operation was done.
+ */
+#ifndef COP_REDUCE_UNDO_H
+#define COP_REDUCE_UNDO_H
+
+#include <coppice/value.h>
+
+#include "reclaim/memory.h"
+
+typedef enum cop__reduce_undo_kind {
+    COP_UNDO_INSERT, /* take it out again */
+    COP_UNDO_CHANGE, /* of the value: put back `value` */
+    COP_UNDO_GROUP,  /* of the group: put back into `group` */
+    COP_UNDO_REMOVE  /* put back all of it */
+} cop__reduce_undo_kind;
+
+typedef struct cop__reduce_undo_entry {
+    const char *key;
+    uint32_t key_length;
+    uint32_t id;
+    uint32_t group; /* group.h only; 0: none */
+    uint32_t kind;  /* cop__reduce_undo_kind */
+    cop_value value;
+} cop__reduce_undo_entry;
+
+typedef struct cop__reduce_undo {
+    cop__reduce_undo_entry *entry;
+    cop__memory *memory;
+    uint32_t count, capacity;
+    bool open;
+} cop__reduce_undo;
+
+void cop__reduce_undo_init(cop__reduce_undo *undo, cop__memory *memory);
+void cop__reduce_undo_end(cop__reduce_undo *undo);
+
+/* Room for one more entry; false: out of memory. Needs nothing while no log is open. */
+bool cop__reduce_undo_reserve(cop__reduce_undo *undo);
+/* Dropped while no log is open. */
+void cop__reduce_undo_push(cop__reduce_undo *undo, const cop__reduce_undo_entry *entry);
+
+void cop__reduce_undo_open(cop__reduce_undo *undo);
+/* Forgets the entries; a large array is given back. */
+void cop__reduce_undo_close(cop__reduce_undo *undo);
+
+#endif

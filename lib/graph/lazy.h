@@ -11,10 +11,11 @@
  * A MEMO is one value of a record with what each of its inputs held. It is valid at the publications
  * (stamps) at which it was made or compared; a read at another one compares the inputs in that version,
  * and on success notes that stamp too. Stamps that adjoin make a span. Two stamps with something in
- * between do NOT: an input may have gone and come back. An input is compared by its slot's two words,
- * for a long text with the birth stamp of its block (a block's address is used again, address and
- * birth never), for a list of children with the version in which it last changed, for a path with the
- * atom that it leads to, for a lazy atom with the serial of its memo, which equal values share.
+ * between do NOT: an input may have gone and come back. An input is compared by its slot's two words;
+ * a long text by its length and a seeded hash of 128 bits (its address may have been another text's,
+ * and the birth stamp of its block is the committer's: it links the dead); a list of children by the
+ * version in which it last changed; a path by the atom that it leads to; a lazy atom by the serial of
+ * its memo, which equal values share.
  *
  * LIFE OF A RECORD: as that of a page. Born at stamp b, its atom erased at d, it can be reached from a
  * publication v exactly when b <= v < d; who reads it holds such a v. The scan that finds out what is

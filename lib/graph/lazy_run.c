@@ -15,6 +15,9 @@
 
 #include <stdio.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "tree/path.h"
 
 typedef struct cop__frame {
@@ -123,7 +126,6 @@ static cop_status
 state_of_slot(cop__session *session, const cop__slot *slot, cop__input *input)
 {
     cop_status status = COP_OK;
-    size_t bytes;
     input->word[0] = input->word[1] = input->more = 0;
     if (slot == NULL)
         return COP_OK;
@@ -143,8 +145,12 @@ state_of_slot(cop__session *session, const cop__slot *slot, cop__input *input)
     }
     memcpy(input->word, slot, sizeof input->word);
     input->word[0] = cop__slot_public_word(input->word[0]);
-    if (cop__slot_is_long(slot))
-        memcpy(&input->more, cop__slot_block(slot, &bytes), sizeof input->more);
+    if (cop__slot_is_long(slot)) {
+        XXH128_hash_t hash = XXH3_128bits_withSeed(cop_value_data(slot), cop_value_length(slot),
+                                                   session->snapshot->hash_seed);
+        input->word[1] = hash.low64;
+        input->more = hash.high64;
+    }
     return COP_OK;
 }
 

@@ -234,6 +234,18 @@ bool cop__executor_room(cop__executor *e, void *vector, size_t *capacity, size_t
 cop_status cop__effect_read(cop__executor *e, cop_atom atom, cop_value *value);
 cop_status cop__effect_find(cop__executor *e, const char *path, size_t length, cop_atom *atom);
 cop_status cop__effect_branch(cop__executor *e, cop_atom branch, const cop__slot **slot);
+/* Where cop_read looks when it is to find nothing by itself. */
+extern const uint64_t cop__effect_nothing[1] __attribute__((visibility("hidden")));
+/* From here on the run's place in its list is e->expect, and no read finds its value by itself. */
+static inline void
+cop__effect_position(cop__executor *e)
+{
+    if (e->run.public.cursor_ == cop__effect_nothing)
+        return;
+    e->had = e->few;
+    e->expect = e->run.public.cursor_;
+    e->run.public.cursor_ = cop__effect_nothing;
+}
 /* The run's list is e->list from list_first on. False when out of memory. */
 bool cop__effect_list_own(cop__executor *e);
 

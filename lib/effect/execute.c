@@ -367,7 +367,54 @@ read_anew(cop__executor *e)
     };
     e->list_first = e->list_count;
     e->notes_first = e->notes_count;
+    e->run.slow = false;
+    e->run.stuck = COP_OK;
     return true;
+}
+
+static inline void expect(cop__executor *e, uint64_t list);
+
+/* The same where something else than one plain value on the page at hand is expected. */
+static __attribute__((noinline)) void
+expect_slowly(cop__executor *e, uint64_t list)
+{
+    const cop_snapshot *snapshot = e->run.snapshot;
+    uint32_t number = (uint32_t)list >> COP_SLOT_BITS;
+    e->run.public.cursor_ = cop__effect_nothing;
+    e->expect = e->had = e->few;
+    if (list >> 62 == 3) {
+        if (list != COP_DEPENDENCY_END)
+            e->expect = e->had = BLOCK(list) + 1;
+    } else if (number != e->page_number && number < snapshot->space[COP_SPACE_VALUES].count) {
+        e->page = cop__space_page_dense(&snapshot->space[COP_SPACE_VALUES], number);
+        e->page_number = number;
+        expect(e, list);
+    }
+}
+
+/*
+ * Prepares for what the last run read. If that was one plain value, cop_read will find it by itself:
+ * its place is looked up here, and the table is put where cop_read's arithmetic ends at e->page. (As
+ * numbers: the table's begin is no object.)
+ */
+static inline void
+expect(cop__executor *e, uint64_t list)
+{
+    cop_evaluation *public = &e->run.public;
+    uint32_t id = (uint32_t)list, number = id >> COP_SLOT_BITS;
+    e->few[0] = list;
+    if (cop__likely(number == e->page_number)) {
+        uint64_t word;
+        memcpy(&word, &e->page[id & (COP_SLOTS - 1)], sizeof word);
+        unsigned type = (unsigned)(word & COP_SLOT_TYPE);
+        if (cop__likely((word >> 16 & UINT16_MAX) == list >> 32 &&
+                        type - COP_NULL < COP_ERROR - COP_NULL)) {
+            public->table_ = (const char *)((uintptr_t)&e->page - (uintptr_t)number * 32);
+            public->cursor_ = e->few;
+            return;
+        }
+    }
+    expect_slowly(e, list);
 }
 
 /* One run. True: it waits to be linked. */
@@ -376,27 +423,24 @@ run_one(cop__executor *e, cop__effect_record *record)
 {
     cop_effect_function function = record->function;
     cop__evaluator *run = &e->run;
-    uint64_t list = record->list;
     bool pending = false;
     if (cop__unlikely(cop__load_relaxed(&record->state) & COP_EFFECT_EXTRA)) {
         function = record->extra->function;
         cop__effect_tidy(e->frame.store, record->extra);
     }
-    e->few[0] = list;
-    e->expect = e->had = e->few;
-    if (list >> 62 == 3 && list != COP_DEPENDENCY_END)
-        e->expect = e->had = BLOCK(list) + 1;
-    e->plain = true;
-    run->slow = false;
-    run->stuck = COP_OK;
-    run->message[0] = 0;
+    expect(e, record->list);
     cop_status status = COP_OK;
     if (cop__likely(!e->frame.finish)) /* a cleanup may have closed it */
         status = function(&run->public, record->context);
     if (cop__unlikely(status < 0))
         note_failed(e, status);
-    if (cop__unlikely(run->slow || run->stuck != COP_OK || *e->expect != COP_DEPENDENCY_END))
-        pending = read_anew(e);
+    if (cop__unlikely(run->public.cursor_ != e->few + 1)) {
+        cop__effect_position(e);
+        if (run->slow || run->stuck != COP_OK || *e->expect != COP_DEPENDENCY_END)
+            pending = read_anew(e);
+    }
+    if (cop__unlikely(run->message[0] != 0))
+        run->message[0] = 0;
     if (cop__unlikely(run->scratch != NULL))
         cop__run_scratch_end(run);
     if (cop__unlikely(e->frame.finish)) {
@@ -422,20 +466,21 @@ run_claim(cop__executor *e, cop__effect_queue *queue, const cop__effect_claim *c
     uint32_t place, base = claim->word * 64;
     cop__effect_table *table = cop__effect_table_of(&e->frame.store->effects, base, &place);
     cop__effect_record *records = &table->record[place];
-    uint64_t waiting = 0;
+    uint64_t waiting = 0, ran = 0;
     for (uint64_t left = claim->bits; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         if (cop__unlikely(!cop__effect_start(queue, claim->w, i)))
             continue;
         e->frame.index = base + i;
-        e->frame.round = 1;
         if (cop__unlikely(claim->rounded >> i & 1))
             e->frame.round = cop__effect_claim_round(claim, i) + 1;
-        e->ran++;
+        ran++;
         if (run_one(e, &records[i]))
             waiting |= UINT64_C(1) << i;
         cop__effect_stop(queue, claim->w, i);
+        e->frame.round = 1;
     }
+    e->ran += ran;
     e->frame.index = COP_EFFECT_NONE;
     for (uint64_t left = claim->cut; left != 0; left &= left - 1)
         note_cut(e, base + (unsigned)__builtin_ctzll(left));
@@ -526,7 +571,6 @@ post_unlinked(cop_store *store)
 cop_status
 cop__effects_serve(cop_effect_queue *queue, uint64_t most, uint64_t *ran)
 {
-    static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* every read takes the slow way */
     cop_store *store = queue->store;
     cop__executor e;
     if (cop__unlikely(cop__load_seq_cst(&store->effects.unlinked) > 0))
@@ -535,8 +579,9 @@ cop__effects_serve(cop_effect_queue *queue, uint64_t most, uint64_t *ran)
     e.frame = (cop__effect_frame){.up = cop__effect_here, .store = store, .index = COP_EFFECT_NONE};
     cop__run_init(&e.run, &store->graph);
     e.run.effect = &e;
-    e.run.public.cursor_ = &no_list;
+    e.run.public.cursor_ = cop__effect_nothing;
     e.few[1] = COP_DEPENDENCY_END;
+    e.frame.round = 1;
     cop__effect_here = &e.frame;
     (void)cop__effect_queue_run(&queue->queue, most);
     cop__effect_here = e.frame.up;

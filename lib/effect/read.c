@@ -10,7 +10,7 @@
 #include "tree/directory.h"
 #include "tree/path.h"
 
-static const uint64_t nothing = COP_DEPENDENCY_END - 1; /* what no dependency is */
+const uint64_t cop__effect_nothing[1] = {COP_DEPENDENCY_END - 1}; /* what no dependency is */
 
 bool
 cop__effect_list_own(cop__executor *e)
@@ -24,10 +24,11 @@ cop__effect_list_own(cop__executor *e)
     }
     memcpy(e->list + e->list_count, e->had, n * sizeof *e->had);
     e->list_count += n;
+    e->plain = true;
     for (size_t i = 0; i < n; i++)
         e->plain &= e->had[i] >> 62 < 2;
     e->run.slow = true;
-    e->expect = &nothing;
+    e->expect = cop__effect_nothing;
     return true;
 }
 
@@ -82,8 +83,10 @@ missing(cop__executor *e, cop_atom atom, const cop__slot *slot)
 {
     if (atom.generation > COP_GENERATION_MAX || (slot != NULL && slot->reserved > atom.generation))
         return COP_E_GONE;
+    if (depend(e, pack(atom) | COP_DEPENDS_VALUE) != COP_OK)
+        return COP_E_MEMORY;
     e->plain = false;
-    return depend(e, pack(atom) | COP_DEPENDS_VALUE) == COP_OK ? COP_E_GONE : COP_E_MEMORY;
+    return COP_E_GONE;
 }
 
 static __attribute__((noinline)) cop_status
@@ -105,6 +108,7 @@ cop_status
 cop__effect_read(cop__executor *e, cop_atom atom, cop_value *value)
 {
     uint64_t word[2];
+    cop__effect_position(e);
     if (cop__unlikely(e->run.stuck != COP_OK)) {
         memset(value, 0, sizeof *value);
         return e->run.stuck;
@@ -144,6 +148,7 @@ cop__effect_find(cop__executor *e, const char *path, size_t length, cop_atom *at
 {
     const cop_snapshot *snapshot = e->run.snapshot;
     *atom = (cop_atom){0, 0};
+    cop__effect_position(e);
     if (e->run.stuck != COP_OK)
         return e->run.stuck;
     cop_status status = cop_path_check(path, length, NULL);
@@ -164,6 +169,7 @@ cop__effect_find(cop__executor *e, const char *path, size_t length, cop_atom *at
 cop_status
 cop__effect_branch(cop__executor *e, cop_atom branch, const cop__slot **slot)
 {
+    cop__effect_position(e);
     if (e->run.stuck != COP_OK)
         return e->run.stuck;
     *slot = slot_of(e, branch.id);

@@ -60,6 +60,7 @@ cop__effects_set_pool(cop_store *store, cop_pool *pool)
     cop__store_seq_cst(&store->effects.pool, pool);
     while (cop__load_seq_cst(&store->effects.asking) > 0)
         sched_yield();
+    cop__store_seq_cst(&store->effects.own.queue.servers, pool != NULL);
     (void)cop__swap_seq_cst(&store->effects.own.queue.asked, 0u); /* nobody may come for it now */
     if (cop__effect_queue_ready(&store->effects.own.queue))
         cop__effect_queue_signal(&store->effects.own.queue);

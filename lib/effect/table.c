@@ -312,6 +312,7 @@ cop__effects_init(cop_store *store)
     };
     store->effects.own.store = store;
     cop__effect_queue_init(&store->effects.own.queue, &store->effects.rest, store->memory, &options);
+    cop__store_relaxed(&store->effects.own.queue.servers, false); /* as long as there is no pool */
 }
 
 void

@@ -68,7 +68,7 @@ list_room(cop__evaluator *run, size_t more)
 static bool
 slow_begin(cop__evaluator *run)
 {
-    if (run->slow)
+    if (run->slow || run->effect != NULL)
         return true;
     const uint64_t *had = cop__dependencies(run->graph, run->node);
     size_t n = (size_t)(run->public.cursor_ - had);
@@ -480,7 +480,7 @@ cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, cons
     if (status != COP_OK || payload_of(&value, wanted, payload))
         return status;
     *payload = 0;
-    if (run->effect == NULL && !slow_begin(run)) /* so that the run's end forgets what is noted */
+    if (!slow_begin(run)) /* so that the run's end forgets what is noted here */
         return COP_E_MEMORY;
     note_failure(run, &value);
     if (value.type == COP_ERROR)
@@ -565,7 +565,7 @@ run_result(cop__evaluator *run, cop_status status, cop_value *result)
         result_failed(run, status < 0 ? status : COP_E_FAILED, result);
     else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
         result_error(result, "the result is not a finite number");
-    else if (run->node->flags & COP_NODE_BRANCH) /* what it emitted is the result */
+    else if (run->node != NULL && (run->node->flags & COP_NODE_BRANCH)) /* what it emitted is the result */
         *result = result->type == COP_ERROR ? *result : cop_null();
     else if (result->type == COP_NONE || result->type >= COP_OBJECT)
         result_error(result, "the result is no value");

@@ -541,6 +541,41 @@ cop__lazies_batch(cop__graph *graph)
             page_happened(graph, &tree->undo[i]);
 }
 
+bool
+cop__lazy_origin_add(cop__graph *graph, cop__lazy *lazy, uint64_t version, bool *first)
+{
+    cop__lazies *all = graph->lazies;
+    uint64_t stamp = graph->tree->stamp;
+    pthread_mutex_lock(&all->lock);
+    size_t n = lazy->origin_count;
+    bool again = n > 0 && lazy->origins[n - 1].stamp == stamp;
+    bool fine = again || cop__graph_grow(graph, &lazy->origins, &lazy->origin_capacity, n + 1,
+                                         sizeof *lazy->origins);
+    *first = n == 0;
+    if (fine) {
+        lazy->origins[again ? n - 1 : n] = (cop__origin){stamp, version};
+        lazy->origin_count = again ? n : n + 1;
+        if (!again)
+            all->told.item[all->told.count++] = number_of(all, lazy->atom);
+    }
+    pthread_mutex_unlock(&all->lock);
+    return fine;
+}
+
+bool
+cop__lazy_origin(cop__graph *graph, const cop_snapshot *snapshot, cop_atom atom, uint64_t *version)
+{
+    cop__lazies *all = graph->lazies;
+    pthread_mutex_lock(&all->lock);
+    const cop__lazy *lazy = all->item[number_of(all, atom)];
+    bool background = lazy != NULL && lazy->kind == COP_BACKGROUND;
+    for (size_t i = 0; background && i < lazy->origin_count; i++)
+        if (lazy->origins[i].stamp <= snapshot->stamp)
+            *version = lazy->origins[i].version;
+    pthread_mutex_unlock(&all->lock);
+    return background;
+}
+
 /* Origins that this draft wrote down go, unless it was published. */
 static void
 origins_end(cop__graph *graph)

@@ -123,9 +123,9 @@ typedef struct cop__lazy {
     struct cop__lazy *all_next, *all_previous; /* of background ones */
 
     /* of a background one, under lazies.lock */
-    bool busy, started;
+    bool busy;
     uint64_t looked; /* the stamp that it was last brought up to */
-    uint64_t serial; /* of the memo that was last published */
+    uint64_t serial; /* of the memo that was last published, 0: none yet */
     cop__origin *origins; /* ascending by stamp */
     size_t origin_count, origin_capacity;
 } cop__lazy;
@@ -174,6 +174,9 @@ void cop__lazies_scanned(cop__graph *graph, const uint64_t *stamps, size_t n, ui
 bool cop__lazies_scan_due(cop__graph *graph);
 /* An eager function read it: it gets a node. The node's number; 0: out of memory. */
 uint32_t cop__lazy_promote(cop__graph *graph, uint32_t id);
+/* A result of a background atom enters the draft: the version that it came from. *first: it has had
+ * none. False: out of memory. */
+bool cop__lazy_origin_add(cop__graph *graph, cop__lazy *lazy, uint64_t version, bool *first);
 /* The record of an atom, NULL when there is none. */
 cop__lazy *cop__lazy_of(cop__graph *graph, cop_atom atom);
 
@@ -182,6 +185,10 @@ cop__lazy *cop__lazy_of(cop__graph *graph, cop_atom atom);
 /* cop__lazy_head.get */
 cop_status cop__lazy_get(cop__lazy_head *head, const cop_snapshot *snapshot, cop_value *value,
                          const cop_value **kept);
+/* The version that a background atom's value in this version came from, 0: it has had none yet. False:
+ * it is no background atom. */
+bool cop__lazy_origin(cop__graph *graph, const cop_snapshot *snapshot, cop_atom atom,
+                      uint64_t *version);
 /* Calls back with all that a lazy atom's value in this version rests on, lazy atoms in between
  * replaced by what they rest on, until it answers something else than COP_OK: what is COP_DEPENDS_VALUE,
  * _LIST or _PATH. A thing may come more than once. */

@@ -106,6 +106,7 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+    COP_ASSERT(slot->type & COP_SLOT_COMPUTED);
     if (cop__counts_as_same(graph, node, slot, value)) {
         graph->count.cutoffs++;
         return true;

@@ -26,6 +26,7 @@ cop__problem_set(struct cop__problem *problem, cop__problem_kind kind, const cha
     va_start(arguments, format);
     problem->kind = kind;
     problem->index = -1;
+    problem->option[0] = '\0';
     problem->error = (cop_error)COP_ERROR_INIT;
     vsnprintf(problem->detail, sizeof problem->detail, format, arguments);
     va_end(arguments);
@@ -113,6 +114,9 @@ add_place(json_t *document, const struct cop__problem *problem)
     const cop_error *error = &problem->error;
     if (problem->index >= 0)
         json_object_set_new(document, problem->list, json_integer(problem->index));
+    if (problem->option[0])
+        json_object_set_new(document, "option",
+                            cop__json_text(problem->option, strlen(problem->option)));
     if (error->line) {
         json_object_set_new(document, "line", json_integer(error->line));
         json_object_set_new(document, "column", json_integer(error->column));

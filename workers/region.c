@@ -29,7 +29,7 @@
 #include "workers/pool_internal.h"
 
 #define STALL_NS 20000.0      /* spinning for a chunk beyond the time it should take */
-#define ITEM_OVERHEAD_NS 30.0 /* what sharing an item costs at the worst: its data changes CPU */
+#define ITEM_OVERHEAD_NS 10.0 /* what sharing an item costs: its data changes CPU */
 #define WORTH_NS 600.0        /* saving that is worth a run among threads that are awake */
 #define WAKE_NS 75000.0       /* saving missed lately that would pay for a wake */
 #define WAKE_NS_MAX 300000.0  /* no more of it than that is remembered */

@@ -3,6 +3,8 @@
 #ifndef COPPICE_COPPICE_H
 #define COPPICE_COPPICE_H
 
+#include <coppice/computed.h>
+#include <coppice/effect.h>
 #include <coppice/json.h>
 #include <coppice/memory.h>
 #include <coppice/options.h>

@@ -76,15 +76,15 @@ cop_txn_define(cop_txn *txn, const char *path, size_t length, cop_computed_funct
         return status;
     if (path != NULL && length == 0)
         return cop__fail(error, COP_E_INVALID, "the root cannot be computed");
-    if (options.kind != COP_EAGER || options.branch)
-        return cop__fail(error, COP_E_UNSUPPORTED, "only eager values can be computed yet");
+    if (options.branch && (path == NULL || options.kind != COP_EAGER))
+        return cop__fail(error, COP_E_INVALID, "only an eager atom with a path can own a branch");
     cop__definition *definition = definition_make(txn, path, length, &options);
     if (definition == NULL)
         return cop__fail(error, COP_E_MEMORY, "%s", cop_status_message(COP_E_MEMORY));
     definition->function = function;
     definition->context = context;
     definition->out = atom;
-    cop__op op = {.code = COP_OP_DEFINE, .text = definition, .value = cop_null()};
+    cop__op op = {.code = COP_OP_DEFINE, .text = definition, .value = options.branch ? cop_object() : cop_null()};
     status = cop__op_add(txn, op, NULL);
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));

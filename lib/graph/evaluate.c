@@ -7,11 +7,13 @@
  * ends with the cursor at the list's end (nothing changed), short of it, or with a list of its own.
  */
 #include "graph/graph.h"
+#include "graph/lazy.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "effect/effects.h"
 #include "tree/path.h"
 
 static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* matches no handle: every read is slow */
@@ -66,7 +68,7 @@ list_room(cop__evaluator *run, size_t more)
 static bool
 slow_begin(cop__evaluator *run)
 {
-    if (run->slow)
+    if (run->slow || run->effect != NULL)
         return true;
     const uint64_t *had = cop__dependencies(run->graph, run->node);
     size_t n = (size_t)(run->public.cursor_ - had);
@@ -143,6 +145,26 @@ plant_before_dependency(const cop__evaluator *run, uint32_t number)
            cop__reaches(graph, run->node, &graph->nodes[number]) == COP_OK;
 }
 
+/* A lazy atom that is read here becomes an eager one: once the run is discarded, for nodes may move. */
+static cop_status
+wait_for_promotion(cop__evaluator *run, uint32_t id)
+{
+    if (must_be_alone(run))
+        return run->stuck;
+    run->promotes = id;
+    run->waits_for = 0;
+    run->stuck = COP_E_PENDING;
+    return COP_E_PENDING;
+}
+
+uint32_t
+cop__run_waits_for(cop__evaluator *run)
+{
+    if (run->waits_for == 0)
+        run->waits_for = cop__lazy_promote(run->graph, run->promotes);
+    return run->waits_for;
+}
+
 /* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
 static cop_status
 wait_for(cop__evaluator *run, uint32_t number)
@@ -165,9 +187,12 @@ static cop_status
 wait_for_atom(cop__evaluator *run, uint32_t id)
 {
     const cop__record *record = cop__record_of(run->graph, id);
-    if (run->snapshot != NULL || record == NULL || record->node == 0)
+    if (run->snapshot != NULL)
         return COP_OK;
-    return wait_for(run, record->node & ~COP_OWNED_CHILD);
+    if (record != NULL && record->node != 0)
+        return wait_for(run, record->node & ~COP_OWNED_CHILD);
+    const cop__slot *slot = draft_slot(run, id);
+    return cop__unlikely(cop__slot_is_lazy(slot)) ? wait_for_promotion(run, id) : COP_OK;
 }
 
 /* Behind the end of the list stands the owner of a branch that was read in. */
@@ -179,7 +204,11 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
         return true;
     const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
     const cop__slot *slot = draft_slot(run, owner->id);
-    return depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id);
+    uint64_t above = COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | owner->id;
+    if (run->above == above)
+        return true;
+    run->above = above;
+    return depend(run, above);
 }
 
 /* Beside others even a look at the slot of a node of this height would be a race: whether the atom is
@@ -214,7 +243,11 @@ cop_status
 cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_read(run->effect, atom, value);
     memset(value, 0, sizeof *value);
+    if (run->session != NULL)
+        return cop__session_read(run->session, atom, true, value);
     if (run->stuck != COP_OK)
         return run->stuck;
     if (!slow_begin(run))
@@ -241,6 +274,8 @@ cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
     memset(value, 0, sizeof *value);
+    if (run->session != NULL)
+        return cop__session_read(run->session, atom, false, value);
     if (run->stuck != COP_OK || must_come_again(run, atom.id))
         return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
@@ -282,9 +317,11 @@ resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
         *atom = (cop_atom){id, slot->reserved};
     if (run->snapshot != NULL)
         return found.found ? COP_OK : COP_E_ABSENT;
-    if (!found.found && may_make(run->graph, id)) {
+    const cop__record *record = cop__record_of(run->graph, id);
+    bool owned = record != NULL && (record->node & COP_OWNED_CHILD);
+    if (owned || (!found.found && may_make(run->graph, id))) { /* its owner may yet erase or make it */
         if (!stand_above_owner(run, id) ||
-            !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id))
+            (!found.found && !depend(run, COP_DEPENDS_KIND | (uint64_t)slot->reserved << 32 | id)))
             return COP_E_MEMORY;
         status = wait_for_atom(run, id);
         if (status != COP_OK)
@@ -309,7 +346,11 @@ cop_status
 cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_atom *atom)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_find(run->effect, path, length, atom);
     *atom = (cop_atom){0, 0};
+    if (run->session != NULL)
+        return cop__session_find(run->session, path, length, atom);
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     cop_status status = resolve(run, path, length, atom);
@@ -334,6 +375,10 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
+    if (run->effect != NULL)
+        return cop__effect_branch(run->effect, branch, slot);
+    if (run->session != NULL)
+        return cop__session_list(run->session, branch, slot);
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
@@ -346,8 +391,11 @@ open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
     cop_status status = wait_for_atom(run, branch.id);
     if (status != COP_OK)
         return status;
-    if (!cop__slot_is_branch(*slot))
-        return COP_E_NOT_BRANCH;
+    if (!cop__slot_is_branch(*slot)) {
+        cop_value value = cop__slot_value(*slot);
+        note_failure(run, &value);
+        return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
+    }
     if (cop__interest_list(run->graph, branch) == 0 ||
         !depend(run, COP_DEPENDS_LIST | pack(branch))) {
         run->stuck = COP_E_MEMORY;
@@ -526,6 +574,8 @@ run_result(cop__evaluator *run, cop_status status, cop_value *result)
         result_failed(run, status < 0 ? status : COP_E_FAILED, result);
     else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
         result_error(result, "the result is not a finite number");
+    else if (run->node != NULL && (run->node->flags & COP_NODE_BRANCH)) /* what it emitted is the result */
+        *result = result->type == COP_ERROR ? *result : cop_null();
     else if (result->type == COP_NONE || result->type >= COP_OBJECT)
         result_error(result, "the result is no value");
     result->reserved = 0;
@@ -536,12 +586,22 @@ cop__run_reset(cop__evaluator *run)
 {
     run->stuck = COP_OK;
     run->slow = false;
+    run->above = 0;
     run->count = 0;
     run->failed.type = COP_NONE;
     run->message[0] = 0;
     run->public.table_ = (const char *)run->graph->tree->space[COP_SPACE_VALUES].entry;
     if (run->scratch != NULL)
         cop__run_scratch_end(run);
+}
+
+void
+cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot, struct cop__session *session)
+{
+    run->snapshot = snapshot;
+    run->session = session;
+    run->slow = true;
+    run->public.cursor_ = &no_list;
 }
 
 cop_status
@@ -555,6 +615,8 @@ cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_valu
         run->slow = true;
         run->public.cursor_ = &no_list;
     }
+    if (node->flags & COP_NODE_BRANCH)
+        cop__own_begin(run->graph, node);
     *result = cop_null();
     return node->function(&run->public, node->context, result);
 }

@@ -225,14 +225,20 @@ cop__interest_drop(cop__graph *graph, uint32_t number)
 /* ---- what happened ---- */
 
 static void
-path_happened(cop__graph *graph, const cop__name *name)
+path_happened(cop__graph *graph, const cop__name *name, bool came)
 {
     uint64_t key;
     if (name == NULL || name->anchor != 0)
         return;
     uint32_t number = path_find(graph, name->path, name->length, &key);
-    if (number != 0)
-        cop__dependents_mark(graph, &graph->interests[number].dependents);
+    if (number == 0)
+        return;
+    cop__interest *interest = &graph->interests[number];
+    if (came)
+        interest->atom = (cop_atom){name->id, name->generation};
+    else if (interest->atom.id == name->id && interest->atom.generation == name->generation)
+        interest->atom = (cop_atom){0, 0};
+    cop__dependents_mark(graph, &interest->dependents);
 }
 
 void
@@ -242,7 +248,7 @@ cop__interest_came(cop__graph *graph, uint32_t id)
         return;
     cop__info info = cop__draft_info(graph->tree, id);
     uint32_t parent = cop__info_parent((cop__view){NULL, graph->tree}, info);
-    path_happened(graph, cop__info_name(info));
+    path_happened(graph, cop__info_name(info), true);
     if (parent != UINT32_MAX) /* a new child alone need not have changed its branch's slot */
         cop__interest_list_changed(graph, parent);
 }
@@ -251,7 +257,7 @@ void
 cop__interest_went(cop__graph *graph, uint32_t id)
 {
     if (graph->interests_live > 0)
-        path_happened(graph, cop__info_name(cop__root_info(graph->tree->root, id)));
+        path_happened(graph, cop__info_name(cop__root_info(graph->tree->root, id)), false);
 }
 
 void

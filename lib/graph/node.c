@@ -2,6 +2,7 @@
 /* Making and removing nodes, and what a draft's end means to them. See graph.h. */
 #include "graph/graph.h"
 
+#include "graph/lazy.h"
 #include "workers/region.h"
 
 /* ---- sides ---- */
@@ -119,6 +120,8 @@ node_new(cop__graph *graph)
 static void
 node_free(cop__graph *graph, cop__node *node, bool published)
 {
+    if (node->flags & COP_NODE_LOOKED)
+        cop__look_node_gone(graph, node);
     side_end(graph, node, published);
     cop__dependencies_end(graph, node);
     if (node->flags & COP_NODE_PLACED)
@@ -169,10 +172,8 @@ cop__graph_dying(cop__graph *graph, uint32_t id)
     const cop__record *record = cop__record_of(graph, id);
     if (record == NULL || record->node == 0)
         return true;
-    if (record->node & COP_OWNED_CHILD) { /* goes with its owner */
-        graph->records[id].node = 0;
-        return true;
-    }
+    if (record->node & COP_OWNED_CHILD) /* goes with its owner */
+        return cop__own_record(graph, id, 0);
     cop__node *node = &graph->nodes[record->node];
     if (node->flags & COP_NODE_DYING)
         return true;
@@ -260,28 +261,36 @@ log_end(cop__graph *graph, bool dirty)
 void
 cop__graph_abandon(cop__graph *graph)
 {
+    cop__lazies_abandon(graph);
     for (size_t i = graph->fresh.count; i-- > 0;)
         node_free(graph, &graph->nodes[graph->fresh.item[i]], false);
     for (size_t i = 0; i < graph->dying.count; i++)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
     log_end(graph, true);
+    cop__own_abandon(graph);
     effects_take(graph, false);
+    if (graph->looks != NULL)
+        cop__looks_abandoned(graph);
     cop__settle_end(graph);
 }
 
 void
 cop__graph_published(cop__graph *graph)
 {
+    cop__lazies_published(graph);
     if (cop__graph_idle(graph))
         return;
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);
+    cop__own_published(graph);
     effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;
+    if (cop__unlikely(graph->looks != NULL))
+        cop__looks_published(graph);
 }
 
 /* ---- life ---- */
@@ -315,6 +324,7 @@ cop__graph_end(cop__graph *graph)
     for (uint32_t i = 1; i < graph->node_count; i++)
         if (graph->nodes[i].flags & COP_NODE_LIVE)
             side_end(graph, &graph->nodes[i], !(graph->nodes[i].flags & COP_NODE_FRESH));
+    cop__lazies_end(graph);
     cop__graph_bury(graph->memory, cop__graph_dead(graph));
     for (uint32_t i = 1; i < graph->interest_count; i++)
         if (graph->interests[i].path != NULL)
@@ -340,6 +350,8 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
+    cop__own_free(graph);
+    cop__looks_end(graph);
     cop__region_close(graph->region);
     cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);

@@ -105,7 +105,10 @@ member(cop__graph *graph, cop__node *node, const cop_value *error)
         !list_push(graph, &graph->circular, cop__node_number(graph, node)))
         return false;
     node->flags |= COP_NODE_CYCLE;
-    return placed && cop__node_store(graph, node, error);
+    bool fine = placed && cop__node_store(graph, node, error);
+    if (fine && (node->flags & COP_NODE_LOOKED))
+        cop__look_ran(graph, node, error);
+    return fine;
 }
 
 /* Frames from `first` up read each other. All of them are decided, and popped. */
@@ -193,7 +196,10 @@ static bool
 stuck(cop__graph *graph, cop__node *node, bool only_fresh)
 {
     cop__evaluator *run = &graph->run;
-    uint32_t target = run->waits_for;
+    uint32_t number = cop__node_number(graph, node), target = cop__run_waits_for(run);
+    if (target == 0)
+        return false;
+    node = &graph->nodes[number];
     cop__node *below = &graph->nodes[target];
     uint32_t flags = below->flags;
     graph->count.discarded++;
@@ -223,12 +229,15 @@ run_top(cop__graph *graph, cop__node *node, bool only_fresh)
     cop_value value;
     cop__evaluator *run = &graph->run;
     uint32_t limit = graph->pull_all ? 0 : graph->lowest;
-    cop_status status = cop__run_function(run, node, limit, &value);
+    cop_status status = node->flags & COP_NODE_LOOKED ? cop__look_run(graph, node, limit, &value)
+                                                      : cop__run_function(run, node, limit, &value);
     enum cop__outcome outcome = cop__run_finish(run, status, &value);
     bool fine;
     if (outcome == COP_RUN_STUCK)
         return stuck(graph, node, only_fresh);
     fine = outcome != COP_RUN_REFUSED && complete(graph, node, outcome, &value);
+    if (fine && (node->flags & COP_NODE_LOOKED))
+        cop__look_ran(graph, node, &value);
     cop__run_reset(run);
     if (fine)
         frame_pop(graph);

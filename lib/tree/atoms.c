@@ -197,8 +197,8 @@ name_new(cop__tree *tree, uint32_t branch, uint32_t id, const char *segment, siz
 }
 
 bool
-cop__atom_create_child(cop__tree *tree, uint32_t branch, const char *segment, size_t length,
-                       const cop_value *value, uint32_t *id)
+cop__atom_create_child_at(cop__tree *tree, uint32_t branch, uint32_t position,
+                          const char *segment, size_t length, const cop_value *value, uint32_t *id)
 {
     if (!cop__list_take_id(tree, branch, id) || !slot_create(tree, *id, value, COP_SLOT_NAMED))
         return false;
@@ -211,7 +211,14 @@ cop__atom_create_child(cop__tree *tree, uint32_t branch, const char *segment, si
         return false;
     }
     return cop__directory_add(tree, name) &&
-           cop__list_insert(tree, branch, COP_AT_END, *id);
+           cop__list_insert(tree, branch, position, *id);
+}
+
+bool
+cop__atom_create_child(cop__tree *tree, uint32_t branch, const char *segment, size_t length,
+                       const cop_value *value, uint32_t *id)
+{
+    return cop__atom_create_child_at(tree, branch, COP_AT_END, segment, length, value, id);
 }
 
 bool

@@ -42,6 +42,10 @@ bool cop__atom_create(cop__tree *tree, const cop_value *value, uint32_t *id);
  * with cop__name_fits that the name is not too long. */
 bool cop__atom_create_child(cop__tree *tree, uint32_t branch, const char *segment, size_t length,
                             const cop_value *value, uint32_t *id);
+/* The same, at a position among its siblings (COP_AT_END: after the last). */
+bool cop__atom_create_child_at(cop__tree *tree, uint32_t branch, uint32_t position,
+                               const char *segment, size_t length, const cop_value *value,
+                               uint32_t *id);
 bool cop__atom_insert(cop__tree *tree, uint32_t array, uint32_t position, const cop_value *value,
                       uint32_t *id);
 bool cop__name_fits(const cop__tree *tree, uint32_t branch, size_t segment_length);

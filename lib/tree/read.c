@@ -48,7 +48,8 @@ cop_snapshot_atoms(const cop_snapshot *snapshot)
 
 /* ---- values ---- */
 
-/* What is left of cop_get once no living slot was found, or a branch. */
+/* What is left of cop_get once no living slot was found, or a branch, or a lazy atom: the only read
+ * that may run a function. */
 static __attribute__((noinline)) cop_status
 get_rare(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
 {
@@ -56,6 +57,8 @@ get_rare(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
     memset(value, 0, sizeof *value);
     if (slot == NULL)
         return forked(snapshot) ? COP_E_FORKED : COP_E_GONE;
+    if (cop__slot_is_lazy(slot))
+        return cop__slot_lazy(slot)->get(cop__slot_lazy(slot), snapshot, value, NULL);
     value->type = (uint8_t)cop__slot_type(slot);
     return COP_OK;
 }
@@ -142,6 +145,21 @@ cop_get_f64(const cop_snapshot *snapshot, cop_atom atom, double *out)
     return COP_OK;
 }
 
+static __attribute__((noinline)) cop_status
+lazy_string(const cop_snapshot *snapshot, const cop__slot *slot, const char **text, size_t *length)
+{
+    cop_value value;
+    const cop_value *kept = NULL;
+    cop_status status = cop__slot_lazy(slot)->get(cop__slot_lazy(slot), snapshot, &value, &kept);
+    if (status != COP_OK)
+        return status;
+    if (value.type != COP_STRING)
+        return COP_E_TYPE;
+    *text = cop_value_data(kept);
+    *length = cop_value_length(kept);
+    return COP_OK;
+}
+
 cop_status
 cop_get_string(const cop_snapshot *snapshot, cop_atom atom, const char **text, size_t *length)
 {
@@ -150,6 +168,8 @@ cop_get_string(const cop_snapshot *snapshot, cop_atom atom, const char **text, s
         return COP_E_FORKED;
     if (slot == NULL)
         return COP_E_GONE;
+    if (cop__unlikely(cop__slot_is_lazy(slot)))
+        return lazy_string(snapshot, slot, text, length);
     if (cop__slot_type(slot) != COP_STRING)
         return COP_E_TYPE;
     *text = cop_value_data(slot); /* leads into the page or the block, not into a copy */
@@ -208,8 +228,14 @@ cop_status
 cop_get_at(const cop_snapshot *snapshot, const char *path, size_t length, cop_value *value)
 {
     const cop__slot *slot;
-    if (cop__likely(lookup(snapshot, path, length, &slot) != NULL)) {
-        cop__slot_read(slot, value);
+    const cop__name *name = lookup(snapshot, path, length, &slot);
+    if (cop__likely(name != NULL)) {
+        uint64_t word[2];
+        memcpy(word, slot, sizeof word);
+        word[0] = cop__slot_public_word(word[0]);
+        memcpy(value, word, sizeof word);
+        if (cop__unlikely(value->type >= COP_OBJECT))
+            return get_rare(snapshot, (cop_atom){name->id, name->generation}, value);
         return COP_OK;
     }
     cop_atom atom;

@@ -142,6 +142,8 @@ wait_for_promotion(cop__evaluator *run, uint32_t id)
 {
     if (must_be_alone(run))
         return run->stuck;
+    if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
+        return COP_E_MEMORY;
     run->promotes = id;
     run->waits_for = 0;
     run->stuck = COP_E_PENDING;

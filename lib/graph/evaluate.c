@@ -275,6 +275,8 @@ cop_status
 cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop_get(run->snapshot, atom, value);
     memset(value, 0, sizeof *value);
     if (run->session != NULL)
         return cop__session_read(run->session, atom, false, value);

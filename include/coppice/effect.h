@@ -32,7 +32,8 @@ typedef struct cop_effect {
 
 typedef struct cop_effect_queue cop_effect_queue;
 
-/* Reads through evaluation: the cop_read family, of one version. All calls on the store are allowed. */
+/* Reads through evaluation: the cop_read family, of one version. All calls on the store are allowed.
+ * Lazy atoms can be read by cop_read_untracked only (cop_read: COP_E_UNSUPPORTED). */
 typedef cop_status (*cop_effect_function)(cop_evaluation *evaluation, void *context);
 
 typedef struct cop_effect_options {

@@ -2,10 +2,11 @@
 /*
  * The queue of due effects.
  *
- * Each effect has four bits, in words of 64: due, running, open, outside. The poster sets due; a
- * server sets running (which is a lock), then clears due, runs the effect, clears running, and
- * goes on looking. Servers take single bits and no whole words, so that a word of 64 long effects
- * keeps 64 servers busy and not one; two atomic operations more are nothing beside a run.
+ * Each effect has bits in words of 64: due, running, open, outside. The poster sets due; a server
+ * sets running (which is a lock: it has claimed the effect), then clears due, runs the effect,
+ * clears running, and goes on looking. It claims all that are due in a word at once, but for those
+ * that were long the last time (slow), so that a word of 64 long effects keeps 64 servers busy and
+ * not one. Around each run it writes a byte, `started`.
  *
  * ORDERING. All of it is sequentially consistent: the pairs below are of the kind "each writes its
  * own and then reads the other's", and there is one run's work between them. What a run may rely
@@ -32,10 +33,17 @@
  * 5 `pending` is never less than the number of effects due or running: a post adds all its bits
  *   before it sets them and takes off afterwards those that were set; claiming moves one from due
  *   to running; the end of a run takes it off. So 0 means rest, but for posts that have not begun.
- * 6 Nothing runs after it is retired. retire clears open, then waits for running to be clear, then
- *   clears due. A server sets running, then reads open: it sees it clear, or retire sees running
- *   set. A poster sets due, then reads open: it sees it clear and takes its bit back, or retire
- *   sees due set and clears it. Each takes off `pending` what it cleared itself.
+ * 6 Nothing runs after it is retired. retire clears open, then looks at running, and if it is set
+ *   waits for started to be clear, then clears due. A server sets running, then reads open: it sees
+ *   it clear, or retire sees running set. Before each run the server writes started, then reads
+ *   open; between these two it has a light barrier only, so retire has a heavy one (on all threads)
+ *   between clearing open and reading started: the server sees open clear, or retire sees started.
+ *   The end of a run likewise: the server clears started, then reads `closers`; who waits counts
+ *   itself, has a heavy barrier, then reads started. (Without heavy barriers the server's writes are
+ *   exchanges.) A poster sets due, then reads open: it sees it clear and takes its bit back, or
+ *   retire sees due set and clears it. Each takes off `pending` what it cleared itself.
+ *   A retired effect may still be claimed; who leaves its index (gone) is told when it no longer is:
+ *   leaving sets gone, then reads running; a server clears running, then reads gone.
  * 7 Rounds. The round is written before due is set and read after due is cleared, so a server may
  *   read one that belongs to a later post, and the run for that post then finds none: it takes the
  *   round of the run before, which is no greater. A cut may come a little later for it, but nothing
@@ -181,7 +189,8 @@ fd_clear(cop__effect_queue *queue)
 static void
 ask_for_server(cop__effect_queue *queue)
 {
-    if (queue->options.serve != NULL && !cop__load_seq_cst(&queue->nobody) && cop__swap_seq_cst(&queue->asked, 1u) == 0 &&
+    if (queue->options.serve != NULL && !cop__load_seq_cst(&queue->nobody) &&
+        cop__swap_seq_cst(&queue->asked, 1u) == 0 &&
         !queue->options.serve(queue->options.context))
         (void)cop__swap_seq_cst(&queue->asked, 0u); /* the next signal asks again */
 }

@@ -95,6 +95,8 @@ read_rare(cop__executor *e, cop_atom atom, const cop__slot *slot, cop_value *val
     memset(value, 0, sizeof *value);
     if (slot == NULL || slot->reserved != atom.generation || !cop__slot_alive(slot))
         return missing(e, atom, slot);
+    if (cop__slot_is_lazy(slot)) /* what it depends on is not known to the graph */
+        return COP_E_UNSUPPORTED;
     uint64_t kind = cop__slot_is_branch(slot) ? COP_DEPENDS_KIND : COP_DEPENDS_VALUE;
     if (depend(e, pack(atom) | kind) != COP_OK)
         return COP_E_MEMORY;

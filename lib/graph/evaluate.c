@@ -142,6 +142,8 @@ wait_for_promotion(cop__evaluator *run, uint32_t id)
 {
     if (must_be_alone(run))
         return run->stuck;
+    if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
+        return COP_E_MEMORY;
     run->promotes = id;
     run->waits_for = 0;
     run->stuck = COP_E_PENDING;
@@ -273,6 +275,8 @@ cop_status
 cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop_get(run->snapshot, atom, value);
     memset(value, 0, sizeof *value);
     if (run->session != NULL)
         return cop__session_read(run->session, atom, false, value);

@@ -321,6 +321,8 @@ free_list(cop__graph *graph, cop__list32 *list)
 void
 cop__graph_end(cop__graph *graph)
 {
+    cop__looks_end(graph);
+    cop__own_free(graph);
     for (uint32_t i = 1; i < graph->node_count; i++)
         if (graph->nodes[i].flags & COP_NODE_LIVE)
             side_end(graph, &graph->nodes[i], !(graph->nodes[i].flags & COP_NODE_FRESH));
@@ -350,8 +352,6 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
-    cop__own_free(graph);
-    cop__looks_end(graph);
     cop__region_close(graph->region);
     cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);

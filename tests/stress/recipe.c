@@ -440,14 +440,13 @@ fold_child(void *context, const cop_child *child)
 static cop_status
 list_open(reading *r, cop_atom branch, cop_cursor *cursor, cop_value *value)
 {
-    cop_value failed = r->self->failed; /* what is no branch is not read as a value */
     cop_status status = read_atom(r, branch, value);
     cop_child child;
 
-    r->self->failed = failed;
     if (status == COP_OK)
-        status = value->type < COP_OBJECT ? COP_E_NOT_BRANCH
-                                          : cop_cursor_open(r->o->snapshot, branch, cursor);
+        status = value->type == COP_ERROR   ? COP_E_FAILED
+                 : value->type < COP_OBJECT ? COP_E_NOT_BRANCH
+                                            : cop_cursor_open(r->o->snapshot, branch, cursor);
     if (status != COP_OK)
         return status;
     while (cop_cursor_next(cursor, &child))

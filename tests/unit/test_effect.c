@@ -454,6 +454,32 @@ read_text(cop_evaluation *evaluation, void *context)
     return COP_OK;
 }
 
+static void
+read_lazy(watcher *w, cop_evaluation *evaluation)
+{
+    cop_value value;
+
+    CHECK_STATUS(cop_read(evaluation, w->atom[1], &value), COP_E_UNSUPPORTED);
+    CHECK_OK(cop_read_untracked(evaluation, w->atom[1], &value));
+    ck_assert_int_eq(cop_value_i64(&value), 2 * w->saw);
+}
+
+START_TEST(lazy_atoms_are_read_untracked_only)
+{
+    cop_store *store = t_open();
+    watcher w = {.atom = {make(store, 4)}, .inside = read_lazy};
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+
+    options.kind = COP_LAZY;
+    CHECK_OK(cop_computed_define(store, NULL, 0, double_it, &w.atom[0], &options, &w.atom[1], NULL));
+    open_with(store, &w, NULL);
+    (void)run(store, NULL);
+    set(store, w.atom[0], 5);
+    ck_assert_uint_eq(run(store, NULL), 1);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(text_and_wrong_types_are_read_as_anywhere)
 {
     cop_store *store = t_open();
@@ -1156,6 +1182,7 @@ add_tests(TCase *tests)
     tcase_add_test(tests, a_change_before_its_dependency_is_known_is_not_missed);
     tcase_add_test(tests, nor_is_a_path_or_list_that_changes_before_it_is_known);
     tcase_add_test(tests, an_untracked_read_is_no_dependency);
+    tcase_add_test(tests, lazy_atoms_are_read_untracked_only);
     tcase_add_test(tests, text_and_wrong_types_are_read_as_anywhere);
     tcase_add_test(tests, most_bounds_the_runs);
     tcase_add_test(tests, what_it_commits_is_a_later_version);

@@ -5,6 +5,7 @@
 
 #include <coppice/computed.h>
 #include <coppice/effect.h>
+#include <coppice/graph.h>
 #include <coppice/json.h>
 #include <coppice/memory.h>
 #include <coppice/options.h>

@@ -109,7 +109,9 @@ typedef struct cop_graph_query {
 
 #define COP_GRAPH_QUERY_INIT {sizeof(cop_graph_query), NULL, 1, 100000, UINT64_MAX}
 
-/* Tells the nodes of one moment, with their edges; sources behind what reads them. query may be NULL.
+/* Tells the nodes of one moment, with their edges; sources behind what reads them. The edges of a lazy
+ * or background atom are what it read when it was last needed; none before, and it is found from
+ * itself only, not from what it reads. query may be NULL.
  * COP_E_GONE (around), COP_E_LIMIT: there are more than `most`, and those were told. COP_E_INVALID,
  * COP_E_MEMORY, COP_E_TIMEOUT. Holds up commits for O(nodes told and their lists). */
 COP_PUBLIC cop_status cop_graph_each(cop_store *store, const cop_graph_query *query,
@@ -121,7 +123,8 @@ COP_PUBLIC cop_status cop_graph_each(cop_store *store, const cop_graph_query *qu
 #define COP_GRAPH_LOOKS_MAX 1024u
 
 /* Begins or ends writing down the runs of a computed atom; not counted: one end ends it. It ends with
- * the atom, too. COP_E_GONE, COP_E_STATE (not computed), COP_E_LIMIT, COP_E_MEMORY, COP_E_TIMEOUT. */
+ * the atom, too. COP_E_GONE, COP_E_STATE (not computed), COP_E_UNSUPPORTED (lazy or background),
+ * COP_E_LIMIT, COP_E_MEMORY, COP_E_TIMEOUT. */
 COP_PUBLIC cop_status cop_graph_look(cop_store *store, cop_atom atom, bool on, uint64_t deadline);
 
 typedef enum cop_run_cause {
@@ -192,7 +195,7 @@ typedef struct cop_explanation {
  * last run that was written down, if any, and of the dependencies; it is NULL only when the commit
  * right was not to be had. An atom in a branch that a node owns means that node. The atoms are no
  * longer looked at afterwards, unless cop_graph_look says so. COP_E_GONE, COP_E_STATE (not computed),
- * COP_E_LIMIT, COP_E_MEMORY, COP_E_INVALID. Free it with cop_explanation_free.
+ * COP_E_UNSUPPORTED (lazy or background), COP_E_LIMIT, COP_E_MEMORY, COP_E_INVALID. Free it with cop_explanation_free.
  */
 COP_PUBLIC cop_status cop_graph_explain(cop_store *store, cop_atom atom, uint64_t deadline,
                                         cop_explanation **explanation);

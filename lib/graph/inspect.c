@@ -7,6 +7,8 @@
  */
 #include "graph/inspect.h"
 
+#include "graph/lazy.h"
+
 #include <stdlib.h>
 
 /* ---- names ---- */
@@ -144,7 +146,7 @@ cop__inspect_node(cop_store *store, cop_atom atom, cop__node **node)
         return COP_E_GONE;
     const cop__record *record = cop__record_of(&store->graph, atom.id);
     if (record == NULL || record->node == 0)
-        return COP_E_STATE;
+        return cop__lazy_of(&store->graph, atom) != NULL ? COP_E_UNSUPPORTED : COP_E_STATE;
     *node = &store->graph.nodes[record->node & ~COP_OWNED_CHILD];
     return COP_OK;
 }
@@ -350,6 +352,22 @@ edge_of(collection *c, uint64_t dependency)
     edge_add(c, atom, NULL, what);
 }
 
+/* The branches whose children a list of dependencies lists. */
+static void
+lists_add(collection *c, uint64_t dependency)
+{
+    if (cop__depends_of(dependency) == COP_ON_CHILDREN &&
+        room(c, &c->lists, &c->list_capacity, c->list_count + 1, sizeof *c->lists))
+        c->lists[c->list_count++] = (uint32_t)dependency;
+}
+
+static void
+lists_sort(collection *c)
+{
+    if (c->list_count > 1)
+        qsort(c->lists, c->list_count, sizeof *c->lists, id_order);
+}
+
 static int
 edge_order(const void *left, const void *right)
 {
@@ -400,14 +418,48 @@ edges_collect(collection *c, const cop__node *node)
     uint32_t n = cop__dependency_count(node);
     c->list_count = c->edge_count = 0;
     for (uint32_t i = 0; i < n; i++)
-        if (cop__depends_of(list[i]) == COP_ON_CHILDREN &&
-            room(c, &c->lists, &c->list_capacity, c->list_count + 1, sizeof *c->lists))
-            c->lists[c->list_count++] = (uint32_t)list[i];
-    if (c->list_count > 1)
-        qsort(c->lists, c->list_count, sizeof *c->lists, id_order);
+        lists_add(c, list[i]);
+    lists_sort(c);
     for (uint32_t i = 0; i < n && !c->refused; i++)
         edge_of(c, list[i]);
     edges_merge(c);
+}
+
+static void
+edge_of_input(collection *c, const cop__memo *memo, const cop__input *input)
+{
+    const char *texts = (const char *)(memo->input + memo->inputs);
+    if ((input->what & COP_DEPENDS_WHAT) != COP_DEPENDS_PATH) {
+        edge_of(c, input->what);
+        return;
+    }
+    cop_atom atom = {(uint32_t)input->word[0], (uint32_t)(input->word[0] >> 32)};
+    edge_add(c, atom, cop__keep_text(&c->keep, texts + input->word[1], input->more), COP_ON_PATH);
+}
+
+/* What a lazy or background atom read when it was last needed. Its inputs change under its lock. */
+static void
+edges_collect_lazy(collection *c, cop__lazy *lazy)
+{
+    c->list_count = c->edge_count = 0;
+    pthread_mutex_lock(&lazy->lock);
+    const cop__memo *memo = lazy->memos;
+    for (uint64_t i = 0; memo != NULL && i < memo->inputs; i++)
+        lists_add(c, memo->input[i].what);
+    lists_sort(c);
+    for (uint64_t i = 0; memo != NULL && i < memo->inputs && !c->refused; i++)
+        edge_of_input(c, memo, &memo->input[i]);
+    pthread_mutex_unlock(&lazy->lock);
+    edges_merge(c);
+}
+
+static cop__lazy *
+lazy_of(const collection *c, const item *from)
+{
+    const cop__slot *slot = cop__root_slot(c->store->tree.root, from->id);
+    if (from->node != 0 || slot == NULL)
+        return NULL;
+    return cop__lazy_of(c->graph, (cop_atom){from->id, slot->reserved});
 }
 
 /* ---- breadth first ---- */
@@ -435,10 +487,9 @@ add_interested(collection *c, uint32_t id)
 static void
 expand(collection *c, const item *from)
 {
-    if (from->node != 0)
-        for (size_t i = 0; i < c->edge_count; i++)
-            if (c->edges[i].atom.generation != 0)
-                add_atom(c, c->edges[i].atom.id);
+    for (size_t i = 0; i < c->edge_count; i++)
+        if (c->edges[i].atom.generation != 0)
+            add_atom(c, c->edges[i].atom.id);
     if (c->query->around == NULL || (from->node != 0 && (c->graph->nodes[from->node].flags & COP_NODE_EFFECT)))
         return;
     const cop__record *record = cop__record_of(c->graph, from->id);
@@ -447,8 +498,27 @@ expand(collection *c, const item *from)
     add_interested(c, from->id);
 }
 
+static void
+tell_edges(collection *c, cop_graph_node *told)
+{
+    cop_graph_edge *edges = cop__keep_room(&c->keep, c->edge_count * sizeof *edges);
+    if (edges != NULL && c->edge_count > 0)
+        memcpy(edges, c->edges, c->edge_count * sizeof *edges);
+    told->edges = edges;
+    told->edge_count = edges != NULL ? c->edge_count : 0;
+}
+
+static void
+tell_lazy(collection *c, const cop__lazy *lazy, cop_graph_node *told)
+{
+    told->kind = lazy->kind == COP_BACKGROUND ? COP_GRAPH_BACKGROUND : COP_GRAPH_LAZY;
+    if (lazy->side != NULL)
+        told->label = cop__keep_text(&c->keep, lazy->side->label, strlen(lazy->side->label));
+    tell_edges(c, told);
+}
+
 static cop_graph_node *
-tell(collection *c, const item *from)
+tell(collection *c, const item *from, const cop__lazy *lazy)
 {
     cop_graph_node *told = cop__keep_room(&c->keep, sizeof *told);
     if (told == NULL)
@@ -463,6 +533,8 @@ tell(collection *c, const item *from)
     told->distance = from->distance;
     if (node == NULL || !(node->flags & COP_NODE_EFFECT))
         told->dependents = cop__dependents_count(c->graph, from->id);
+    if (lazy != NULL)
+        tell_lazy(c, lazy, told);
     if (node == NULL)
         return told;
     told->kind = cop__kind_of(node);
@@ -470,12 +542,17 @@ tell(collection *c, const item *from)
     told->height = told->kind == COP_GRAPH_EFFECT ? 0 : node->height;
     told->cycle = (node->flags & COP_NODE_CYCLE) != 0;
     told->looked = (node->flags & COP_NODE_LOOKED) != 0;
-    cop_graph_edge *edges = cop__keep_room(&c->keep, c->edge_count * sizeof *edges);
-    if (edges != NULL && c->edge_count > 0)
-        memcpy(edges, c->edges, c->edge_count * sizeof *edges);
-    told->edges = edges;
-    told->edge_count = edges != NULL ? c->edge_count : 0;
+    tell_edges(c, told);
     return told;
+}
+
+static void
+seed_lazy(collection *c)
+{
+    const cop__lazies *all = c->graph->lazies;
+    for (uint32_t i = 1; all != NULL && i < all->item_count && !c->refused; i++)
+        if (all->item[i] != NULL && cop__root_atom(c->store->tree.root, all->item[i]->atom) != NULL)
+            add_atom(c, all->item[i]->atom.id);
 }
 
 static void
@@ -488,6 +565,7 @@ seed(collection *c)
     for (uint32_t i = 1; i < c->graph->node_count && !c->refused; i++)
         if (c->graph->nodes[i].flags & COP_NODE_LIVE)
             add(c, c->graph->nodes[i].id, i);
+    seed_lazy(c);
 }
 
 static cop_graph_node **
@@ -501,9 +579,12 @@ collect(collection *c)
         c->edge_count = 0;
         if (from.node != 0)
             edges_collect(c, &c->graph->nodes[from.node]);
+        cop__lazy *lazy = lazy_of(c, &from);
+        if (lazy != NULL)
+            edges_collect_lazy(c, lazy);
         if (!room(c, &told, &capacity, c->count, sizeof *told))
             break;
-        told[i] = tell(c, &from);
+        told[i] = tell(c, &from, lazy);
         c->distance = c->query->around != NULL ? from.distance + 1 : 0;
         if (c->query->around == NULL || from.distance < c->query->depth)
             expand(c, &from);

@@ -28,7 +28,8 @@ const char *cop__keep_label(cop__keep *keep, const cop__graph *graph, const cop_
 cop_status cop__inspect_begin(cop_store *store, uint64_t deadline);
 void cop__inspect_end(cop_store *store);
 
-/* The node that makes an atom; of a child of an owned branch: the owner. COP_E_GONE, COP_E_STATE. */
+/* The node that makes an atom; of a child of an owned branch: the owner. COP_E_GONE, COP_E_STATE,
+ * COP_E_UNSUPPORTED. */
 cop_status cop__inspect_node(cop_store *store, cop_atom atom, cop__node **node);
 cop_graph_kind cop__kind_of(const cop__node *node);
 cop_atom cop__atom_of_node(const cop_store *store, const cop__node *node);

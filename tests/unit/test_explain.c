@@ -530,6 +530,31 @@ START_TEST(nodes_are_told)
 }
 END_TEST
 
+START_TEST(lazy_ones_are_told)
+{
+    cop_store *store = t_open();
+    sum s = {t_make(store, "in/a", cop_i64(1)), t_make(store, "in/b", cop_i64(2))};
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    cop_explanation *e;
+    tally t = {0};
+
+    options.kind = COP_LAZY;
+    options.label = "later";
+    cop_atom out = define(store, "out", add_two, &s, &options);
+    cop_atom path = define(store, "path", by_path, (void *)(uintptr_t) "in/a", &options);
+    CHECK_OK(cop_graph_each(store, NULL, tally_node, &t, NULL));
+    ck_assert_str_eq(t.text, "out:lazy path:lazy");
+    t_is_i64(store, out, 3);
+    CHECK_OK(t_status(store, path));
+    memset(&t, 0, sizeof t);
+    CHECK_OK(cop_graph_each(store, NULL, tally_node, &t, NULL));
+    ck_assert_str_eq(t.text, "out:lazy<value*1<value*1 path:lazy<value*2 in/a:source in/b:source");
+    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_UNSUPPORTED);
+    CHECK_STATUS(cop_graph_look(store, out, true, COP_FOREVER), COP_E_UNSUPPORTED);
+    t_close(store);
+}
+END_TEST
+
 /* ---- no memory, and inside an evaluation ---- */
 
 static cop_store *inner_store;
@@ -597,6 +622,7 @@ add(TCase *tests)
     tcase_add_test(tests, lists_and_paths);
     tcase_add_test(tests, circles_and_waiting);
     tcase_add_test(tests, nodes_are_told);
+    tcase_add_test(tests, lazy_ones_are_told);
     tcase_add_test(tests, inside_an_evaluation);
     tcase_add_test(tests, without_memory);
 }

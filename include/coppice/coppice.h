@@ -3,11 +3,13 @@
 #ifndef COPPICE_COPPICE_H
 #define COPPICE_COPPICE_H
 
+#include <coppice/computed.h>
 #include <coppice/json.h>
 #include <coppice/memory.h>
 #include <coppice/options.h>
 #include <coppice/path.h>
 #include <coppice/pool.h>
+#include <coppice/reduce.h>
 #include <coppice/snapshot.h>
 #include <coppice/stats.h>
 #include <coppice/status.h>

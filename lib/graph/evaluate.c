@@ -135,8 +135,8 @@ view_of(const cop__evaluator *run)
 }
 
 /* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
-static cop_status
-wait_for(cop__evaluator *run, uint32_t number)
+cop_status
+cop__run_wait_for(cop__evaluator *run, uint32_t number)
 {
     const cop__node *node = &run->graph->nodes[number];
     if (node->flags & COP_NODE_SETTLED)
@@ -156,7 +156,7 @@ wait_for_atom(cop__evaluator *run, uint32_t id)
     const cop__record *record = cop__record_of(run->graph, id);
     if (run->snapshot != NULL || record == NULL || record->node == 0)
         return COP_OK;
-    return wait_for(run, record->node & ~COP_OWNED_CHILD);
+    return cop__run_wait_for(run, record->node & ~COP_OWNED_CHILD);
 }
 
 /* Behind the end of the list stands the owner of a branch that was read in. */

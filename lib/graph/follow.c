@@ -460,13 +460,14 @@ scan(cop__graph *graph, cop__follower *f)
 
 /* ---- running ---- */
 
-/* Whether all that may tell it something is final: when pulling, heights do not say so. */
+/* Whether all that may tell it something is final: a sweep knows by its height, pulling does not (new
+ * nodes among them have no true height yet). */
 static bool
 below_is_final(cop__evaluator *run, cop__follower *f)
 {
     cop__graph *graph = run->graph;
     const cop__node *node = run->node;
-    if (run->limit == node->height &&
+    if (graph->frames.count == 0 &&
         !(node->flags & (COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_POISONED)))
         return true;
     if (f->looked_wave != graph->count.waves)

@@ -2,6 +2,7 @@
 /* Background atoms. See background.h. */
 #include "commit/background.h"
 
+#include "commit/combiner.h"
 #include "commit/txn.h"
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
@@ -12,6 +13,25 @@ bool
 cop__background_any(const cop_store *store)
 {
     return cop__load_relaxed(&store->graph.lazies->backgrounds) > 0;
+}
+
+void
+cop__background_due(cop_store *store)
+{
+    cop__lazies *all = store->graph.lazies;
+    if (all->ask == NULL || cop__swap_seq_cst(&all->asked, 1u) != 0)
+        return;
+    if (!all->ask(all->ask_context)) {
+        (void)cop__swap_seq_cst(&all->asked, 0u);
+        cop__fd_signal(store);
+    }
+}
+
+/* Before it looks at what is due, so that what is published later asks anew. */
+void
+cop__background_come(cop_store *store)
+{
+    (void)cop__swap_seq_cst(&store->graph.lazies->asked, 0u);
 }
 
 /* ---- whose turn it is ---- */

@@ -10,7 +10,8 @@
  * at a time has a record; a result is published even if its inputs have changed meanwhile, and the record
  * is due again then.
  *
- * A commit does nothing for background atoms but signal the store's descriptor. Serving a new version
+ * A commit does nothing for background atoms but ask who serves effects: a worker of the pool, else
+ * whoever polls the store's descriptor or calls cop_effects_run. Serving a new version
  * costs O(inputs) for each, and a commit for each result that differs from the last.
  */
 #ifndef COP_COMMIT_BACKGROUND_H
@@ -24,6 +25,10 @@
  * due). Thread-safe, blocking. */
 cop_status cop__background_run(cop_store *store, uint64_t most, uint64_t *results);
 
+/* After a publication: somebody may be asked to serve. Needs the right. */
+void cop__background_due(cop_store *store);
+/* Who was asked has come. Wait-free. */
+void cop__background_come(cop_store *store);
 /* Whether there are any. Wait-free. */
 bool cop__background_any(const cop_store *store);
 

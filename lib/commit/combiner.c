@@ -349,7 +349,7 @@ draft_end(cop_store *store, cop__batch *batch)
     effects_round(store, batch);
     cop__graph_published(&store->graph);
     if (cop__unlikely(cop__background_any(store)))
-        cop__fd_signal(store);
+        cop__background_due(store);
     batch_decide(store, batch, COP_OK, root->version, false);
     size_t died = tree->dead.limbo_count - limbo;
     bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||

@@ -6,6 +6,7 @@
  * in it is made later, under the commit right.
  */
 #include "effect/effects.h"
+#include "graph/lazy.h"
 #include "store/store_internal.h"
 #include "tree/directory.h"
 #include "tree/path.h"
@@ -89,14 +90,55 @@ missing(cop__executor *e, cop_atom atom, const cop__slot *slot)
     return COP_E_GONE;
 }
 
+/* ---- lazy atoms: evaluated here, and depended on by what they rest on ---- */
+
+static bool note_path(cop__executor *e, const char *path, size_t length, cop_atom atom);
+
+static cop_status
+depend_on_input(void *context, uint64_t what, cop_atom atom, const char *path, size_t length)
+{
+    cop__executor *e = context;
+    if (what == COP_DEPENDS_PATH) {
+        uint64_t hash = cop__path_hash(e->run.snapshot->hash_seed, 0, path, length);
+        return note_path(e, path, length, atom) ? depend(e, COP_DEPENDS_PATH | hash >> 3)
+                                                : COP_E_MEMORY;
+    }
+    const cop__slot *slot = slot_of(e, atom.id);
+    if (slot == NULL || slot->reserved != atom.generation || !cop__slot_alive(slot))
+        return missing(e, atom, slot) == COP_E_MEMORY ? COP_E_MEMORY : COP_OK;
+    if (what == COP_DEPENDS_VALUE && (cop__slot_is_branch(slot) || cop__slot_is_lazy(slot)))
+        what = COP_DEPENDS_KIND;
+    return depend(e, pack(atom) | what);
+}
+
+/* The dependency on the atom itself is of a kind that cop_read does not compare with: its slot is
+ * nobody's to see. */
+static cop_status
+read_lazy(cop__executor *e, cop_atom atom, const cop__slot *slot, cop_value *value)
+{
+    cop__lazy_head *lazy = cop__slot_lazy(slot);
+    if (depend(e, pack(atom) | COP_DEPENDS_KIND) != COP_OK)
+        return COP_E_MEMORY;
+    cop_status status = lazy->get(lazy, e->run.snapshot, value, NULL);
+    if (status == COP_OK)
+        status = cop__lazy_each_input(lazy, e->run.snapshot, depend_on_input, e);
+    if (status != COP_OK) {
+        memset(value, 0, sizeof *value);
+        return status;
+    }
+    if (value->type == COP_ERROR)
+        e->run.failed = *value;
+    return COP_OK;
+}
+
 static __attribute__((noinline)) cop_status
 read_rare(cop__executor *e, cop_atom atom, const cop__slot *slot, cop_value *value)
 {
     memset(value, 0, sizeof *value);
     if (slot == NULL || slot->reserved != atom.generation || !cop__slot_alive(slot))
         return missing(e, atom, slot);
-    if (cop__slot_is_lazy(slot)) /* what it depends on is not known to the graph */
-        return COP_E_UNSUPPORTED;
+    if (cop__slot_is_lazy(slot))
+        return read_lazy(e, atom, slot, value);
     uint64_t kind = cop__slot_is_branch(slot) ? COP_DEPENDS_KIND : COP_DEPENDS_VALUE;
     if (depend(e, pack(atom) | kind) != COP_OK)
         return COP_E_MEMORY;

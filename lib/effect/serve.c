@@ -12,7 +12,9 @@
 
 #include "effect/effects.h"
 
+#include "commit/background.h"
 #include "commit/combiner.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 #define TASK_RUNS 4096u   /* a worker's task, before it asks for another one */
@@ -40,10 +42,14 @@ serve_task(void *context)
     struct cop__gate *gate = store->gate;
     cop_effect_queue *queue = &store->effects.own;
     if (!submitting && !cop__evaluating && !in_service_of(queue) &&
-        cop__load_seq_cst(&store->effects.pool) != NULL)
+        cop__load_seq_cst(&store->effects.pool) != NULL) {
+        cop__background_come(store);
+        if (cop__background_any(store))
+            (void)cop__background_run(store, TASK_RUNS, NULL);
         (void)cop__effects_serve(queue, TASK_RUNS, NULL);
-    else
+    } else {
         (void)cop__swap_seq_cst(&queue->queue.asked, 0u);
+    }
     cop__gate_end_use(gate);
 }
 
@@ -133,6 +139,24 @@ cop_effect_queue_fd(cop_effect_queue *queue, int *fd)
 
 /* ---- running ---- */
 
+/* The store's own queue stands for its background atoms too: they come first, so that effects see their
+ * results. */
+static cop_status
+run_queue(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64_t *ran)
+{
+    uint64_t results = 0, runs = 0;
+    cop_status status = COP_OK;
+    if (queue != NULL)
+        return cop__effects_serve(queue, most, ran);
+    if (cop__background_any(store))
+        status = cop__background_run(store, most, &results);
+    if (status == COP_OK && (most == 0 || results < most))
+        status = cop__effects_serve(&store->effects.own, most > 0 ? most - results : 0, &runs);
+    if (ran != NULL)
+        *ran = results + runs;
+    return status;
+}
+
 cop_status
 cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64_t *ran)
 {
@@ -147,7 +171,7 @@ cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64
         return status;
     struct cop__gate *gate = store->gate;
     cop__gate_use(gate);
-    status = cop__effects_serve(queue != NULL ? queue : &store->effects.own, most, ran);
+    status = run_queue(store, queue, most, ran);
     cop__gate_end_use(gate);
     return status;
 }
@@ -189,7 +213,14 @@ cop_effects_settle(cop_store *store, uint64_t deadline)
         return status;
     struct cop__gate *gate = store->gate;
     cop__gate_use(gate);
-    status = settle(store, deadline);
+    uint64_t results = 0;
+    do {
+        status = settle(store, deadline);
+        if (status == COP_OK && cop__background_any(store))
+            status = cop__background_run(store, 0, &results);
+        if (status == COP_OK && results > 0 && deadline != COP_FOREVER && cop__clock_ns() >= deadline)
+            status = COP_E_TIMEOUT;
+    } while (status == COP_OK && results > 0);
     cop__gate_end_use(gate);
     return status;
 }

@@ -13,6 +13,7 @@
  */
 #include "commit/combiner.h"
 #include "effect/effects.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 _Thread_local cop__effect_frame *cop__effect_here;
@@ -305,6 +306,8 @@ cop__effects_init(cop_store *store)
 {
     store->graph.effects_due = effects_due;
     store->graph.effects_context = store;
+    store->graph.lazies->ask = cop__effects_ask;
+    store->graph.lazies->ask_context = store;
     cop__effect_queue_options options = {
         .rounds = (uint32_t)store->options.effects_rounds,
         .serve = cop__effects_ask,

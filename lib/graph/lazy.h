@@ -153,6 +153,9 @@ typedef struct cop__lazies {
     _Atomic uint64_t bytes; /* of memos */
     _Atomic uint64_t serials;
     _Atomic uint32_t backgrounds; /* alive */
+    _Atomic uint32_t asked; /* somebody is on the way to serve background atoms */
+    bool (*ask)(void *context); /* after a publication; false: nobody comes. NULL: nobody to ask */
+    void *ask_context;
 } cop__lazies;
 
 /* False: out of memory. */

@@ -64,7 +64,7 @@ static void
 store_end(cop_store *store)
 {
     cop__memory *memory = store->memory;
-    if (store->graph.memory != NULL) {
+    if (store->graph.lazies != NULL) { /* the last of the graph to be made; effects come behind it */
         cop__effects_end(store);
         cop__graph_end(&store->graph);
     }
@@ -91,9 +91,9 @@ store_build(cop_store *store)
                        store->options.memory_huge_pages != 0, store) != COP_OK)
         return false;
     cop__graph_init(&store->graph, &store->tree);
-    cop__effects_init(store);
     if (!cop__lazies_init(&store->graph))
         return false;
+    cop__effects_init(store);
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }

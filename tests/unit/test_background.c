@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <coppice/effect.h>
+
 #include "commit/background.h"
 #include "graph/lazy.h"
 #include "tests/support/store_test.h"
@@ -444,6 +446,56 @@ START_TEST(it_owns_no_branch)
 }
 END_TEST
 
+static int64_t effect_saw;
+
+static cop_status
+look(cop_evaluation *evaluation, void *context)
+{
+    return cop_read_i64(evaluation, *(cop_atom *)context, &effect_saw);
+}
+
+START_TEST(who_runs_effects_serves_it_and_effects_see_the_result)
+{
+    cop_atom d = background("d", twice, &a);
+    cop_effect effect;
+    uint64_t ran;
+    CHECK_OK(cop_effect_open(store, look, &d, NULL, &effect, NULL));
+    CHECK_OK(cop_effects_run(store, NULL, 0, &ran));
+    ck_assert_uint_eq(ran, 2);
+    ck_assert_int_eq(effect_saw, 2);
+    t_set(store, a, cop_i64(8));
+    CHECK_OK(cop_effects_settle(store, COP_FOREVER));
+    ck_assert_int_eq(effect_saw, 16);
+    cop_effect_close(store, effect);
+}
+END_TEST
+
+START_TEST(workers_of_a_pool_serve_it)
+{
+    cop_pool *pool;
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    options.threads = 2;
+    CHECK_OK(cop_pool_open(&options, &pool, NULL));
+    CHECK_OK(cop_store_set_pool(store, pool));
+    cop_atom d = background("d", twice, &a);
+    for (int i = 0; i < 50; i++) {
+        t_set(store, a, cop_i64(i));
+        for (int waits = 0;; waits++) {
+            cop_pin_t pin = cop_pin(store);
+            cop_value value;
+            CHECK_OK(cop_get(pin.snapshot, d, &value));
+            cop_unpin(pin);
+            if (value.type == COP_I64 && cop_value_i64(&value) == 2 * i)
+                break;
+            ck_assert_int_lt(waits, 20000);
+            usleep(500);
+        }
+    }
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    cop_pool_close(pool);
+}
+END_TEST
+
 /* --- many versions, the end, memory --------------------------------------------------------- */
 
 START_TEST(each_held_version_says_where_its_value_came_from)
@@ -532,6 +584,8 @@ add(TCase *tests)
     tcase_add_test(tests, one_that_feeds_itself_does_not_keep_the_thread);
     tcase_add_test(tests, serving_is_refused_inside_a_function);
     tcase_add_test(tests, it_owns_no_branch);
+    tcase_add_test(tests, who_runs_effects_serves_it_and_effects_see_the_result);
+    tcase_add_test(tests, workers_of_a_pool_serve_it);
     tcase_add_test(tests, each_held_version_says_where_its_value_came_from);
     tcase_add_test(tests, it_ends_like_any_atom);
     tcase_add_test(tests, without_memory_it_stays_due);

@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <coppice/effect.h>
+
 #include "commit/combiner.h"
 #include "graph/lazy.h"
 #include "store/store_internal.h"
@@ -843,6 +845,77 @@ START_TEST(transact_reads_lazy_ones)
 }
 END_TEST
 
+/* --- effects ---- */
+
+static int64_t effect_saw;
+static int effect_runs;
+
+static cop_status
+look(cop_evaluation *evaluation, void *context)
+{
+    effect_runs++;
+    return cop_read_i64(evaluation, *(cop_atom *)context, &effect_saw);
+}
+
+static void
+effects(void)
+{
+    CHECK_OK(cop_effects_run(store, NULL, 0, NULL));
+}
+
+START_TEST(an_effect_runs_when_what_a_lazy_one_rests_on_changes)
+{
+    cop_atom s = lazy("s", sum, NULL), t = lazy("t", twice, &s);
+    cop_atom other = t_make(store, "other", cop_i64(0));
+    cop_effect effect;
+    CHECK_OK(cop_effect_open(store, look, &t, NULL, &effect, NULL));
+    effects();
+    ck_assert_int_eq(effect_saw, 22);
+    t_set(store, other, cop_i64(1));
+    effects();
+    ck_assert_int_eq(effect_runs, 1);
+    for (int i = 2; i < 10; i++) {
+        t_set(store, a, cop_i64(i));
+        effects();
+        ck_assert_int_eq(effect_saw, 2 * (10 + i));
+    }
+    ck_assert_int_eq(effect_runs, 9);
+    cop_atom e = eager("e", twice, &t); /* they are eager now */
+    t_set(store, b, cop_i64(0));
+    effects();
+    ck_assert_int_eq(effect_saw, 18);
+    ck_assert_int_eq(now(e), 36);
+    cop_effect_close(store, effect);
+}
+END_TEST
+
+START_TEST(an_effect_runs_when_a_path_or_list_that_a_lazy_one_read_changes)
+{
+    cop_atom p = lazy("p", by_path, NULL), dir, all;
+    cop_effect effect[2];
+    t_set_at(store, "dir/y", cop_i64(1));
+    dir = t_find(store, "dir");
+    all = lazy("all", total, &dir);
+    CHECK_OK(cop_effect_open(store, look, &p, NULL, &effect[0], NULL));
+    effects();
+    ck_assert_int_eq(effect_saw, -1);
+    t_set_at(store, "dir/x", cop_i64(6));
+    effects();
+    ck_assert_int_eq(effect_saw, 6);
+    cop_effect_close(store, effect[0]);
+    CHECK_OK(cop_effect_open(store, look, &all, NULL, &effect[1], NULL));
+    effects();
+    ck_assert_int_eq(effect_saw, 7);
+    t_set_at(store, "dir/z", cop_i64(10));
+    effects();
+    ck_assert_int_eq(effect_saw, 17);
+    t_set_at(store, "dir/y", cop_i64(2));
+    effects();
+    ck_assert_int_eq(effect_saw, 18);
+    cop_effect_close(store, effect[1]);
+}
+END_TEST
+
 /* --- the end ------------------------------------------------------------------------------ */
 
 START_TEST(a_disposed_one_still_reads_in_an_old_snapshot)
@@ -1014,6 +1087,8 @@ add(TCase *tests)
     tcase_add_test(tests, a_chain_is_promoted_whole);
     tcase_add_test(tests, a_transaction_rests_on_what_a_lazy_one_rests_on);
     tcase_add_test(tests, transact_reads_lazy_ones);
+    tcase_add_test(tests, an_effect_runs_when_what_a_lazy_one_rests_on_changes);
+    tcase_add_test(tests, an_effect_runs_when_a_path_or_list_that_a_lazy_one_read_changes);
     tcase_add_test(tests, a_disposed_one_still_reads_in_an_old_snapshot);
     tcase_add_test(tests, destroy_runs_once_however_it_goes);
     tcase_add_test(tests, clearing_a_branch_ends_those_in_it);

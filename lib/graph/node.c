@@ -328,6 +328,7 @@ free_list(cop__graph *graph, cop__list32 *list)
 void
 cop__graph_end(cop__graph *graph)
 {
+    cop__looks_end(graph); /* they clear marks of nodes */
     cop__looks_end(graph);
     cop__own_free(graph);
     for (uint32_t i = 1; i < graph->node_count; i++)

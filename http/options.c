@@ -191,7 +191,9 @@ static cop_status
 resize(struct cop_http_server *server, const cop_options *options)
 {
     uint64_t threads = options->workers_threads;
-    return cop_pool_resize(server->options.pool, threads ? (uint32_t)threads : COP_POOL_AUTO);
+    if (threads == 0)
+        threads = cop_cpus_usable() - 1; /* one does what this process does besides */
+    return cop_pool_resize(server->options.pool, (uint32_t)threads);
 }
 
 /* The pool, once the store agrees; both as before when that fails. */
@@ -235,7 +237,8 @@ cop__http_options_patch(struct cop__http_request *r)
     json_error_t fault;
     cop_options options;
     json_t *patch = json_loadb(r->body.data ? r->body.data : "", r->body.length,
-                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL,
+                               &fault);
     bool good = false;
     if (patch) {
         pthread_mutex_lock(&r->server->options_mutex);

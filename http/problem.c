@@ -54,6 +54,8 @@ kind_of(cop_status status)
     case COP_E_CONFLICT:
     case COP_E_TIMEOUT:
         return COP_PROBLEM_CONTENTION;
+    case COP_E_STATE:
+    case COP_E_COMPUTED:
     case COP_E_TYPE:
     case COP_E_BRANCH:
     case COP_E_NOT_BRANCH:

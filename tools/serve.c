@@ -193,7 +193,7 @@ print_banner(const struct serve *s)
     snprintf(url, sizeof url, "http://%s%s%s:%u", open, address, close, cop_http_port(s->server));
     printf("coppice %s serves %s\n\n", cop_library_version(), url);
     if (s->host)
-        printf("  curl -s '%s/v1/state/host/mem?pretty'\n"
+        printf("  curl -s '%s/v1/state/host/derived?pretty'\n"
                "  curl -s '%s/v1/state/host/procs/%ld?pretty'\n",
                url, url, (long)getpid());
     else

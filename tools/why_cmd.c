@@ -113,10 +113,14 @@ print_run(const json_t *why)
         printf(", after %lld runs that had to wait", number_of(why, "discarded"));
     putchar('\n');
     print_causes(why);
-    printf("gave ");
-    print_value(why, "before");
-    printf(" -> ");
-    print_value(why, "after");
+    if (strcmp(text_of(why, "kind"), "branch") == 0) {
+        printf("its children are");
+    } else {
+        printf("gave ");
+        print_value(why, "before");
+        printf(" -> ");
+        print_value(why, "after");
+    }
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (strcmp(outcome, said[i][0]) == 0)
             printf("  %s", said[i][1]);

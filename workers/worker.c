@@ -17,6 +17,7 @@
 #include "workers/cpus.h"
 
 #define HANDFUL 32u
+#define LINGER 400u /* looks at a region that has just run out of items */
 #define LOOKS_A_TIME 16u /* at everything, between two looks at the clock */
 
 static _Thread_local cop__worker *here;
@@ -136,13 +137,24 @@ stop_searching(cop__worker *worker)
         cop__pool_post(worker->pool);
 }
 
+/* Chunks of a region, and of its next run if that begins within a moment: the levels of a wave follow
+ * each other faster than a whole round of looking for work. */
 static void
 run_chunks(cop__worker *worker, cop__chunk *chunk)
 {
-    do {
-        cop__region_work(chunk, lane_of(worker));
-        cop__count_up(&worker->counts.chunks, 1);
-    } while (cop__region_claim(chunk->region, lane_of(worker), chunk));
+    cop__region *region = chunk->region;
+    bool more = true;
+    while (more) {
+        do {
+            cop__region_work(chunk, lane_of(worker));
+            cop__count_up(&worker->counts.chunks, 1);
+        } while (cop__region_claim(region, lane_of(worker), chunk));
+        more = false;
+        for (uint32_t i = 0; i < LINGER && !more && worker->pool->cpus > 1; i++) {
+            cop__pause();
+            more = cop__region_claim(region, lane_of(worker), chunk);
+        }
+    }
 }
 
 static void

@@ -74,7 +74,7 @@ typedef enum cop_depends {
 COP_PUBLIC const char *cop_depends_name(cop_depends what);
 
 /* An edge: the node reads this. What it reads below a branch whose children it lists is counted at
- * that branch, and what it reads in a branch that a node owns at that node. */
+ * the highest such branch, and what it reads in a branch that a node owns at that node. */
 typedef struct cop_graph_edge {
     cop_atom atom; /* {0, 0}: a path that leads nowhere */
     const char *path; /* with COP_ON_PATH: the path; else NULL */

@@ -104,6 +104,7 @@ typedef struct cop__effects {
 typedef struct cop__effect_frame {
     struct cop__effect_frame *up;
     cop_store *store;
+    const cop_effect_queue *queue; /* that it serves */
     uint32_t index; /* COP_EFFECT_NONE: between two */
     uint32_t round; /* of what it writes: one more than its own */
     bool finish;    /* it closed itself: its end follows its run */

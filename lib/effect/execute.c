@@ -576,7 +576,8 @@ cop__effects_serve(cop_effect_queue *queue, uint64_t most, uint64_t *ran)
     if (cop__unlikely(cop__load_seq_cst(&store->effects.unlinked) > 0))
         post_unlinked(store);
     memset(&e, 0, sizeof e);
-    e.frame = (cop__effect_frame){.up = cop__effect_here, .store = store, .index = COP_EFFECT_NONE};
+    e.frame = (cop__effect_frame){
+        .up = cop__effect_here, .store = store, .queue = queue, .index = COP_EFFECT_NONE};
     cop__run_init(&e.run, &store->graph);
     e.run.effect = &e;
     e.run.public.cursor_ = cop__effect_nothing;

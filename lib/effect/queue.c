@@ -132,7 +132,6 @@ cop__effect_queue_init(cop__effect_queue *queue, cop__effect_rest *rest, cop__me
     queue->memory = memory;
     queue->options = *options;
     atomic_init(&queue->fd, -1);
-    atomic_init(&queue->servers, options->serve != NULL);
     pthread_mutex_init(&queue->grow_lock, NULL);
 }
 
@@ -182,7 +181,7 @@ fd_clear(cop__effect_queue *queue)
 static void
 ask_for_server(cop__effect_queue *queue)
 {
-    if (cop__load_seq_cst(&queue->servers) && cop__swap_seq_cst(&queue->asked, 1u) == 0 &&
+    if (queue->options.serve != NULL && !cop__load_seq_cst(&queue->nobody) && cop__swap_seq_cst(&queue->asked, 1u) == 0 &&
         !queue->options.serve(queue->options.context))
         (void)cop__swap_seq_cst(&queue->asked, 0u); /* the next signal asks again */
 }
@@ -432,7 +431,8 @@ cop__effect_queue_claim(cop__effect_queue *queue, uint32_t *from, uint64_t most,
             continue;
         rounds_take(queue, claim);
         cop__store_relaxed(&queue->cursor, *from);
-        if (cop__load_relaxed(&queue->servers) && cop__load_relaxed(&queue->asked) == 0 &&
+        if (queue->options.serve != NULL && !cop__load_relaxed(&queue->nobody) &&
+            cop__load_relaxed(&queue->asked) == 0 &&
             find(queue, *from, &another))
             ask_for_server(queue); /* who comes asks for the next: as many as there is work for */
         return true;

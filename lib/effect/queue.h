@@ -100,7 +100,7 @@ typedef struct cop__effect_queue {
     pthread_mutex_t grow_lock;
     _Alignas(COP_CACHE_LINE) _Atomic int fd;
     _Atomic uint32_t fd_signalled;
-    _Atomic bool servers;   /* there may be some to ask; true at first if there is a serve */
+    _Atomic bool nobody;    /* there is nobody to ask, although there is `serve` */
     _Atomic uint32_t asked; /* serve was called, and nobody has come since */
 } cop__effect_queue;
 

@@ -222,6 +222,6 @@ cop__effect_branch(cop__executor *e, cop_atom branch, const cop__slot **slot)
     if (depend(e, pack(branch) | COP_DEPENDS_KIND) != COP_OK)
         return COP_E_MEMORY;
     if (!cop__slot_is_branch(*slot))
-        return COP_E_NOT_BRANCH;
+        return cop__slot_type(*slot) == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
     return depend(e, pack(branch) | COP_DEPENDS_LIST);
 }

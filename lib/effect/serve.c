@@ -24,17 +24,33 @@ static _Thread_local bool submitting;
 
 /* ---- the pool ---- */
 
+/* An effect that waits for a pool works along there, and may come by its own queue again: it is left to
+ * the search that follows the effect. */
+static bool
+in_service_of(const cop_effect_queue *queue)
+{
+    const cop__effect_frame *frame = cop__effect_here;
+    while (frame != NULL && frame->queue != queue)
+        frame = frame->up;
+    return frame != NULL;
+}
+
 static void
 serve_task(void *context)
 {
     cop_store *store = context;
     struct cop__gate *gate = store->gate;
-    if (!submitting && !cop__evaluating && cop__load_seq_cst(&store->effects.pool) != NULL)
-    {
-        cop__background_come(store);
+    cop_effect_queue *queue = &store->effects.own;
+    cop__background_come(store);
+    if (!submitting && !cop__evaluating && !in_service_of(queue) &&
+        cop__load_seq_cst(&store->effects.pool) != NULL) {
         if (cop__background_any(store))
             (void)cop__background_run(store, TASK_RUNS, NULL);
-        (void)cop__effects_serve(&store->effects.own, TASK_RUNS, NULL);
+        (void)cop__effects_serve(queue, TASK_RUNS, NULL);
+    } else {
+        (void)cop__swap_seq_cst(&queue->queue.asked, 0u);
+        if (cop__background_any(store))
+            cop__fd_signal(store); /* who polls comes in its place */
     }
     cop__gate_end_use(gate);
 }
@@ -67,7 +83,7 @@ cop__effects_set_pool(cop_store *store, cop_pool *pool)
     cop__store_seq_cst(&store->effects.pool, pool);
     while (cop__load_seq_cst(&store->effects.asking) > 0)
         sched_yield();
-    cop__store_seq_cst(&store->effects.own.queue.servers, pool != NULL);
+    cop__store_seq_cst(&store->effects.own.queue.nobody, pool == NULL);
     (void)cop__swap_seq_cst(&store->effects.own.queue.asked, 0u); /* nobody may come for it now */
     if (cop__effect_queue_ready(&store->effects.own.queue))
         cop__effect_queue_signal(&store->effects.own.queue);

@@ -61,14 +61,15 @@ chunk_make(cop_store *store, unsigned k)
 
 /* ---- the free stack ---- */
 
+/* Numbers that are linked from `first` to `last`. */
 static void
-free_push(cop__effects *effects, uint32_t index)
+free_push(cop__effects *effects, uint32_t first, uint32_t last)
 {
-    cop__effect_record *record = cop__effect_record_of(effects, index);
+    cop__effect_record *record = cop__effect_record_of(effects, last);
     uint64_t was = cop__load_relaxed(&effects->free), now;
     do {
-        __atomic_store_n(&record->list, was & UINT32_MAX, __ATOMIC_RELAXED);
-        now = ((was >> 32) + 1) << 32 | (index + 1);
+        cop__effect_list_set(record, was & UINT32_MAX);
+        now = ((was >> 32) + 1) << 32 | (first + 1);
     } while (!cop__cas_seq_cst(&effects->free, &was, now));
 }
 
@@ -122,8 +123,10 @@ numbers_make(cop_store *store)
         n++;
     }
     store->tree.failed = failed; /* there is no draft to abandon */
-    while (n > 0)
-        free_push(&store->effects, made[--n]);
+    for (uint32_t i = 0; i + 1 < n; i++)
+        cop__effect_list_set(cop__effect_record_of(&store->effects, made[i]), made[i + 1] + 1);
+    if (n > 0)
+        free_push(&store->effects, made[0], made[n - 1]);
 }
 
 uint32_t
@@ -149,7 +152,7 @@ cop__effect_number_give(cop_store *store, uint32_t index)
     uint32_t generation = cop__load_relaxed(&record->state) >> COP_EFFECT_GENERATION;
     generation = generation == COP_EFFECT_GENERATION_MAX ? 1 : generation + 1;
     cop__store_release(&record->state, generation << COP_EFFECT_GENERATION);
-    free_push(&store->effects, index);
+    free_push(&store->effects, index, index);
 }
 
 /* ---- parts of a record ---- */
@@ -315,7 +318,7 @@ cop__effects_init(cop_store *store)
     };
     store->effects.own.store = store;
     cop__effect_queue_init(&store->effects.own.queue, &store->effects.rest, store->memory, &options);
-    cop__store_relaxed(&store->effects.own.queue.servers, false); /* as long as there is no pool */
+    cop__store_relaxed(&store->effects.own.queue.nobody, true); /* as long as there is no pool */
 }
 
 void

@@ -248,7 +248,8 @@ cop_status
 cop_emit(cop_evaluation *evaluation, const char *path, size_t length, const cop_value *value)
 {
     cop__evaluator *run = (cop__evaluator *)(void *)evaluation;
-    if (run->node == NULL || !(run->node->flags & COP_NODE_BRANCH) || run->shared || run->snapshot != NULL)
+    if (run->node == NULL || !(run->node->flags & COP_NODE_BRANCH) || run->shared ||
+        run->snapshot != NULL)
         return COP_E_STATE;
     if (run->stuck != COP_OK)
         return run->stuck;

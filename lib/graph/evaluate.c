@@ -156,6 +156,15 @@ cop__run_waits_for(cop__evaluator *run)
     return run->waits_for;
 }
 
+/* Reads what is not up to date, in builds that plant this fault; not round in a circle. */
+static bool
+plant_before_dependency(const cop__evaluator *run, uint32_t number)
+{
+    cop__graph *graph = run->graph;
+    return COP_FAULT(node_before_dependency) && !run->shared &&
+           cop__reaches(graph, run->node, &graph->nodes[number]) == COP_OK;
+}
+
 /* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
 static cop_status
 wait_for(cop__evaluator *run, uint32_t number)
@@ -164,7 +173,7 @@ wait_for(cop__evaluator *run, uint32_t number)
     if (node->flags & COP_NODE_SETTLED)
         return COP_OK;
     if ((node->flags & COP_NODE_PLACED) && !(node->flags & COP_NODE_FRESH) &&
-        (node->height < run->limit || COP_FAULT(node_before_dependency)))
+        (node->height < run->limit || plant_before_dependency(run, number)))
         return COP_OK;
     if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
         return COP_E_MEMORY;
@@ -362,14 +371,25 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 
 /* ---- lists of children ---- */
 
+/* An owner that failed hands its error on, like a value. */
+static cop_status
+no_branch(cop__evaluator *run, const cop__slot *slot)
+{
+    cop_value value = cop__slot_value(slot);
+    note_failure(run, &value);
+    return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
+}
+
 /* The branch, once its list may be read; the run depends on the list. */
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
     if (run->effect != NULL)
         return cop__effect_branch(run->effect, branch, slot);
-    if (run->session != NULL)
-        return cop__session_list(run->session, branch, slot);
+    if (run->session != NULL) {
+        cop_status listed = cop__session_list(run->session, branch, slot);
+        return listed == COP_E_NOT_BRANCH ? no_branch(run, *slot) : listed;
+    }
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
@@ -382,11 +402,8 @@ open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
     cop_status status = wait_for_atom(run, branch.id);
     if (status != COP_OK)
         return status;
-    if (!cop__slot_is_branch(*slot)) {
-        cop_value value = cop__slot_value(*slot);
-        note_failure(run, &value);
-        return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
-    }
+    if (!cop__slot_is_branch(*slot))
+        return no_branch(run, *slot);
     if (cop__interest_list(run->graph, branch) == 0 ||
         !depend(run, COP_DEPENDS_LIST | pack(branch))) {
         run->stuck = COP_E_MEMORY;

@@ -232,7 +232,7 @@ typedef struct collection {
     size_t count, capacity;
     uint32_t distance; /* of what is being added */
     bool more, refused;
-    uint64_t *lists; /* branches whose children the node at hand lists */
+    uint32_t *lists; /* branches whose children the node at hand lists, ascending */
     size_t list_count, list_capacity;
     cop_graph_edge *edges; /* of the node at hand */
     size_t edge_count, edge_capacity;
@@ -287,19 +287,26 @@ add_atom(collection *c, uint32_t id)
 
 /* ---- edges ---- */
 
-/* The nearest branch above an atom whose children the node lists, or the atom. */
+static int
+id_order(const void *left, const void *right)
+{
+    const uint32_t *a = left, *b = right;
+    return *a < *b ? -1 : *a > *b;
+}
+
+/* The highest branch above an atom whose children the node lists, or the atom. */
 static uint32_t
 fold(const collection *c, uint32_t id)
 {
     const cop_snapshot *root = c->store->tree.root;
     cop__view view = {root, NULL};
-    for (uint32_t above = id; c->list_count > 0;) {
+    uint32_t above = id;
+    while (c->list_count > 0) {
         above = cop__info_parent(view, cop__root_info(root, above));
         if (above == UINT32_MAX)
             break;
-        for (size_t i = 0; i < c->list_count; i++)
-            if ((uint32_t)c->lists[i] == above)
-                return above;
+        if (bsearch(&above, c->lists, c->list_count, sizeof *c->lists, id_order) != NULL)
+            id = above;
     }
     return id;
 }
@@ -394,9 +401,10 @@ edges_collect(collection *c, const cop__node *node)
     c->list_count = c->edge_count = 0;
     for (uint32_t i = 0; i < n; i++)
         if (cop__depends_of(list[i]) == COP_ON_CHILDREN &&
-            (c->list_count == 0 || c->lists[c->list_count - 1] != list[i]) &&
             room(c, &c->lists, &c->list_capacity, c->list_count + 1, sizeof *c->lists))
-            c->lists[c->list_count++] = list[i];
+            c->lists[c->list_count++] = (uint32_t)list[i];
+    if (c->list_count > 1)
+        qsort(c->lists, c->list_count, sizeof *c->lists, id_order);
     for (uint32_t i = 0; i < n && !c->refused; i++)
         edge_of(c, list[i]);
     edges_merge(c);

@@ -401,8 +401,12 @@ write_below(cop__graph *graph, const cop__node *node, const cop_value *value)
 bool
 cop__own_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
-    if (value->type != COP_ERROR)
-        return cop__own_end(graph, node);
+    if (value->type != COP_ERROR) {
+        uint64_t changed = graph->count.changed;
+        bool fine = cop__own_end(graph, node);
+        graph->count.cutoffs += fine && graph->count.changed == changed;
+        return fine;
+    }
     if ((node->flags & COP_NODE_CYCLE) && has_children(graph, node->id))
         return write_below(graph, node, value);
     return write_value(graph, node, node->id, value) && done(graph, node);

@@ -90,7 +90,8 @@ name_circle(const cop__graph *graph, size_t first, char *text, size_t room)
             used += (size_t)snprintf(text + used, room - used, "... (%zu atoms)", n);
             break;
         }
-        used += describe(graph, id, text + used, room - used);
+        /* the rest is for what ends the text */
+        used += describe(graph, id, text + used, i < n ? room - used - 40 : room - used);
     }
     return used;
 }

@@ -93,7 +93,8 @@ cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__s
 {
     if (cop__slot_holds(slot, value))
         return true;
-    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR || cop__slot_is_lazy(slot))
+    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR || cop__slot_is_lazy(slot) ||
+        !cop__atom_published(graph->tree, node->id)) /* there is no value before the first */
         return false;
     cop_value before = cop__slot_value(slot);
     const cop__side *side =

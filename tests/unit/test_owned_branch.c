@@ -689,6 +689,40 @@ START_TEST(owners_read_branches_of_owners)
 }
 END_TEST
 
+/* Readers that are run by whoever reads them see the branch of the version that is read. */
+START_TEST(lazy_readers)
+{
+    static const char *const steps[][3] = {{"a=2 b/c=3", "2", "a=2 b={}"},
+                                           {"fail", "absent", "!told to"},
+                                           {"b=1", "absent", "b=1"},
+                                           {"b=1 a/x=1", "{}", "b=1 a={}"},
+                                           {"a=4", "4", "a=4"}};
+    cop_store *store = t_open();
+    owner own;
+    reader path = {.path = "own/a"}, list = {.path = "own"}, eager = {.path = "lazy"};
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    (void)open_owner(store, &own, "a=1");
+    options.kind = COP_LAZY;
+    CHECK_OK(cop_computed_define(store, P("lazy"), by_path, &path, &options, NULL, NULL));
+    CHECK_OK(cop_computed_define(store, P("list"), by_listing, &list, &options, NULL, NULL));
+    ck_assert_str_eq(show(store, "lazy"), "1");
+    const cop_snapshot *first = t_take(store);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        script(store, steps[i][0]);
+        ck_assert_str_eq(show(store, "lazy"), steps[i][1]);
+        ck_assert_str_eq(show(store, "list"), steps[i][2]);
+        ck_assert_str_eq(show_in(first, "lazy"), "1");
+    }
+    cop_snapshot_drop(first);
+    define(store, "eager", by_path, &eager, false); /* makes it eager */
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        script(store, steps[i][0]);
+        ck_assert_str_eq(show(store, "eager"), steps[i][1]);
+    }
+    t_close(store);
+}
+END_TEST
+
 START_TEST(a_circle_through_a_child)
 {
     cop_store *store = t_open();
@@ -1489,6 +1523,7 @@ add(TCase *tests)
     tcase_add_test(tests, readers_by_path_wait_for_what_does_not_exist_yet);
     tcase_add_test(tests, readers_defined_before_and_after);
     tcase_add_test(tests, owners_read_branches_of_owners);
+    tcase_add_test(tests, lazy_readers);
     tcase_add_test(tests, a_circle_through_a_child);
     tcase_add_test(tests, a_circle_through_a_path);
     tcase_add_test(tests, snapshots_keep_the_old_children);

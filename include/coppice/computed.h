@@ -28,6 +28,25 @@
  * its readers' handles emits error values for single children, and succeeds.) An owner in a cycle
  * that has children stays an object, and they hold the error.
  *
+ * LAZY atoms (COP_LAZY) cost commits nothing until they are read. The first read of one in a version
+ * (cop_get, cop_get_many, cop_get_at, the typed getters, cop_txn_get, a read by an effect or another
+ * lazy atom) runs the function on that version, on the reader's thread; others who read it there
+ * meanwhile wait for it. The result is remembered, and serves every version in which what it read is
+ * the same; old ones are forgotten when memory for them runs short. Such a read may also answer
+ * COP_E_MEMORY, or COP_E_IN_EVALUATION when a lazy function makes it past its evaluation. Listings
+ * (cop_each, cursors, cop_scan) give COP_NONE as a lazy atom's value, JSON leaves it out unless told
+ * (cop_json_write_options.lazy), and cop_changed of a branch does not count it. An eager function that
+ * reads a lazy atom makes it eager, for good. In a transaction its value is not compared at commit, since
+ * no function may run there: all that it rests on is; cop_txn_require_value never holds for it.
+ *
+ * BACKGROUND atoms (COP_BACKGROUND) are run by whoever runs effects: a worker of the store's pool,
+ * else cop_effects_run(store, NULL, ...), cop_effects_settle or cop_store_poll; cop_store_fd says when.
+ * The function sees the newest version then; its result enters a later version, by a commit that alone
+ * may write the atom, and cop_computed_origin tells which version it came from. Versions may be passed
+ * over, the last never is. Until the first result the atom is null. A result of inputs that have
+ * changed since is published all the same, and the function runs again. One call serves at most 64
+ * results an atom, so that atoms that feed each other do not keep it for ever.
+ *
  * COP_E_PENDING and COP_E_CYCLE from a read must be handed on: return them. Once a read has answered
  * one of them, all later reads of that run answer the same and its result is not used.
  */

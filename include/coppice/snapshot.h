@@ -6,6 +6,9 @@
  * for hours and used by any thread. Both give a const cop_snapshot *, which every reading function
  * takes. Values read from it live until the unpin or drop.
  *
+ * Only the first read of a lazy computed atom in a version may run a function, and wait for another
+ * thread that runs it (computed.h).
+ *
  * Progress: once a thread has a reader slot, pin, unpin and all functions that take a
  * cop_snapshot are wait-free and write no shared cache line but the reader's own; listings and
  * searches take the time their comments say.
@@ -101,7 +104,7 @@ COP_PUBLIC cop_status cop_get_at(const cop_snapshot *snapshot, const char *path,
  * NULL in an array; index is its place in order. key and value live as long as the snapshot. */
 typedef struct cop_child {
     cop_atom atom;
-    cop_value value;
+    cop_value value; /* COP_NONE: a lazy atom; cop_get evaluates it */
     const char *key;
     size_t key_length;
     uint32_t index;

@@ -41,14 +41,16 @@ serve_task(void *context)
     cop_store *store = context;
     struct cop__gate *gate = store->gate;
     cop_effect_queue *queue = &store->effects.own;
+    cop__background_come(store);
     if (!submitting && !cop__evaluating && !in_service_of(queue) &&
         cop__load_seq_cst(&store->effects.pool) != NULL) {
-        cop__background_come(store);
         if (cop__background_any(store))
             (void)cop__background_run(store, TASK_RUNS, NULL);
         (void)cop__effects_serve(queue, TASK_RUNS, NULL);
     } else {
         (void)cop__swap_seq_cst(&queue->queue.asked, 0u);
+        if (cop__background_any(store))
+            cop__fd_signal(store); /* who polls comes in its place */
     }
     cop__gate_end_use(gate);
 }

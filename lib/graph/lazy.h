@@ -82,6 +82,20 @@ typedef struct cop__memo {
     cop__input input[]; /* then the texts of paths, then the value's */
 } cop__memo;
 
+/* The texts of the paths behind a memo's inputs. */
+static inline const char *
+cop__memo_texts(const cop__memo *memo)
+{
+    return (const char *)&memo->input[memo->inputs];
+}
+
+static inline cop_atom
+cop__input_atom(uint64_t what)
+{
+    what &= ~COP_DEPENDS_WHAT;
+    return (cop_atom){(uint32_t)what, (uint32_t)(what >> 32)};
+}
+
 /* What a reader without the lock looks at. */
 typedef struct cop__front {
     _Atomic uint64_t from, to, head, tail;

@@ -154,13 +154,6 @@ state_of_slot(cop__session *session, const cop__slot *slot, cop__input *input)
     return COP_OK;
 }
 
-static cop_atom
-atom_of_input(uint64_t what)
-{
-    what &= ~COP_DEPENDS_WHAT;
-    return (cop_atom){(uint32_t)what, (uint32_t)(what >> 32)};
-}
-
 static void
 state_of_list(const cop__session *session, const cop__slot *slot, cop__input *input)
 {
@@ -188,12 +181,6 @@ state_of_path(const cop__session *session, const char *path, size_t length)
     return pack((cop_atom){found.id, cop__root_slot(session->snapshot, found.id)->reserved});
 }
 
-static const char *
-texts_of(const cop__memo *memo)
-{
-    return (const char *)&memo->input[memo->inputs];
-}
-
 /* Whether an input of a memo holds the same in this version. COP_E_PENDING, COP_E_MEMORY. */
 static cop_status
 input_same(cop__session *session, const cop__memo *memo, const cop__input *input, bool *same)
@@ -203,14 +190,14 @@ input_same(cop__session *session, const cop__memo *memo, const cop__input *input
     const cop__slot *slot;
     switch (input->what & COP_DEPENDS_WHAT) {
     case COP_DEPENDS_PATH:
-        now.word[0] = state_of_path(session, texts_of(memo) + input->word[1], input->more);
+        now.word[0] = state_of_path(session, cop__memo_texts(memo) + input->word[1], input->more);
         break;
     case COP_DEPENDS_LIST:
-        slot = cop__root_atom(session->snapshot, atom_of_input(input->what));
+        slot = cop__root_atom(session->snapshot, cop__input_atom(input->what));
         state_of_list(session, slot, &now);
         break;
     default:
-        slot = cop__root_atom(session->snapshot, atom_of_input(input->what));
+        slot = cop__root_atom(session->snapshot, cop__input_atom(input->what));
         status = state_of_slot(session, slot, &now);
         break;
     }
@@ -279,7 +266,7 @@ cop__session_find(cop__session *session, const char *path, size_t length, cop_at
     if (length > 0)
         memcpy(session->text + session->text_used, path, length);
     session->text_used += length;
-    *atom = atom_of_input(to);
+    *atom = cop__input_atom(to);
     return to != 0 ? COP_OK : COP_E_ABSENT;
 }
 
@@ -735,112 +722,5 @@ cop__lazy_evaluate(cop__lazy *lazy, const cop_snapshot *snapshot, cop__memo **me
     session_end(&session);
     if (cop__load_relaxed(&graph->lazies->bytes) > cop__lazies_limit(graph))
         cop__lazies_evict(graph, cop__lazies_limit(graph));
-    return status;
-}
-
-/* ---- what a value rests on ---- */
-
-typedef struct input_walk {
-    const cop_snapshot *snapshot;
-    cop__memory *memory;
-    cop__lazy **seen; /* a set, by open addressing */
-    size_t count, capacity;
-    cop__lazy **todo;
-    size_t todo_count, todo_capacity;
-} input_walk;
-
-static bool
-walk_insert(cop__lazy **seen, size_t capacity, cop__lazy *lazy)
-{
-    size_t i = ((uintptr_t)lazy >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 20 & (capacity - 1);
-    for (; seen[i] != NULL; i = (i + 1) & (capacity - 1))
-        if (seen[i] == lazy)
-            return false;
-    seen[i] = lazy;
-    return true;
-}
-
-static bool
-walk_widen(input_walk *walk)
-{
-    size_t wide = walk->capacity ? walk->capacity * 2 : 16;
-    cop__lazy **seen =
-        cop__memory_zalloc(walk->memory, COP_MEMORY_GRAPH, wide * sizeof *seen, 16);
-    if (seen == NULL)
-        return false;
-    for (size_t i = 0; i < walk->capacity; i++)
-        if (walk->seen[i] != NULL)
-            (void)walk_insert(seen, wide, walk->seen[i]);
-    cop__memory_free(walk->memory, COP_MEMORY_GRAPH, walk->seen,
-                     walk->capacity * sizeof *walk->seen, 16);
-    walk->seen = seen;
-    walk->capacity = wide;
-    return true;
-}
-
-static cop_status
-walk_add(input_walk *walk, cop__lazy *lazy)
-{
-    if (walk->count + 1 > walk->capacity / 4 * 3 && !walk_widen(walk))
-        return COP_E_MEMORY;
-    if (!walk_insert(walk->seen, walk->capacity, lazy))
-        return COP_OK;
-    walk->count++;
-    if (walk->todo_count == walk->todo_capacity) {
-        size_t more = walk->todo_capacity ? walk->todo_capacity * 2 : 16;
-        void *grown = cop__memory_realloc(walk->memory, COP_MEMORY_GRAPH, walk->todo,
-                                          walk->todo_capacity * sizeof *walk->todo,
-                                          more * sizeof *walk->todo);
-        if (grown == NULL)
-            return COP_E_MEMORY;
-        walk->todo = grown;
-        walk->todo_capacity = more;
-    }
-    walk->todo[walk->todo_count++] = lazy;
-    return COP_OK;
-}
-
-static cop_status
-walk_memo(input_walk *walk, const cop__memo *memo, cop__input_function function, void *context)
-{
-    cop_status status = COP_OK;
-    for (uint64_t i = 0; status == COP_OK && i < memo->inputs; i++) {
-        const cop__input *input = &memo->input[i];
-        uint64_t what = input->what & COP_DEPENDS_WHAT;
-        if (what == COP_DEPENDS_PATH)
-            status = function(context, what, atom_of_input(input->word[0]),
-                              texts_of(memo) + input->word[1], input->more);
-        else
-            status = function(context, what, atom_of_input(input->what), NULL, 0);
-        if (status == COP_OK && what == COP_DEPENDS_VALUE && input->word[0] == COP_SLOT_LAZY) {
-            const cop__slot *slot = cop__root_atom(walk->snapshot, atom_of_input(input->what));
-            status = walk_add(walk, (cop__lazy *)(void *)cop__slot_lazy(slot));
-        }
-    }
-    return status;
-}
-
-cop_status
-cop__lazy_each_input(cop__lazy_head *head, const cop_snapshot *snapshot,
-                     cop__input_function function, void *context)
-{
-    cop__lazy *lazy = (cop__lazy *)(void *)head;
-    input_walk walk = {.snapshot = snapshot, .memory = lazy->graph->memory};
-    cop_status status = walk_add(&walk, lazy);
-    while (status == COP_OK && walk.todo_count > 0) {
-        cop__memo *memo = NULL;
-        cop_value plain;
-        lazy = walk.todo[--walk.todo_count];
-        status = cop__lazy_evaluate(lazy, snapshot, &memo, &plain);
-        if (status == COP_OK && memo == NULL)
-            status = COP_E_MEMORY;
-        if (memo != NULL) {
-            status = walk_memo(&walk, memo, function, context);
-            cop__memo_release(lazy, memo);
-        }
-    }
-    cop__memory_free(walk.memory, COP_MEMORY_GRAPH, walk.seen, walk.capacity * sizeof *walk.seen, 16);
-    cop__memory_free(walk.memory, COP_MEMORY_GRAPH, walk.todo,
-                     walk.todo_capacity * sizeof *walk.todo, 16);
     return status;
 }

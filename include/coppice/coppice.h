@@ -11,6 +11,7 @@
 #include <coppice/options.h>
 #include <coppice/path.h>
 #include <coppice/pool.h>
+#include <coppice/reduce.h>
 #include <coppice/snapshot.h>
 #include <coppice/stats.h>
 #include <coppice/status.h>

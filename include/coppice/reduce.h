@@ -17,6 +17,13 @@
  *           chosen; of equal ones the first in order of path); null for no children
  *   top     owns a branch: the k greatest, as children 0, 1, ... with `path` and `value`
  *   custom  fold of the children in order of path: combine must be associative
+ *
+ * Children may be computed, and may be in branches that computed atoms own. A reducer comes after all
+ * that may make something match, the owners of branches on the way included; whoever of them reads
+ * it is in a circle with it. A reducer is no child of itself, nor is what is in its branch.
+ * A result that is not finite is an error value, like that of any computed atom. Patterns count from
+ * the root and match names below objects: elements of arrays, and what is below them, match none (yet).
+ *
  * Children that are no numbers make sum, mean, min, max and top an error value that names one of them
  * (the first in order of path), as long as they are there. Branches and null are passed over.
  */
@@ -57,8 +64,13 @@ typedef struct cop_reduce_options {
     cop_scope *scope;
 } cop_reduce_options;
 
-/* Defines a reducer at a path (NULL: anonymous, not top). As cop_computed_define; COP_E_PATH for a bad
- * pattern. */
+/* No zero: the fold of no children is null. */
+#define COP_REDUCE_OPTIONS_INIT                                                                 \
+    {sizeof(cop_reduce_options), 0, {0, 0, 0, {{0}}}, NULL, NULL, NULL, NULL, NULL, NULL}
+
+/* Defines a reducer at a path (NULL: anonymous, not top). options NULL: none of them; top and custom
+ * need some. As cop_computed_define; COP_E_PATH, COP_E_LIMIT for a bad pattern. The first run looks
+ * at all that matches; later ones cost what changed. Dispose of it with cop_computed_dispose. */
 COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size_t length,
                                         const char *pattern, size_t pattern_length,
                                         cop_reduction reduction, const cop_reduce_options *options,
@@ -68,6 +80,9 @@ COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size
  * Groups the objects that match a pattern (`host/procs/` `*`) by the value of their child `key`, and
  * reduces their child `value` within each group: owns a branch with one child per group, named by the
  * key's text, in order of first appearance in path order. Objects without the key are passed over.
+ * `key` and `value` are keys, not paths. Each is O(log n) to change, but a change of any group costs
+ * O(groups), which are compared one by one. A key whose text cannot be a name (a NUL, not UTF-8, too
+ * long) makes the reducer an error value.
  */
 COP_PUBLIC cop_status cop_group_define(cop_store *store, const char *path, size_t length,
                                        const char *pattern, size_t pattern_length, const char *key,

@@ -275,12 +275,13 @@ cop__settle(cop_store *store, size_t quota)
     return cop__dead_doomed(&tree->dead) + tree->now.stale + tree->dead.limbo_count;
 }
 
-/* The draft and what the graph made of it, as if they had never been. */
+/* The draft and what the graph made of it, as if they had never been. The graph first: reducers refer
+ * to names, of which the draft's own go with it. */
 static void
 draft_abandon(cop_store *store)
 {
-    cop__draft_abandon(&store->tree);
     cop__graph_abandon(&store->graph);
+    cop__draft_abandon(&store->tree);
 }
 
 /* The batch counts as the least round of its transactions. */

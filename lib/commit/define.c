@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Defining and disposing of computed atoms: operations of transactions like others. */
+#include "commit/define.h"
+
 #include "commit/combiner.h"
 #include "graph/graph.h"
 #include "reclaim/gate.h"
@@ -23,8 +25,8 @@ options_take(const cop_computed_options *given, cop_computed_options *options, c
     return COP_OK;
 }
 
-static void *
-keep(cop_txn *txn, const char *text, size_t length)
+char *
+cop__definition_keep(cop_txn *txn, const char *text, size_t length)
 {
     char *kept = cop__txn_bytes(txn, length + 1);
     if (kept != NULL) {
@@ -34,23 +36,23 @@ keep(cop_txn *txn, const char *text, size_t length)
     return kept;
 }
 
-/* The definition, in the transaction's arena. NULL when out of memory. */
-static cop__definition *
-definition_make(cop_txn *txn, const char *path, size_t length, const cop_computed_options *options)
+cop__definition *
+cop__definition_make(cop_txn *txn, const char *path, size_t length,
+                     const cop_computed_options *options)
 {
     cop__definition *definition = cop__txn_bytes(txn, sizeof *definition);
     if (definition == NULL)
         return NULL;
     memset(definition, 0, sizeof *definition);
     if (path != NULL) {
-        definition->path = keep(txn, path, length);
+        definition->path = cop__definition_keep(txn, path, length);
         definition->length = length;
         if (definition->path == NULL)
             return NULL;
     }
     if (options->label != NULL) {
         definition->label_length = strlen(options->label);
-        definition->label = keep(txn, options->label, definition->label_length);
+        definition->label = cop__definition_keep(txn, options->label, definition->label_length);
         if (definition->label == NULL)
             return NULL;
     }
@@ -60,6 +62,21 @@ definition_make(cop_txn *txn, const char *path, size_t length, const cop_compute
     definition->kind = (uint8_t)options->kind;
     definition->branch = options->branch;
     return definition;
+}
+
+cop_status
+cop__definition_add(cop_txn *txn, cop__definition *definition, cop_atom *atom, cop_error *error)
+{
+    definition->out = atom;
+    cop__op op = {.code = COP_OP_DEFINE,
+                  .text = definition,
+                  .value = definition->branch ? cop_object() : cop_null()};
+    cop_status status = cop__op_add(txn, op, NULL);
+    if (status != COP_OK)
+        return cop__fail(error, status, "%s", cop_status_message(status));
+    if (atom != NULL)
+        *atom = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return COP_OK;
 }
 
 cop_status
@@ -78,19 +95,12 @@ cop_txn_define(cop_txn *txn, const char *path, size_t length, cop_computed_funct
         return cop__fail(error, COP_E_INVALID, "the root cannot be computed");
     if (options.branch && (path == NULL || options.kind != COP_EAGER))
         return cop__fail(error, COP_E_INVALID, "only an eager atom with a path can own a branch");
-    cop__definition *definition = definition_make(txn, path, length, &options);
+    cop__definition *definition = cop__definition_make(txn, path, length, &options);
     if (definition == NULL)
         return cop__fail(error, COP_E_MEMORY, "%s", cop_status_message(COP_E_MEMORY));
     definition->function = function;
     definition->context = context;
-    definition->out = atom;
-    cop__op op = {.code = COP_OP_DEFINE, .text = definition, .value = options.branch ? cop_object() : cop_null()};
-    status = cop__op_add(txn, op, NULL);
-    if (status != COP_OK)
-        return cop__fail(error, status, "%s", cop_status_message(status));
-    if (atom != NULL)
-        *atom = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
-    return COP_OK;
+    return cop__definition_add(txn, definition, atom, error);
 }
 
 cop_status

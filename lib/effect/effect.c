@@ -212,6 +212,28 @@ frame_of(const cop_store *store, uint32_t index)
     return frame;
 }
 
+/* Another thread closes it: waits for its run all the same. Under the right neither its number nor its
+ * queue is freed; the queue is kept while the run is waited for. */
+static void
+wait_beside(cop_store *store, const cop__effect_record *record, cop_effect effect)
+{
+    cop_effect_queue *queue = NULL;
+    (void)cop__right_wait(store, COP_FOREVER);
+    uint32_t state = cop__load_acquire(&record->state);
+    if (state >> COP_EFFECT_GENERATION == effect.generation && (state & COP_EFFECT_OPEN)) {
+        queue = cop__effect_queue_of(store, record, state);
+        cop__add_relaxed(&queue->references, 1u);
+    }
+    cop__right_leave(store);
+    if (queue == NULL)
+        return;
+    cop__effect_wait_stopped(&queue->queue, effect.id);
+    if (queue == &store->effects.own)
+        cop__sub_relaxed(&queue->references, 1u);
+    else
+        cop__effect_queue_drop(queue);
+}
+
 static void
 effect_close(cop_store *store, cop_effect effect)
 {
@@ -224,11 +246,11 @@ effect_close(cop_store *store, cop_effect effect)
     if (!first && (state >> COP_EFFECT_GENERATION != effect.generation ||
                    !(state & COP_EFFECT_OPEN) || inside != NULL))
         return;
-    cop_effect_queue *queue = cop__effect_queue_of(store, record, state);
-    if (!first) { /* another thread closes it */
-        cop__effect_wait_stopped(&queue->queue, effect.id);
+    if (!first) {
+        wait_beside(store, record, effect);
         return;
     }
+    cop_effect_queue *queue = cop__effect_queue_of(store, record, state);
     cop__effect_queue_retire(&queue->queue, effect.id, inside != NULL);
     if (inside != NULL)
         inside->finish = true;

@@ -168,8 +168,8 @@ plant_before_dependency(const cop__evaluator *run, uint32_t number)
 }
 
 /* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
-static cop_status
-wait_for(cop__evaluator *run, uint32_t number)
+cop_status
+cop__run_wait_for(cop__evaluator *run, uint32_t number)
 {
     const cop__node *node = &run->graph->nodes[number];
     if (node->flags & COP_NODE_SETTLED)
@@ -192,7 +192,7 @@ wait_for_atom(cop__evaluator *run, uint32_t id)
     if (run->snapshot != NULL)
         return COP_OK;
     if (record != NULL && record->node != 0)
-        return wait_for(run, record->node & ~COP_OWNED_CHILD);
+        return cop__run_wait_for(run, record->node & ~COP_OWNED_CHILD);
     const cop__slot *slot = draft_slot(run, id);
     return cop__unlikely(cop__slot_is_lazy(slot)) ? wait_for_promotion(run, id) : COP_OK;
 }

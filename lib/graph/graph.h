@@ -20,6 +20,8 @@
  *   evaluate.c   running one function: what cop_read does
  *   emit.c       what a function emits
  *   own.c        branches that nodes own
+ *   pattern.h    patterns of paths, indexed by segment
+ *   follow.h     reducers: nodes that follow what matches a pattern
  *   wave.c       marking, sweeping
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
@@ -42,6 +44,7 @@
 #include <coppice/computed.h>
 
 #include "graph/arena.h"
+#include "graph/follow.h"
 #include "graph/own.h"
 #include "tree/atoms.h"
 
@@ -94,9 +97,11 @@ enum {
     COP_NODE_SIDE = 16384u,  /* has a side record */
     COP_NODE_SEEN = 32768u,  /* scratch of searching */
     COP_NODE_ALONE = 65536u, /* reads by path or lists children: not run beside others */
+    COP_NODE_FOLLOWER = 131072u, /* a reducer: its context is a follower */
+    COP_NODE_FOLLOWED = 262144u, /* has edges to followers */
     /* what keeps a run off the short way */
     COP_NODE_SPECIAL = COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_POISONED | COP_NODE_DYING |
-                       COP_NODE_BRANCH | COP_NODE_EQUAL | COP_NODE_LOOKED
+                       COP_NODE_BRANCH | COP_NODE_EQUAL | COP_NODE_LOOKED | COP_NODE_FOLLOWED
 };
 
 typedef struct cop__node {
@@ -244,6 +249,9 @@ typedef struct cop__graph {
     cop__list32 stack;    /* of raising */
     cop__list32 frames; /* of settling: node, next dependency */
     cop__own own;
+    cop__patterns patterns;
+    cop__follow follow;
+    cop__map followed; /* from a node to its first edge */
     cop__interest *interests;
     size_t interest_capacity;
     uint32_t interest_count, interest_free, interests_live, interests_loose;
@@ -390,12 +398,30 @@ uint32_t cop__interest_path(cop__graph *graph, const char *path, size_t length, 
 uint32_t cop__interest_list(cop__graph *graph, cop_atom branch);
 /* Nobody depends on it any more. */
 void cop__interest_drop(cop__graph *graph, uint32_t number);
-/* An atom came (in the draft) or went (from the published version); a list of children changed. */
+/* An atom came (in the draft) or went (from the published version); a list of children changed.
+ * Followers are told too. */
 void cop__interest_came(cop__graph *graph, uint32_t id);
 void cop__interest_went(cop__graph *graph, uint32_t id);
 void cop__interest_list_changed(cop__graph *graph, uint32_t id);
 /* After all changes: paths that may lead elsewhere. */
 void cop__interest_moved(cop__graph *graph);
+
+/* ---- follow.c ---- */
+
+/* An atom has another value. */
+static inline void
+cop__follow_changed(cop__graph *graph, uint32_t id)
+{
+    if (cop__unlikely(cop__pattern_matched(&graph->patterns, id)))
+        cop__follow_changed_slow(graph, id);
+}
+
+static inline void
+cop__follow_went(cop__graph *graph, uint32_t id)
+{
+    if (cop__unlikely(cop__pattern_matched(&graph->patterns, id)))
+        cop__follow_went_slow(graph, id);
+}
 
 /* ---- evaluate.c ---- */
 
@@ -419,6 +445,8 @@ cop_status cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limi
 /* Makes a run one on a version, of a record of lazy.h. */
 void cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot,
                           struct cop__session *session);
+/* COP_OK when a node is up to date, as far as this run may know; else the run is stuck. */
+cop_status cop__run_wait_for(cop__evaluator *run, uint32_t number);
 /* What has become of a run; *result becomes a value that may be stored. */
 enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result);
 
@@ -507,6 +535,7 @@ typedef struct cop__definition {
     cop_equal_function equal;
     cop_destructor destroy;
     cop_scope *scope;
+    const cop__reduce_definition *reduce; /* a reducer: function and context are the library's */
     cop_atom *out; /* where the handle is written as soon as there is one; NULL: nowhere */
     uint8_t kind;
     bool branch;

@@ -244,6 +244,8 @@ path_happened(cop__graph *graph, const cop__name *name, bool came)
 void
 cop__interest_came(cop__graph *graph, uint32_t id)
 {
+    if (graph->patterns.live > 0)
+        cop__follow_came(graph, id);
     if (graph->interests_live == 0)
         return;
     cop__info info = cop__draft_info(graph->tree, id);
@@ -256,6 +258,7 @@ cop__interest_came(cop__graph *graph, uint32_t id)
 void
 cop__interest_went(cop__graph *graph, uint32_t id)
 {
+    cop__follow_went(graph, id);
     if (graph->interests_live > 0)
         path_happened(graph, cop__info_name(cop__root_info(graph->tree->root, id)), false);
 }

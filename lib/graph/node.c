@@ -123,6 +123,10 @@ node_free(cop__graph *graph, cop__node *node, bool published)
     if (node->flags & COP_NODE_LOOKED)
         cop__look_node_gone(graph, node);
     side_end(graph, node, published);
+    if (node->flags & COP_NODE_FOLLOWER)
+        cop__follow_close(graph, node);
+    if (node->flags & COP_NODE_FOLLOWED)
+        cop__follow_leave(graph, node);
     cop__dependencies_end(graph, node);
     if (node->flags & COP_NODE_PLACED)
         (void)cop__unplace(graph, node);
@@ -160,6 +164,7 @@ cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t
     node->flags |= COP_NODE_RELINKED; /* goes with the draft, list and all */
     graph->records[id].node = cop__node_number(graph, node);
     if (side_make(graph, node, definition) &&
+        (definition->reduce == NULL || cop__follow_open(graph, node, definition->reduce)) &&
         list_push(graph, &graph->fresh, cop__node_number(graph, node)))
         return true;
     node_free(graph, node, false);
@@ -262,6 +267,7 @@ void
 cop__graph_abandon(cop__graph *graph)
 {
     cop__lazies_abandon(graph);
+    cop__follow_abandon(graph);
     for (size_t i = graph->fresh.count; i-- > 0;)
         node_free(graph, &graph->nodes[graph->fresh.item[i]], false);
     for (size_t i = 0; i < graph->dying.count; i++)
@@ -281,6 +287,7 @@ cop__graph_published(cop__graph *graph)
     cop__lazies_published(graph);
     if (cop__graph_idle(graph))
         return;
+    cop__follow_published(graph);
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);
@@ -328,6 +335,7 @@ cop__graph_end(cop__graph *graph)
         if (graph->nodes[i].flags & COP_NODE_LIVE)
             side_end(graph, &graph->nodes[i], !(graph->nodes[i].flags & COP_NODE_FRESH));
     cop__lazies_end(graph);
+    cop__follow_end(graph);
     cop__graph_bury(graph->memory, cop__graph_dead(graph));
     for (uint32_t i = 1; i < graph->interest_count; i++)
         if (graph->interests[i].path != NULL)

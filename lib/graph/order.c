@@ -257,8 +257,8 @@ raise_push(void *context, uint32_t number)
 {
     walk *w = context;
     const cop__node *node = &w->graph->nodes[number];
-    if (!binds(node) || node->height > w->height)
-        return true;
+    if (!binds(node) || node->height > w->height || !(node->flags & COP_NODE_PLACED))
+        return true; /* a follower without a place gets it above all */
     return stack_push(w->graph, number) && stack_push(w->graph, w->height + 1);
 }
 
@@ -267,6 +267,8 @@ push_dependents(walk *w, const cop__node *node, bool (*push)(void *context, uint
 {
     const cop__record *record = cop__record_of(w->graph, node->id);
     w->height = node->height;
+    if ((node->flags & COP_NODE_FOLLOWED) && !cop__follow_each(w->graph, node, push, w))
+        return false;
     return record == NULL || cop__dependents_each(w->graph, &record->dependents, push, w);
 }
 

@@ -138,6 +138,7 @@ write_value(cop__graph *graph, const cop__node *node, uint32_t id, const cop_val
     if ((was && !clear(graph, id)) || !cop__atom_write(graph->tree, id, value))
         return false;
     graph->count.changed++;
+    cop__follow_changed(graph, id);
     const cop__record *record = cop__record_of(graph, id);
     if (record == NULL)
         return true;

@@ -17,7 +17,8 @@
  *   dirty    words of its own, one a block; merged when all lanes have ended
  *   touched  bits, by an atomic OR
  *   log      what only the holder of the right may do, written down and done when all lanes have
- *            ended: other dependencies, values that are no plain ones, waiting, pages to be adopted
+ *            ended: other dependencies, values that are no plain ones or that reducers follow,
+ *            waiting, pages to be adopted
  *
  * A region's end orders all that lanes did before what the holder does next. Nobody waits for
  * anybody in between.
@@ -265,7 +266,8 @@ lane_run(cop__lane *lane, level_job *job, cop__node *node)
     cop_status status = cop__run_function(run, node, job->height, &value);
     memcpy(word, &value, sizeof word);
     if (cop__likely(status == COP_OK && *run->public.cursor_ == COP_DEPENDENCY_END &&
-                    !(node->flags & COP_NODE_EQUAL) && cop__value_plain(word[0], word[1]) &&
+                    !(node->flags & (COP_NODE_EQUAL | COP_NODE_FOLLOWED)) &&
+                    cop__value_plain(word[0], word[1]) &&
                     lane_store(lane, job, node, word))) {
         lane->runs++;
 #if COP_CHECK_WAVES

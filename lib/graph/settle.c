@@ -168,6 +168,19 @@ cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count)
     return height;
 }
 
+/* The same for what a follower follows. */
+static uint32_t
+height_above_followed(const cop__graph *graph, const cop__node *node)
+{
+    uint32_t height = 1;
+    for (uint32_t i = 0, n = cop__follow_below_count(node); i < n; i++) {
+        const cop__node *below = cop__follow_below(graph, node, i);
+        if (!(below->flags & COP_NODE_CYCLE) && below->height >= height)
+            height = below->height + 1;
+    }
+    return height;
+}
+
 /* The top node has its value. */
 static bool
 complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const cop_value *value)
@@ -176,14 +189,16 @@ complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const co
     bool first = (node->flags & COP_NODE_FRESH) != 0, healed = (node->flags & COP_NODE_CYCLE) != 0;
     const uint64_t *list = outcome == COP_RUN_DONE ? cop__dependencies(graph, node) : run->list;
     size_t count = outcome == COP_RUN_DONE ? cop__dependency_count(node) : run->count;
-    uint32_t height = cop__height_above(graph, list, count);
+    uint32_t height = node->flags & COP_NODE_FOLLOWER ? height_above_followed(graph, node)
+                                                      : cop__height_above(graph, list, count);
     node->flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_POISONED | COP_NODE_CYCLE);
     cop__node_completes(graph, node);
     if ((!(node->flags & COP_NODE_PLACED) && !cop__place(graph, node, height)) ||
         (outcome == COP_RUN_RELISTED && !cop__relink(graph, node, run->list, run->count)))
         return false;
     /* No circle can be met: what it read is final, and does not stand on this node. */
-    if (!cop__raise(graph, node, height - 1) || (healed && !cop__raise_dependents(graph, node)))
+    if (!cop__raise(graph, node, height - 1) || (healed && !cop__raise_dependents(graph, node)) ||
+        ((node->flags & COP_NODE_FOLLOWED) && !cop__follow_lift(graph, node)))
         return false;
     cop__clean_node(graph, node);
     /* A new node without readers above needs no mark that it is final: its height says so. */
@@ -248,10 +263,13 @@ run_top(cop__graph *graph, cop__node *node, bool only_fresh)
 static bool
 look_below(cop__graph *graph, cop__node *node, size_t frame)
 {
-    uint32_t n = cop__dependency_count(node), i = graph->frames.item[frame + 1];
-    for (; i < n; i++) {
-        const cop__node *below = cop__dependency_node(graph, cop__dependencies(graph, node)[i]);
-        if (below == NULL || is_final(graph, below))
+    bool follows = (node->flags & COP_NODE_FOLLOWER) != 0;
+    uint32_t n = follows ? cop__follow_below_count(node) : cop__dependency_count(node);
+    for (uint32_t i = graph->frames.item[frame + 1]; i < n; i++) {
+        const cop__node *below =
+            follows ? cop__follow_below(graph, node, i)
+                    : cop__dependency_node(graph, cop__dependencies(graph, node)[i]);
+        if (below == NULL || is_final(graph, below) || (follows && (below->flags & COP_NODE_DYING)))
             continue;
         graph->frames.item[frame + 1] = i;
         return visit(graph, cop__node_number(graph, below));

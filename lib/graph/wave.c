@@ -29,6 +29,8 @@ branch_changed(cop__graph *graph, uint32_t id, const cop__slot *before, const co
         cop__interest_list_changed(graph, id);
     if (cop__slot_type(before) != cop__slot_type(now) && record != NULL)
         cop__dependents_poison(graph, &record->dependents);
+    if (cop__slot_type(before) != cop__slot_type(now))
+        cop__follow_changed(graph, id);
 }
 
 /* One slot that the draft touched. */
@@ -40,9 +42,12 @@ slot_happened(cop__graph *graph, uint32_t id, const cop__slot *before, const cop
     if (was && is && before->reserved == now->reserved) {
         if (cop__slot_same(before, now))
             return true;
-        if (cop__slot_is_branch(before) || cop__slot_is_branch(now))
+        if (cop__slot_is_branch(before) || cop__slot_is_branch(now)) {
             branch_changed(graph, id, before, now, record);
-        else if (record != NULL)
+            return true;
+        }
+        cop__follow_changed(graph, id);
+        if (record != NULL)
             cop__dependents_mark(graph, &record->dependents);
         return true;
     }
@@ -115,6 +120,7 @@ store_value(cop__graph *graph, cop__node *node, const cop_value *value)
     if (!cop__atom_write(graph->tree, node->id, value))
         return false;
     graph->count.changed++;
+    cop__follow_changed(graph, node->id);
     const cop__record *record = cop__record_of(graph, node->id);
     if (record != NULL)
         cop__dependents_mark(graph, &record->dependents);
@@ -185,6 +191,7 @@ cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value)
     enum cop__step step = store_plain(graph, node, word);
     if (step == COP_STEP_CHANGED) {
         graph->count.changed++;
+        cop__follow_changed(graph, node->id);
         cop__dependents_mark(graph, &graph->records[node->id].dependents);
     }
     return step != COP_STEP_REFUSED;
@@ -243,7 +250,8 @@ cop__node_run(cop__graph *graph, cop__node *node)
 
 /* ---- sweeping ---- */
 
-/* Runs a node, whose bit has been taken. ON: done, dependents marked; CHANGED: still to be marked. */
+/* Runs a node, whose bit has been taken. Nodes with followers do not come to the short way, which
+ * tells nobody. ON: done, dependents marked; CHANGED: still to be marked. */
 static inline enum cop__step
 node_step(cop__graph *graph, cop__evaluator *run, cop__node *node)
 {
@@ -328,12 +336,10 @@ cop__graph_wave(cop__graph *graph)
 {
     graph->structure = false;
     graph->count.waves++;
-    if (!mark_sources(graph))
-        return false;
     bool before = cop__evaluating;
     uint32_t height;
-    cop__evaluating = true;
-    bool fine = cop__settle_first(graph);
+    cop__evaluating = true; /* marking calls functions of reducers */
+    bool fine = mark_sources(graph) && cop__settle_first(graph);
     cop__run_reset(&graph->run);
     while (fine && cop__next_level(graph, &height)) {
         uint32_t number = graph->to_settle;

@@ -44,7 +44,7 @@ cop__fold_combine(cop_combine_function combine, void *context, cop_value *into,
 static cop__fold_node *
 fold_node(const cop__records *nodes, uint32_t number)
 {
-    return cop__record(nodes, number);
+    return cop__records_at(nodes, number);
 }
 
 /* The children are up to date. */

@@ -39,7 +39,7 @@ enum { WORD_GROUP, WORD_CHILD };
 static group *
 group_at(const cop__grouping *g, uint32_t number)
 {
-    return cop__record(&g->groups, number);
+    return cop__records_at(&g->groups, number);
 }
 
 static cop__treap_node *

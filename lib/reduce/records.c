@@ -67,7 +67,7 @@ cop__records_take(cop__records *records)
 {
     uint32_t number = records->free;
     if (number != 0) {
-        memcpy(&records->free, cop__record(records, number), sizeof records->free);
+        memcpy(&records->free, cop__records_at(records, number), sizeof records->free);
     } else {
         if (records->fresh >> COP_RECORDS_CHUNK_SHIFT == records->chunks && !add_chunk(records))
             return 0;
@@ -80,7 +80,7 @@ cop__records_take(cop__records *records)
 void
 cop__records_give(cop__records *records, uint32_t number)
 {
-    memcpy(cop__record(records, number), &records->free, sizeof records->free);
+    memcpy(cop__records_at(records, number), &records->free, sizeof records->free);
     records->free = number;
     records->in_use--;
 }

@@ -39,7 +39,7 @@ void cop__records_give(cop__records *records, uint32_t number);
 void cop__records_trim(cop__records *records);
 
 static inline void *
-cop__record(const cop__records *records, uint32_t number)
+cop__records_at(const cop__records *records, uint32_t number)
 {
     COP_EXPENSIVE_ASSERT(number != 0 && number < records->fresh);
     return records->chunk[number >> COP_RECORDS_CHUNK_SHIFT] +

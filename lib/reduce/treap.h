@@ -52,7 +52,7 @@ typedef struct cop__treap {
 static inline cop__treap_node *
 cop__treap_node_at(const cop__records *nodes, uint32_t number)
 {
-    return cop__record(nodes, number);
+    return cop__records_at(nodes, number);
 }
 
 /* Fills in key, id and priority. length is less than COP_KEY_MAX. */

@@ -150,8 +150,8 @@ cop__http_graph(struct cop__http_request *r)
     struct document d = {json_array(), json_array()};
     if (status == COP_OK)
         status = cop_graph_each(r->server->store, &query, add_node, &d, NULL);
-    json_t *json = json_pack("{s:b,s:o,s:o}", "complete", status == COP_OK, "nodes", d.nodes, "edges",
-                             d.edges);
+    json_t *json = json_pack("{s:b,s:o,s:o}", "complete", status == COP_OK, "nodes", d.nodes,
+                             "edges", d.edges);
     if (status == COP_OK || status == COP_E_LIMIT)
         return cop__http_reply_json(r, MHD_HTTP_OK, json, NULL);
     json_decref(json);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET and PATCH of /v1/options: the store's options as one flat object, and a merge patch of it. Only
- * live options can be changed, all or nothing; null brings back an option's default.
+ * GET and PATCH of /v1/options: the store's options as one flat object, and a merge patch of it.
+ * Only live options can be changed, all or nothing; null brings back an option's default.
  *
  * Everything is checked before anything is changed. What may fail after that is the resizing of the
  * pool; then the store's options are put back.
@@ -152,7 +152,8 @@ text_of(const json_t *value, const cop_option_info *info, char *text, size_t siz
 }
 
 static bool
-take_member(struct cop__http_request *r, cop_options *options, const char *name, const json_t *value)
+take_member(struct cop__http_request *r, cop_options *options, const char *name,
+            const json_t *value)
 {
     char text[96];
     const cop_option_info *info = info_of(name);
@@ -237,8 +238,7 @@ cop__http_options_patch(struct cop__http_request *r)
     json_error_t fault;
     cop_options options;
     json_t *patch = json_loadb(r->body.data ? r->body.data : "", r->body.length,
-                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL,
-                               &fault);
+                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault);
     bool good = false;
     if (patch) {
         pthread_mutex_lock(&r->server->options_mutex);

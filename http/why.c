@@ -188,8 +188,8 @@ ask(struct cop__http_why *why)
     do {
         uint64_t slice = cop_deadline_in_ms(SLICE_MS);
         cop_explanation_free(why->explanation);
-        why->status = cop_graph_explain(store, why->atom, slice < end ? slice : end,
-                                        &why->explanation);
+        why->status =
+            cop_graph_explain(store, why->atom, slice < end ? slice : end, &why->explanation);
     } while (why->status == COP_E_TIMEOUT && !(why->explanation && why->explanation->ran) &&
              cop__http_now_ns() < end && !is_ending(why->server));
 }
@@ -285,7 +285,8 @@ parse(struct cop__http_request *r)
     why->good = true;
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, take_argument, why);
     uint64_t most = (uint64_t)r->server->options.request_deadline_ms / 4 * 3;
-    why->wait_ms = why->wait_ms < most ? why->wait_ms : most; /* or the answer would come too late */
+    why->wait_ms =
+        why->wait_ms < most ? why->wait_ms : most; /* or the answer would come too late */
     if (why->good && why->has_path)
         return true;
     if (r->problem.kind == COP_PROBLEM_NONE)

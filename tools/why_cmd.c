@@ -188,7 +188,8 @@ print_why(const json_t *why, const char *path, uint64_t wait_ms, bool all)
 /* ---- the command ---- */
 
 static bool
-print_answer(const struct http_answer *answer, bool json, const char *path, uint64_t wait_ms, bool all)
+print_answer(const struct http_answer *answer, bool json, const char *path, uint64_t wait_ms,
+             bool all)
 {
     json_t *why = json ? NULL : json_loadb(answer->body, answer->length, 0, NULL);
     if (json)

@@ -2,15 +2,16 @@
 /*
  * Why a computed atom ran: looks at it until its next run, and copies what look.c wrote down.
  *
- * Who waits sleeps on graph->look_event and reads look->runs without the commit right; the look stays
- * because it is referred to. The right is taken only to begin and to copy.
+ * Who waits sleeps on graph->look_event and reads look->runs without the commit right; the look
+ * stays because it is referred to. The right is taken only to begin and to copy.
  */
 #include "graph/inspect.h"
 
 #include <stdlib.h>
 
 #define NEIGHBOURS_MAX 64
-#define COPY_NS UINT64_C(100000000) /* how long the right is waited for if there is no waiting otherwise */
+#define COPY_NS \
+    UINT64_C(100000000) /* how long the right is waited for if there is no waiting otherwise */
 
 const char *
 cop_run_cause_name(cop_run_cause cause)
@@ -182,7 +183,8 @@ tell_neighbour(const inquiry *q, uint32_t id, cop_explained *to)
         return;
     for (size_t i = 0; i < q->neighbours; i++) {
         const struct neighbour *n = &q->neighbour[i];
-        if (n->id != q->store->graph.nodes[maker].id || cop__load_relaxed(&n->look->runs) == n->runs)
+        if (n->id != q->store->graph.nodes[maker].id ||
+            cop__load_relaxed(&n->look->runs) == n->runs)
             continue;
         to->outcome = n->look->last.outcome;
         to->ran_version = n->look->last.version;
@@ -205,7 +207,8 @@ tell_seen(const inquiry *q, cop__keep *keep, const cop__seen *seen, cop_explaine
 }
 
 static const cop_explained *
-tell_list(const inquiry *q, cop__keep *keep, const cop__seen_list *list, size_t *count, size_t *total)
+tell_list(const inquiry *q, cop__keep *keep, const cop__seen_list *list, size_t *count,
+          size_t *total)
 {
     *count = *total = 0;
     cop_explained *told =

@@ -27,7 +27,8 @@
  *   node.c       making and removing nodes; life of a draft
  *   lazy.h       atoms that are evaluated by their readers, with an argument of its own
  *   look.c       writing down the runs of nodes that somebody looks at
- *   inspect.c    telling nodes, edges, counts
+ *   inspect.c    what the next two share, and counts
+ *   tell.c       telling nodes and edges
  *   explain.c    telling why a node ran
  *
  * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in

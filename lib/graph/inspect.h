@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What inspect.c and explain.c share: copies for the caller, and calls that hold the commit right. */
+/* What tell.c and explain.c share: copies for the caller, and calls that hold the commit right. */
 #ifndef COP_GRAPH_INSPECT_H
 #define COP_GRAPH_INSPECT_H
 

@@ -37,8 +37,8 @@ count_of(cop__view view, const cop__slot *slot, cop_value *value)
         *value = cop_i64(cop__list_count(view, slot));
 }
 
-/* A branch's slot tells of a new child only once the draft is finished, and of much besides: the lists
- * themselves are compared. O(children). */
+/* A branch's slot tells of a new child only once the draft is finished, and of much besides: the
+ * lists themselves are compared. O(children). */
 static bool
 list_differs(const cop__graph *graph, const cop__slot *now, const cop__slot *before)
 {
@@ -89,7 +89,8 @@ see(const cop__graph *graph, uint64_t dependency, cop__seen *seen)
         see_path(graph, seen);
         return;
     }
-    seen->atom = (cop_atom){(uint32_t)dependency, (uint32_t)(dependency >> 32) & COP_GENERATION_MAX};
+    seen->atom =
+        (cop_atom){(uint32_t)dependency, (uint32_t)(dependency >> 32) & COP_GENERATION_MAX};
     const cop__slot *now = cop__draft_atom(graph->tree, seen->atom);
     const cop__slot *before = cop__root_atom(graph->tree->root, seen->atom);
     if ((dependency & COP_DEPENDS_WHAT) == COP_DEPENDS_LIST) {
@@ -297,10 +298,11 @@ look_open(cop__graph *graph, cop__look *look, const cop__node *node)
     look->open = true;
     look->pending = false;
     look->changed = graph->count.changed;
-    run->causes = see_list(graph, cop__dependencies(graph, node), cop__dependency_count(node), true);
-    run->cause = node->flags & COP_NODE_FRESH                        ? COP_CAUSE_DEFINED
+    run->causes =
+        see_list(graph, cop__dependencies(graph, node), cop__dependency_count(node), true);
+    run->cause = node->flags & COP_NODE_FRESH                    ? COP_CAUSE_DEFINED
                  : run->causes != NULL && run->causes->total > 0 ? COP_CAUSE_DEPENDENCY
-                                                                     : COP_CAUSE_REPEATED;
+                                                                 : COP_CAUSE_REPEATED;
 }
 
 cop_status

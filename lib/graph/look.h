@@ -11,9 +11,9 @@
  *   pending  it has given a value; it counts if the draft is published
  *   last     the newest that counts
  *
- * Everything belongs to the holder of the commit right but `references`, `runs` and `gone`, which those
- * who wait for a run read and drop without it. Looks that nobody holds are taken away by the next
- * holder who comes by.
+ * Everything belongs to the holder of the commit right but `references`, `runs` and `gone`, which
+ * those who wait for a run read and drop without it. Looks that nobody holds are taken away by the
+ * next holder who comes by.
  */
 #ifndef COP_GRAPH_LOOK_H
 #define COP_GRAPH_LOOK_H

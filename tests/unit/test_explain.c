@@ -104,7 +104,8 @@ write_on(void *context)
         cop_txn *txn;
         if (cop_txn_begin(w->store, &txn) != COP_OK)
             break;
-        if (cop_txn_set(txn, w->atom, &value) != COP_OK || cop_txn_commit(txn, NULL, NULL) != COP_OK)
+        if (cop_txn_set(txn, w->atom, &value) != COP_OK ||
+            cop_txn_commit(txn, NULL, NULL) != COP_OK)
             break;
         pause_ms(1);
     }
@@ -294,7 +295,8 @@ START_TEST(looking_begins_and_ends)
     ck_assert_uint_eq(e->dependencies[0].changed_version, cop_store_version(store));
     cop_explanation_free(e);
     ck_assert_uint_eq(looked(store), 1);
-    /* A transaction that changes nothing publishes nothing, and what ran in it is of that version. */
+    /* A transaction that changes nothing publishes nothing, and what ran in it is of that version.
+     */
     CHECK_OK(cop_graph_look(store, s, false, COP_FOREVER));
     ck_assert_uint_eq(looked(store), 0);
     CHECK_OK(cop_graph_look(store, s, true, COP_FOREVER));
@@ -470,14 +472,13 @@ static int
 tally_node(void *context, const cop_graph_node *node)
 {
     tally *t = context;
-    t->used += (size_t)snprintf(t->text + t->used, sizeof t->text - t->used, "%s%s:%s", t->used ? " " : "",
-                                node->path, cop_graph_kind_name(node->kind));
+    t->used += (size_t)snprintf(t->text + t->used, sizeof t->text - t->used, "%s%s:%s",
+                                t->used ? " " : "", node->path, cop_graph_kind_name(node->kind));
     for (size_t i = 0; i < node->edge_count; i++)
-        t->used += (size_t)snprintf(t->text + t->used, sizeof t->text - t->used, "<%s%s%s*%u",
-                                    cop_depends_name(node->edges[i].what),
-                                    node->edges[i].path ? "=" : "",
-                                    node->edges[i].path ? node->edges[i].path : "",
-                                    node->edges[i].reads);
+        t->used +=
+            (size_t)snprintf(t->text + t->used, sizeof t->text - t->used, "<%s%s%s*%u",
+                             cop_depends_name(node->edges[i].what), node->edges[i].path ? "=" : "",
+                             node->edges[i].path ? node->edges[i].path : "", node->edges[i].reads);
     t->edges += node->edge_count;
     return ++t->nodes == t->stop_at ? 7 : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The computed atoms of a machine's CPUs, memory, disks and interfaces; processes: derived_procs.c. */
+/* The computed atoms of a machine's CPUs, memory, disks and interfaces; processes: derived_procs.c.
+ */
 #include "tools/sources/derived.h"
 #include "tools/sources/derived_read.h"
 
@@ -99,7 +100,8 @@ one_pair(void *context, const cop_child *child)
     struct pairs *p = context;
     char path[256];
     cop_atom before;
-    int n = snprintf(path, sizeof path, "%s/%.*s", p->before_path, (int)child->key_length, child->key);
+    int n =
+        snprintf(path, sizeof path, "%s/%.*s", p->before_path, (int)child->key_length, child->key);
     if (n < 0 || (size_t)n >= sizeof path || child->value.type != COP_OBJECT)
         return 0;
     cop_status status = cop_read_find(p->evaluation, path, (size_t)n, &before);
@@ -128,8 +130,9 @@ for_pairs(struct pairs *p, const char *path)
 static cop_status
 one_cpu(struct pairs *p, const cop_child *cpu, const cop_atom *before)
 {
-    static const char *const now_keys[] = {"user_ticks", "nice_ticks",    "system_ticks", "idle_ticks",
-                                           "iowait_ticks", "irq_ticks", "softirq_ticks", "steal_ticks"};
+    static const char *const now_keys[] = {"user_ticks",    "nice_ticks",   "system_ticks",
+                                           "idle_ticks",    "iowait_ticks", "irq_ticks",
+                                           "softirq_ticks", "steal_ticks"};
     static const char *const before_keys[] = {"busy_ticks", "total_ticks"};
     int64_t now[8], had[2], total = 0;
     cop_value share = cop_null();

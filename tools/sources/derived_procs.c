@@ -2,9 +2,9 @@
 /*
  * Processes by state, by user and by program, and the ten greatest.
  *
- * A process has its members in the order in which they are wanted here: state, name, user, rss_bytes,
- * ticks. Reading stops at the last that is wanted, so that the number of processes by state depends on
- * states alone.
+ * A process has its members in the order in which they are wanted here: state, name, user,
+ * rss_bytes, ticks. Reading stops at the last that is wanted, so that the number of processes by
+ * state depends on states alone.
  */
 #include "tools/sources/derived_read.h"
 
@@ -172,8 +172,8 @@ static const char *
 state_name(const cop_value *state)
 {
     static const char *const names[][2] = {
-        {"R", "running"}, {"S", "sleeping"}, {"D", "waiting"}, {"T", "stopped"}, {"t", "traced"},
-        {"Z", "zombie"},  {"I", "idle"},     {"X", "dead"},
+        {"R", "running"}, {"S", "sleeping"}, {"D", "waiting"}, {"T", "stopped"},
+        {"t", "traced"},  {"Z", "zombie"},   {"I", "idle"},    {"X", "dead"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (state->type == COP_STRING && cop_value_length(state) == 1 &&

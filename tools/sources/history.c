@@ -26,8 +26,8 @@ struct sample {
 
 struct history {
     struct sample samples[SAMPLES];
-    size_t first, count; /* oldest first */
-    struct sample *now;  /* NULL: this sweep is not kept */
+    size_t first, count;           /* oldest first */
+    struct sample *now;            /* NULL: this sweep is not kept */
     const struct sample *previous; /* NULL: there is none */
     struct mirror *mirror;
     struct mirror_node *told; /* host/previous */

@@ -17,7 +17,7 @@
 
 #include "tests/support/fault_alloc.h"
 
-enum { HELD, READ, KEPT, REFUSED };
+enum { HELD, READ, KEPT, RELEASED };
 static const char *const properties[] = {
     "every reducer holds what its children in that version reduce to",
     "so says a reader of its own version",
@@ -98,8 +98,10 @@ static cop_value
 random_key(stress_random *r)
 {
     static const char *const text[] = {"red", "green", "blue", "7"};
-    if (stress_below(r, 8) == 0)
-        return random_value(r);
+    if (stress_below(r, 8) == 0) { /* the oracle does not write doubles as JSON does */
+        cop_value value = random_value(r);
+        return value.type == COP_F64 ? cop_null() : value;
+    }
     if (stress_below(r, 3) == 0)
         return cop_i64((int64_t)stress_below(r, 8));
     const char *key = text[stress_below(r, 4)];
@@ -145,6 +147,15 @@ leaf_function(cop_evaluation *evaluation, void *context, cop_value *result)
         *result = cop_i64(value / 2);
     }
     return COP_OK;
+}
+
+static cop_status
+key_function(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    cop_status status = leaf_function(evaluation, context, result);
+    if (result->type == COP_F64)
+        *result = cop_bool(true);
+    return status;
 }
 
 static cop_status
@@ -225,7 +236,7 @@ random_path(stress_random *r, char *path, bool field)
 static cop_status
 define_leaf(cop_txn *txn, const char *path, stress_random *r)
 {
-    return cop_txn_define(txn, path, strlen(path), leaf_function,
+    return cop_txn_define(txn, path, strlen(path), strstr(path, "key") ? key_function : leaf_function,
                           &chain[stress_below(r, SOURCES)][stress_below(r, CHAIN)], NULL, NULL, NULL);
 }
 
@@ -246,6 +257,8 @@ random_operation(cop_txn *txn, stress_random *r)
     cop_value value = random_value(r);
     bool field = stress_below(r, 3) != 0;
     random_path(r, path, field);
+    if (field && strcmp(path + 6, "key") == 0)
+        value = random_key(r);
     switch (stress_below(r, 24)) {
     case 0:
         return cop_txn_erase_at(txn, path, strlen(path), NULL);
@@ -269,8 +282,6 @@ random_operation(cop_txn *txn, stress_random *r)
         value = cop_i64((int64_t)stress_below(r, 200));
         return cop_txn_set(txn, chain[stress_below(r, SOURCES)][0], &value);
     default:
-        if (field && strcmp(path + 6, "key") == 0)
-            value = random_key(r);
         return cop_txn_set_at(txn, path, strlen(path), &value, NULL);
     }
 }
@@ -282,7 +293,7 @@ random_transaction(cop_store *store, stress_random *r)
     cop_status status = cop_txn_begin(store, &txn);
     if (status != COP_OK)
         return status;
-    for (uint64_t n = 1 + stress_below(r, stress_below(r, 4) ? 3 : 20); status == COP_OK && n > 0; n--)
+    for (uint64_t n = 1 + stress_below(r, stress_below(r, 16) ? 3 : 20); status == COP_OK && n > 0; n--)
         status = random_operation(txn, r);
     if (status == COP_OK)
         return cop_txn_commit(txn, NULL, NULL);
@@ -303,10 +314,9 @@ toggle_reducer(cop_store *store, stress_random *r)
 /* ---- checking ---- */
 
 static void
-check_all(cop_store *store, unsigned property)
+check_version(cop_pin_t pin, unsigned property)
 {
     char text[1024];
-    cop_pin_t pin = cop_pin(store);
     if (pin.snapshot == NULL)
         return;
     for (unsigned i = 0; i < SPECS; i++) {
@@ -315,6 +325,23 @@ check_all(cop_store *store, unsigned property)
                      cop_snapshot_version(pin.snapshot), wrong != NULL ? wrong : "");
     }
     cop_unpin(pin);
+}
+
+static void
+check_all(cop_store *store, unsigned property)
+{
+    check_version(cop_pin(store), property);
+}
+
+/* A thread's own registration would outlive the store, whose memory is counted. */
+static void
+check_as_reader(cop_store *store)
+{
+    cop_reader *reader;
+    if (cop_reader_open(store, &reader) != COP_OK)
+        return;
+    check_version(cop_reader_pin(reader), READ);
+    cop_reader_close(reader);
 }
 
 static void
@@ -351,7 +378,7 @@ one_store(uint64_t seed)
     while (atomic_load(&reading) > 0)
         stress_sleep_us(100);
     cop_store_close(store);
-    stress_check(REFUSED, atomic_load(&faults.blocks) == 0, "%" PRId64 " blocks",
+    stress_check(RELEASED, atomic_load(&faults.blocks) == 0, "%" PRId64 " blocks",
                  atomic_load(&faults.blocks));
 }
 
@@ -368,7 +395,7 @@ body(void *number)
         atomic_fetch_add(&reading, 1);
         cop_store *store = atomic_load(&shared);
         if (store != NULL)
-            check_all(store, READ);
+            check_as_reader(store);
         atomic_fetch_sub(&reading, 1);
         stress_sleep_us(store != NULL ? 20 : 200);
     }

@@ -32,7 +32,8 @@
     X(refused)               \
     X(writes)                \
     X(streamed)              \
-    X(deadlines_passed)
+    X(deadlines_passed)    \
+    X(waits)
 
 /* One TCP connection, known to the deadline thread. */
 struct cop__http_connection {
@@ -72,6 +73,10 @@ struct cop_http_server {
     size_t connections_count;
     bool stopping;
 
+    pthread_mutex_t options_mutex; /* one change of options at a time */
+    size_t waiting;                /* threads that wait for a computed atom; under mutex */
+    _Atomic bool ending;           /* they are to give up */
+
     pthread_mutex_t leases_mutex;
     struct cop__http_lease *leases; /* options.max_snapshots places */
     size_t leases_count;
@@ -105,6 +110,7 @@ struct cop__http_request {
     struct cop__problem problem;  /* found early, told when the body has been read */
     struct cop__buffer body;
     uint64_t discarded; /* bytes of a body that nobody wants */
+    struct cop__http_why *why; /* a question that is being waited for, or answered */
 };
 
 static inline uint64_t
@@ -168,13 +174,21 @@ enum MHD_Result cop__http_reply_problem(struct cop__http_request *request,
 bool cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                     struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c: the routes. */
+/* The same for a parameter of the query, in which a separator may be written %2F. */
+bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size_t *length,
+                             struct cop__problem *problem);
+
+/* state.c, write.c, transaction.c, snapshots.c, stats.c, options.c, graph.c, why.c: the routes. */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
 enum MHD_Result cop__http_snapshots(struct cop__http_request *request);
 enum MHD_Result cop__http_stats(struct cop__http_request *request);
 enum MHD_Result cop__http_health(struct cop__http_request *request);
+enum MHD_Result cop__http_options_get(struct cop__http_request *request);
+enum MHD_Result cop__http_options_patch(struct cop__http_request *request);
+enum MHD_Result cop__http_graph(struct cop__http_request *request);
+enum MHD_Result cop__http_why(struct cop__http_request *request);
 enum MHD_Result cop__http_problems(struct cop__http_request *request);
 
 /* write.c: builds a transaction and commits it, again while what it read was changed under it.
@@ -182,6 +196,14 @@ enum MHD_Result cop__http_problems(struct cop__http_request *request);
 typedef cop_status (*cop__http_build)(cop_txn *txn, void *context, struct cop__problem *problem);
 cop_status cop__http_commit(struct cop_http_server *server, cop__http_build build, void *context,
                             uint64_t *version, struct cop__problem *problem);
+
+/* why.c: gives up what is waited for, and waits for the threads that do. */
+void cop__http_waits_end(struct cop_http_server *server);
+void cop__http_why_free(struct cop__http_why *why);
+
+/* graph.c: a value as JSON; NULL for COP_NONE and branches. Errors as GET /v1/state writes them, bytes by
+ * their number. */
+struct json_t *cop__http_value_json(const cop_value *value);
 
 /* snapshots.c: the held version, kept once more for the caller; NULL when it is not held. */
 const cop_snapshot *cop__http_held(struct cop_http_server *server, uint64_t version);

@@ -19,7 +19,7 @@ hex(char c)
 }
 
 static bool
-decode(const char **at, char *byte, struct cop__problem *problem)
+decode(const char **at, char *byte, bool slash, struct cop__problem *problem)
 {
     const char *p = *at;
     if (*p != '%') {
@@ -33,23 +33,22 @@ decode(const char **at, char *byte, struct cop__problem *problem)
         return cop__problem_set(problem, COP_PROBLEM_PATH, "%% is followed by two hex digits");
     *byte = (char)(high * 16 + low);
     *at = p + 3;
-    if (*byte == '/')
+    if (*byte == '/' && !slash)
         return cop__problem_set(problem, COP_PROBLEM_PATH,
                                 "%%2F is ambiguous: write ~1 for a '/' inside a segment");
     return true;
 }
 
-bool
-cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
-               struct cop__problem *problem)
+static bool
+read_path(const char *at, bool slash, char path[COP_PATH_MAX + 1], size_t *length,
+          struct cop__problem *problem)
 {
-    const char *at = *rest == '/' ? rest + 1 : rest;
     size_t n = 0;
     while (*at) {
         if (n >= COP_PATH_MAX)
             return cop__problem_set(problem, COP_PROBLEM_PATH, "a path has at most %u bytes",
                                     COP_PATH_MAX);
-        if (!decode(&at, &path[n], problem))
+        if (!decode(&at, &path[n], slash, problem))
             return false;
         n++;
     }
@@ -61,4 +60,18 @@ cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
     cop__problem_set(problem, COP_PROBLEM_PATH, "%s", error.message);
     problem->error = error;
     return false;
+}
+
+bool
+cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
+               struct cop__problem *problem)
+{
+    return read_path(*rest == '/' ? rest + 1 : rest, false, path, length, problem);
+}
+
+bool
+cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size_t *length,
+                        struct cop__problem *problem)
+{
+    return read_path(text, true, path, length, problem);
 }

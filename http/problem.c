@@ -26,6 +26,7 @@ cop__problem_set(struct cop__problem *problem, cop__problem_kind kind, const cha
     va_start(arguments, format);
     problem->kind = kind;
     problem->index = -1;
+    problem->option[0] = '\0';
     problem->error = (cop_error)COP_ERROR_INIT;
     vsnprintf(problem->detail, sizeof problem->detail, format, arguments);
     va_end(arguments);
@@ -53,6 +54,8 @@ kind_of(cop_status status)
     case COP_E_CONFLICT:
     case COP_E_TIMEOUT:
         return COP_PROBLEM_CONTENTION;
+    case COP_E_STATE:
+    case COP_E_COMPUTED:
     case COP_E_TYPE:
     case COP_E_BRANCH:
     case COP_E_NOT_BRANCH:
@@ -113,6 +116,9 @@ add_place(json_t *document, const struct cop__problem *problem)
     const cop_error *error = &problem->error;
     if (problem->index >= 0)
         json_object_set_new(document, problem->list, json_integer(problem->index));
+    if (problem->option[0])
+        json_object_set_new(document, "option",
+                            cop__json_text(problem->option, strlen(problem->option)));
     if (error->line) {
         json_object_set_new(document, "line", json_integer(error->line));
         json_object_set_new(document, "column", json_integer(error->column));

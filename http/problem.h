@@ -19,6 +19,9 @@
       "~3. Percent-encoding is decoded first, and %2F is refused because it is ambiguous.")        \
     X(JSON, "json", 400, "The body is not acceptable JSON",                                        \
       "RFC 8259, no duplicate keys, no integers beyond 64 bits. line and column say where.")       \
+    X(OPTION, "option", 400, "The option cannot be set so",                                        \
+      "There is no option of this name, or its value is malformed or out of bounds; option names " \
+      "it. GET /v1/options?details lists types and bounds. Nothing was changed.")                  \
     X(ORIGIN, "origin", 403, "The write comes from another site",                                  \
       "A browser said, by Origin or Sec-Fetch-Site, that a page of another site sent this write.") \
     X(ROUTE, "route", 404, "No such resource", "The routes are listed in docs/http.md.")           \
@@ -32,6 +35,8 @@
     X(STATE, "state", 409, "The state does not allow this write",                                  \
       "For example a child below a plain value, a sum with a text, an array index too large. "     \
       "Nothing was changed.")                                                                      \
+    X(OPTION_FIXED, "option-fixed", 409, "The option cannot be changed while the server runs",     \
+      "Only options that are live can; option names the other one. Nothing was changed.")          \
     X(CONTENTION, "contention", 409, "Others kept changing what the write rests on",               \
       "The write was tried several times and did not get through. Nothing was changed.")           \
     X(PRECONDITION, "precondition", 412, "A precondition does not hold",                           \
@@ -67,6 +72,7 @@ struct cop__problem {
     int index;        /* of an operation or precondition, -1: none */
     const char *list; /* "operation" or "precondition" */
     cop_error error;  /* place of the fault, where there is one */
+    char option[64];  /* that is refused; empty: none */
     char detail[320];
 };
 

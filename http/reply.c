@@ -149,6 +149,8 @@ allowed(const struct cop__http_request *r, const struct cop__problem *problem)
 {
     if (r->route && strcmp(r->route->path, COP_HTTP_STATE) == 0)
         return COP_HTTP_GET | COP_HTTP_PUT | COP_HTTP_PATCH | COP_HTTP_DELETE;
+    if (r->route && strcmp(r->route->path, "/v1/options") == 0)
+        return COP_HTTP_GET | COP_HTTP_PATCH;
     return problem->allow;
 }
 

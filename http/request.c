@@ -15,6 +15,10 @@ static const struct cop__http_route routes[] = {
     {COP_HTTP_STATE, true, COP_HTTP_PUT | COP_HTTP_PATCH | COP_HTTP_DELETE, cop__http_state_write},
     {"/v1/transaction", false, COP_HTTP_POST, cop__http_transaction},
     {COP_HTTP_SNAPSHOTS, true, COP_HTTP_GET | COP_HTTP_POST | COP_HTTP_DELETE, cop__http_snapshots},
+    {"/v1/options", false, COP_HTTP_GET, cop__http_options_get},
+    {"/v1/options", false, COP_HTTP_PATCH, cop__http_options_patch},
+    {"/v1/graph", false, COP_HTTP_GET, cop__http_graph},
+    {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why},
     {"/v1/stats", false, COP_HTTP_GET, cop__http_stats},
     {"/healthz", false, COP_HTTP_GET, cop__http_health},
     {"/problems", true, COP_HTTP_GET, cop__http_problems},
@@ -138,6 +142,7 @@ cop__http_on_completed(void *context, struct MHD_Connection *connection, void **
     if (!r)
         return;
     cop__buffer_free(&r->body);
+    cop__http_why_free(r->why);
     free(r);
     *own = NULL;
 }

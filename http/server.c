@@ -113,7 +113,7 @@ static struct MHD_Daemon *
 start_daemon(struct cop_http_server *server, const struct sockaddr *address)
 {
     const cop_http_options *o = &server->options;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME;
     struct MHD_OptionItem pool[] = {{MHD_OPTION_END, 0, NULL}, {MHD_OPTION_END, 0, NULL}};
     if (address->sa_family == AF_INET6)
         flags |= MHD_USE_IPv6;
@@ -182,6 +182,7 @@ server_new(cop_store *store, const cop_http_options *o)
     server->leases = calloc(o->max_snapshots ? o->max_snapshots : 1, sizeof *server->leases);
     pthread_mutex_init(&server->mutex, NULL);
     pthread_mutex_init(&server->leases_mutex, NULL);
+    pthread_mutex_init(&server->options_mutex, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &monotonic);
@@ -236,6 +237,7 @@ cop_http_close(cop_http_server *server)
 {
     if (!server)
         return;
+    cop__http_waits_end(server);
     if (server->daemon)
         MHD_stop_daemon(server->daemon);
     cop__http_keeper_stop(server);
@@ -244,6 +246,7 @@ cop_http_close(cop_http_server *server)
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->mutex);
     pthread_mutex_destroy(&server->leases_mutex);
+    pthread_mutex_destroy(&server->options_mutex);
     free(server->leases);
     free(server);
 }

@@ -2,8 +2,11 @@
 /* GET /v1/stats, /healthz and /problems/NAME. */
 #include "http/internal.h"
 
+#include <coppice/graph.h>
 #include <jansson.h>
 #include <string.h>
+
+#define GRAPH_MS 1000
 
 static uint64_t
 relaxed(_Atomic uint64_t *counter)
@@ -48,6 +51,21 @@ describe_store(const cop_stats *stats)
     return json;
 }
 
+/* Left out when the commit right is not to be had soon. */
+static void
+add_graph(json_t *json, struct cop_http_server *server)
+{
+    cop_graph_counts counts = COP_GRAPH_COUNTS_INIT;
+    if (cop_graph_stats(server->store, cop_deadline_in_ms(GRAPH_MS), &counts) != COP_OK)
+        return;
+    json_t *graph = json_object();
+#define COP_GRAPH_STATS_MEMBER(name, unit, help) \
+    json_object_set_new(graph, #name, json_integer((json_int_t)counts.name));
+    COP_GRAPH_STATS_MAP(COP_GRAPH_STATS_MEMBER)
+#undef COP_GRAPH_STATS_MEMBER
+    json_object_set_new(json, "graph", graph);
+}
+
 enum MHD_Result
 cop__http_stats(struct cop__http_request *r)
 {
@@ -58,6 +76,10 @@ cop__http_stats(struct cop__http_request *r)
         return cop__http_reply_problem(r, &r->problem);
     }
     json_t *json = describe_store(&stats);
+    add_graph(json, r->server);
+    json_object_set_new(
+        json, "workers",
+        json_pack("{s:I}", "threads", (json_int_t)cop_pool_threads(r->server->options.pool)));
     json_object_set_new(json, "http", describe_server(r->server));
     return cop__http_reply_json(r, MHD_HTTP_OK, json, NULL);
 }

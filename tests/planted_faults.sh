@@ -21,6 +21,11 @@ root_before_pages       | tests/stress/stress_reclaim --seconds 5
 pending_ignored         | tests/unit/test_pin_schedule
 help_without_barrier    | tests/unit/test_pin_schedule
 effect_wake_lost        | tests/stress/stress_effect_queue --seconds 3
+wake_lost               | tests/unit/test_workers_schedule
+deque_item_twice        | tests/unit/test_workers_schedule
+dependent_not_marked    | tests/stress/stress_graph --seconds 5
+dependency_kept         | tests/stress/stress_graph --seconds 5
+node_before_dependency  | tests/stress/stress_graph --seconds 5
 '
 
 # A fault that is built in but not in the table is caught by nobody.

@@ -10,6 +10,9 @@ int run_get(const struct command *command, int argc, char **argv);   /* client.c
 int run_set(const struct command *command, int argc, char **argv);
 int run_erase(const struct command *command, int argc, char **argv);
 int run_load(const struct command *command, int argc, char **argv);
+int run_why(const struct command *command, int argc, char **argv);        /* why_cmd.c */
+int run_graph(const struct command *command, int argc, char **argv);      /* graph_cmd.c */
+int run_set_option(const struct command *command, int argc, char **argv); /* set_option_cmd.c */
 int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */
 int run_version(const struct command *command, int argc, char **argv); /* coppice.c */

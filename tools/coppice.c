@@ -18,7 +18,14 @@ static const struct command commands[] = {
     {"erase", "[OPTION...] PATH", "Erases a path and what is below it", run_erase, NULL},
     {"load", "[OPTION...] FILE [PATH]", "Makes the branch at a path equal to a JSON file", run_load,
      "FILE '-' is standard input. Without PATH the whole state is replaced.\n"},
+    {"why", "[OPTION...] PATH", "Says why a computed atom ran, and what it depends on", run_why,
+     "Waits for its next run: what happens is written down only while somebody looks.\n"},
+    {"graph", "[OPTION...]", "Lists the graph of computed atoms, or draws it", run_graph, NULL},
     {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
+#endif
+#ifdef COP_HAVE_HTTP
+    {"set-option", "[OPTION...] NAME VALUE...", "Changes live options of the running server",
+     run_set_option, "'coppice options' says which are live. Several are changed together or not at all.\n"},
 #endif
     {"options", "[OPTION...]", "Lists the store's options with their values", run_options,
      "Values come from the defaults, then the file, then the environment, then --set.\n"},
@@ -46,7 +53,7 @@ print_usage(FILE *to)
 {
     fprintf(to, "usage: coppice COMMAND [OPTION...] [ARGUMENT...]\n\n");
     for (const struct command *command = commands; command->name; command++)
-        fprintf(to, "  %-9s %s\n", command->name, command->help);
+        fprintf(to, "  %-10s %s\n", command->name, command->help);
     fprintf(to, "\n'coppice COMMAND --help' says more about a command. Exit codes: 0 done,\n"
                 "1 failed, 2 wrong usage.\n");
 }

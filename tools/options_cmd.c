@@ -85,8 +85,8 @@ print_table(const cop_options *options)
         const cop_option_info *info = cop_options_info(i);
         cop_options_get(options, info->name, value, sizeof value);
         bounds_text(info, bounds, sizeof bounds);
-        printf("%s = %s\n    %s\n    %s; environment %s\n", info->name, value, info->help, bounds,
-               info->environment);
+        printf("%s = %s%s\n    %s\n    %s; environment %s\n", info->name, value,
+               info->live ? "  (live)" : "", info->help, bounds, info->environment);
     }
 }
 
@@ -98,9 +98,9 @@ describe(const cop_options *options, const cop_option_info *info)
     cop_options_init(&defaults);
     cop_options_get(options, info->name, value, sizeof value);
     cop_options_get(&defaults, info->name, preset, sizeof preset);
-    json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "name", info->name, "type",
+    json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b}", "name", info->name, "type",
                              kind_name(info->kind), "value", value, "default", preset,
-                             "environment", info->environment, "help", info->help);
+                             "environment", info->environment, "help", info->help, "live", info->live);
     if (info->kind == COP_OPTION_U64) {
         char maximum[32]; /* text: it may exceed what JSON readers keep exact */
         snprintf(maximum, sizeof maximum, "%llu", (unsigned long long)info->maximum);

@@ -5,7 +5,9 @@
  * needed.
  */
 #include <coppice/coppice.h>
+#include <coppice/effect.h>
 #include <coppice/http.h>
+#include <coppice/pool.h>
 
 #include "tools/commands.h"
 #include "tools/sources/source.h"
@@ -31,6 +33,7 @@ struct serve {
     uint64_t deadline_ms, idle_timeout_s, max_snapshots, lease_ms, max_lease_ms;
 
     cop_store *store;
+    cop_pool *pool;
     cop_http_server *server;
     struct host *sweeps;
     struct feed *feed;
@@ -107,6 +110,25 @@ log_line(void *context, cop_log_level level, const char *message)
         complain("%s", message);
 }
 
+/* The threads that evaluate computed atoms. */
+static int
+open_pool(struct serve *s, uint64_t threads)
+{
+    cop_pool_options o = COP_POOL_OPTIONS_INIT;
+    cop_error error = COP_ERROR_INIT;
+    if (threads)
+        o.threads = (uint32_t)threads;
+    o.log = log_line;
+    if (cop_pool_open(&o, &s->pool, &error) != COP_OK) {
+        complain("cannot start the worker threads: %s", error.message);
+        return EXIT_FAILED;
+    }
+    if (cop_store_set_pool(s->store, s->pool) == COP_OK)
+        return EXIT_DONE;
+    complain("out of memory");
+    return EXIT_FAILED;
+}
+
 static int
 open_store(struct serve *s)
 {
@@ -117,7 +139,7 @@ open_store(struct serve *s)
         return usage ? EXIT_USAGE : EXIT_FAILED;
     options.log = log_line;
     if (cop_store_open(&options, &s->store, &error) == COP_OK)
-        return EXIT_DONE;
+        return open_pool(s, options.workers_threads);
     complain("cannot open the store: %s", error.message);
     return EXIT_FAILED;
 }
@@ -141,6 +163,7 @@ open_server(struct serve *s)
     o.max_lease_ms = (uint32_t)s->max_lease_ms;
     o.hosts = s->hosts.items;
     o.hosts_count = s->hosts.count;
+    o.pool = s->pool;
     if (cop_http_open(s->store, &o, &s->server, &error) == COP_OK)
         return EXIT_DONE;
     complain("cannot serve: %s", error.message);
@@ -170,7 +193,7 @@ print_banner(const struct serve *s)
     snprintf(url, sizeof url, "http://%s%s%s:%u", open, address, close, cop_http_port(s->server));
     printf("coppice %s serves %s\n\n", cop_library_version(), url);
     if (s->host)
-        printf("  curl -s '%s/v1/state/host/mem?pretty'\n"
+        printf("  curl -s '%s/v1/state/host/derived?pretty'\n"
                "  curl -s '%s/v1/state/host/procs/%ld?pretty'\n",
                url, url, (long)getpid());
     else
@@ -214,7 +237,10 @@ close_all(struct serve *s)
     cop_http_close(s->server);
     feed_close(s->feed);
     host_close(s->sweeps);
+    if (s->store)
+        (void)cop_store_set_pool(s->store, NULL);
     cop_store_close(s->store);
+    cop_pool_close(s->pool);
     free(s->settings.items);
     free(s->hosts.items);
     free(s->loads.items);

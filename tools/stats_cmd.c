@@ -42,6 +42,8 @@ print_table(const struct http_answer *answer)
     COP_STATS_MAP(COP_STATS_ROW)
 #undef COP_STATS_ROW
     print_group(stats, "bytes_by_kind", "bytes");
+    print_group(stats, "graph", "");
+    print_group(stats, "workers", "");
     print_group(stats, "http", "");
     json_decref(stats);
     return true;

@@ -51,10 +51,11 @@ cop__event_search_end(cop__event_count *events)
     return searching(before) == 1 && tokens(before) == 0;
 }
 
-void
+uint32_t
 cop__event_prepare(cop__event_count *events, bool was_searching)
 {
     cop__add_seq_cst(&events->state, ONE_WAITING - (was_searching ? ONE_SEARCHING : 0));
+    return cop__load_acquire(&events->epoch);
 }
 
 /* Those registered are as many as W and T together: where W is 0, the caller's token is there. */
@@ -79,16 +80,25 @@ take_token(cop__event_count *events)
     return true;
 }
 
-void
-cop__event_wait(cop__event_count *events)
+bool
+cop__event_wait(cop__event_count *events, uint32_t *epoch)
 {
-    uint32_t epoch = cop__load_acquire(&events->epoch);
-    bool looks = !COP_FAULT(wake_lost); /* the fault: sleeps without having looked */
-    while (!looks || !take_token(events)) {
-        cop__futex_wait(&events->epoch, epoch, UINT64_MAX);
-        epoch = cop__load_acquire(&events->epoch);
-        looks = true;
-    }
+    uint32_t now;
+    if (COP_FAULT(wake_lost))
+        *epoch = cop__load_acquire(&events->epoch); /* and sleeps without a look for a token */
+    else if (take_token(events))
+        return true;
+    while ((now = cop__load_acquire(&events->epoch)) == *epoch)
+        cop__futex_wait(&events->epoch, *epoch, UINT64_MAX);
+    *epoch = now;
+    return take_token(events);
+}
+
+void
+cop__event_stir(cop__event_count *events)
+{
+    cop__add_seq_cst(&events->epoch, 1u);
+    cop__futex_wake(&events->epoch, INT32_MAX);
 }
 
 /* A compare-and-swap is done also where nothing changes: it is what the argument rests on. */

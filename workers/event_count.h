@@ -19,7 +19,10 @@
  * look for a token and changed after one is left, keeps the sleep from missing it.
  *
  * A token need not reach the worker it was meant for: another that registers later may take it.
- * Somebody searches after the notification, which is what was promised.
+ * Somebody searches after the notification, which is what was promised. It is not enough to tell
+ * one worker something, such as that it has to leave. For that there is stir, which leaves no token
+ * but changes the epoch: prepare reads the epoch before the worker looks whether it is asked for,
+ * and wait returns when it has changed.
  *
  * PROGRESS. All lock-free but for wait, which sleeps.
  */
@@ -31,7 +34,7 @@
 
 typedef struct cop__event_count {
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t state; /* W, T << 16, S << 32 */
-    _Atomic uint32_t epoch;                          /* counts the times tokens were left */
+    _Atomic uint32_t epoch; /* counts the times tokens were left, and stirs; futex */
 } cop__event_count;
 
 void cop__event_init(cop__event_count *events);
@@ -42,16 +45,21 @@ bool cop__event_search_begin(cop__event_count *events, uint32_t most);
  */
 bool cop__event_search_end(cop__event_count *events);
 
-/* Registers the caller; one that was searching stops. Followed by cancel or wait. */
-void cop__event_prepare(cop__event_count *events, bool searching);
+/* Registers the caller; one that was searching stops. Followed by cancel or wait. The epoch. */
+uint32_t cop__event_prepare(cop__event_count *events, bool searching);
 void cop__event_cancel(cop__event_count *events);
-/* Sleeps until there is a token; returns searching. */
-void cop__event_wait(cop__event_count *events);
+/* True when there was a token: the caller is searching now. False when the epoch has changed since
+ * *epoch and there is none: the caller is still registered, looks whether it is asked for, and then
+ * cancels, or waits again with the new *epoch. Sleeps otherwise. */
+bool cop__event_wait(cop__event_count *events, uint32_t *epoch);
 
 /* Wakes up to n of those registered with one system call; the number of tokens left. */
 uint32_t cop__event_notify(cop__event_count *events, uint32_t n);
 /* Wakes one, unless somebody is searching or about to. */
 uint32_t cop__event_post(cop__event_count *events);
+
+/* Makes every waiting worker look whether it is asked for. */
+void cop__event_stir(cop__event_count *events);
 
 /* Those registered and not notified. */
 uint32_t cop__event_parked(cop__event_count *events);

@@ -2,27 +2,31 @@
 /*
  * The injection queue of a pool: any thread pushes, any takes, oldest first.
  *
- * It is the commit queue (many producers, one consumer) with a right to consume, which is only ever
- * tried for. Whoever takes, takes a handful, gives the right back, and looks at `pending`: when
- * more is left it wakes another.
+ * It is the commit queue (many producers, one consumer) with a right to consume. Whoever takes,
+ * takes a handful, gives the right back, and looks at `pending`: when more is left it wakes
+ * another.
  *
- * ORDERING. A worker that found the right taken (a sequentially consistent load) may go to sleep
- * with the queue not empty. That right's holder gives it back with a swap and then loads `pending`,
- * both sequentially consistent: it sees every push that the worker could have missed, and wakes
- * somebody. A worker that had the right and found an unfinished push may sleep as well, since the
- * pusher notifies after it.
+ * ORDERING. Nobody waits for the right, so a worker may come, find it taken, and go to sleep with
+ * the queue not empty: the holder looked before the last push was finished, and the notification of
+ * that push was used up by the worker that came. So who finds it taken leaves a mark, by an
+ * exchange (acquire-release), and a holder that got nothing and then finds the mark, by an exchange
+ * too, looks again: it sees what the worker knew of. One that got something notifies somebody in
+ * any case. A push that is not finished yet keeps those behind it out of reach; its pusher notifies
+ * when it is.
  *
- * PROGRESS. push: wait-free. take: wait-free for up to `most` items.
+ * PROGRESS. push: wait-free. take: lock-free, and it looks again only when another thread came.
  */
 #ifndef COP_WORKERS_INJECT_H
 #define COP_WORKERS_INJECT_H
 
 #include "commit/queue.h"
 
+enum cop__inject_right { COP_INJECT_FREE, COP_INJECT_TAKEN, COP_INJECT_WANTED };
+
 typedef struct cop__inject {
     cop__queue queue;
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t pending; /* pushes begun less items taken */
-    _Atomic uint32_t right;
+    _Atomic uint32_t right;                            /* enum cop__inject_right */
 } cop__inject;
 
 static inline void
@@ -46,18 +50,28 @@ cop__inject_pending(cop__inject *inject)
     return cop__load_seq_cst(&inject->pending);
 }
 
-/* Up to `most` of the oldest nodes; 0 when there is none, or the right is taken. */
+/* False, with the mark left, when another thread has it. */
+static inline bool
+cop__inject_right_take(cop__inject *inject)
+{
+    uint32_t right = COP_INJECT_FREE;
+    return cop__cas_seq_cst(&inject->right, &right, (uint32_t)COP_INJECT_TAKEN) ||
+           cop__swap_seq_cst(&inject->right, (uint32_t)COP_INJECT_WANTED) == COP_INJECT_FREE;
+}
+
+/* Up to `most` of the oldest nodes; 0 when there is none, or another thread is taking some. */
 static inline uint32_t
 cop__inject_take(cop__inject *inject, cop__queue_node **nodes, uint32_t most)
 {
-    uint32_t free = 0, n = 0;
-    if (cop__inject_pending(inject) == 0 || cop__load_seq_cst(&inject->right) != 0 ||
-        !cop__cas_seq_cst(&inject->right, &free, 1u))
-        return 0;
-    while (n < most && (nodes[n] = cop__queue_pop(&inject->queue)) != NULL)
-        n++;
-    cop__add_seq_cst(&inject->pending, -(uint64_t)n);
-    (void)cop__swap_seq_cst(&inject->right, 0u);
+    uint32_t n = 0, right;
+    do {
+        if (cop__inject_pending(inject) == 0 || !cop__inject_right_take(inject))
+            return 0;
+        while (n < most && (nodes[n] = cop__queue_pop(&inject->queue)) != NULL)
+            n++;
+        cop__add_seq_cst(&inject->pending, -(uint64_t)n);
+        right = cop__swap_seq_cst(&inject->right, (uint32_t)COP_INJECT_FREE);
+    } while (n == 0 && right == COP_INJECT_WANTED);
     return n;
 }
 

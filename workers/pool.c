@@ -14,6 +14,7 @@
 #include "workers/pool_internal.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -78,7 +79,7 @@ pool_new(const cop_pool_options *options)
     pool->spin_ns = pool->cpus > 1 ? COP_POOL_SPIN_NS : 0;
     pool->affinity = options->affinity;
     pool->log = (cop__log){options->log, options->log_context, NULL};
-    memcpy(pool->name, options->name, strlen(options->name) + 1);
+    snprintf(pool->name, sizeof pool->name, "%s", options->name);
     pthread_mutex_init(&pool->lock, NULL);
     cop__event_init(&pool->events);
     cop__inject_init(&pool->inject);
@@ -160,7 +161,7 @@ shrink(cop_pool *pool, uint32_t now, uint32_t threads)
     cop__store_seq_cst(&pool->threads, threads);
     for (uint32_t i = threads; i < now; i++)
         cop__store_seq_cst(&cop__load_relaxed(&pool->workers[i])->leave, true);
-    cop__pool_notify(pool, COP_POOL_THREADS_MAX);
+    cop__event_stir(&pool->events);
     for (uint32_t i = threads; i < now; i++)
         pthread_join(cop__load_relaxed(&pool->workers[i])->thread, NULL);
 }

@@ -29,7 +29,7 @@
 #include "workers/pool_internal.h"
 
 #define STALL_NS 20000.0      /* spinning for a chunk beyond the time it should take */
-#define ITEM_OVERHEAD_NS 30.0 /* what sharing an item costs at the worst: its data changes CPU */
+#define ITEM_OVERHEAD_NS 10.0 /* what sharing an item costs: its data changes CPU */
 #define WORTH_NS 600.0        /* saving that is worth a run among threads that are awake */
 #define WAKE_NS 75000.0       /* saving missed lately that would pay for a wake */
 #define WAKE_NS_MAX 300000.0  /* no more of it than that is remembered */
@@ -274,6 +274,13 @@ wait_for_workers(cop__region *region, uint32_t need, double spin_ns)
     }
 }
 
+/* How many of n workers can run beside the owner: more would take its CPU. */
+static uint32_t
+useful(const cop_pool *pool, uint32_t n)
+{
+    return n < pool->cpus - 1 ? n : pool->cpus - 1;
+}
+
 static void
 publish(cop__region *region, uint32_t items, uint32_t least, cop__region_function run,
         void *context)
@@ -287,7 +294,7 @@ publish(cop__region *region, uint32_t items, uint32_t least, cop__region_functio
     cop__store_relaxed(&region->done, 0u);
     cop__store_release(&region->word, word_of(0, items));
     if (region->wake)
-        cop__pool_notify(region->pool, items / (least + (least == 0)));
+        cop__pool_notify(region->pool, useful(region->pool, items / (least + (least == 0))));
     region->wake = true;
 }
 
@@ -360,7 +367,7 @@ cop__region_worth(cop__region *region, uint32_t items, double ns_per_item)
     uint32_t parked = cop__event_parked(&pool->events);
     if (threads == 0 || pool->cpus == 1)
         return false;
-    uint32_t most = threads < items - 1 ? threads : items - 1;
+    uint32_t most = useful(pool, threads < items - 1 ? threads : items - 1);
     double saving_ns = saving(items, ns_per_item, most);
     if (saving_ns < WORTH_NS)
         return false;
@@ -368,7 +375,7 @@ cop__region_worth(cop__region *region, uint32_t items, double ns_per_item)
     if (now < region->off_until)
         return false;
     region->wake = parked > 0 && worth_waking(region, saving_ns, now);
-    uint32_t awake = threads > parked ? threads - parked : 0;
+    uint32_t awake = useful(pool, threads > parked ? threads - parked : 0);
     return region->wake || (awake > 0 && saving(items, ns_per_item, awake) >= WORTH_NS);
 }
 

@@ -17,6 +17,7 @@
 #include "workers/cpus.h"
 
 #define HANDFUL 32u
+#define LINGER 400u /* looks at a region that has just run out of items */
 #define LOOKS_A_TIME 16u /* at everything, between two looks at the clock */
 
 static _Thread_local cop__worker *here;
@@ -136,13 +137,24 @@ stop_searching(cop__worker *worker)
         cop__pool_post(worker->pool);
 }
 
+/* Chunks of a region, and of its next run if that begins within a moment: the levels of a wave follow
+ * each other faster than a whole round of looking for work. */
 static void
 run_chunks(cop__worker *worker, cop__chunk *chunk)
 {
-    do {
-        cop__region_work(chunk, lane_of(worker));
-        cop__count_up(&worker->counts.chunks, 1);
-    } while (cop__region_claim(chunk->region, lane_of(worker), chunk));
+    cop__region *region = chunk->region;
+    bool more = true;
+    while (more) {
+        do {
+            cop__region_work(chunk, lane_of(worker));
+            cop__count_up(&worker->counts.chunks, 1);
+        } while (cop__region_claim(region, lane_of(worker), chunk));
+        more = false;
+        for (uint32_t i = 0; i < LINGER && !more && worker->pool->cpus > 1; i++) {
+            cop__pause();
+            more = cop__region_claim(region, lane_of(worker), chunk);
+        }
+    }
 }
 
 static void
@@ -193,11 +205,24 @@ asked_to_leave(cop__worker *worker)
     return cop__load_seq_cst(&worker->leave);
 }
 
+/* True when it is for work. */
+static bool
+sleep_until_needed(cop__worker *worker, uint32_t epoch)
+{
+    while (!cop__event_wait(&worker->pool->events, &epoch)) {
+        if (!asked_to_leave(worker))
+            continue;
+        cop__event_cancel(&worker->pool->events);
+        return false;
+    }
+    return true;
+}
+
 static void
 park(cop__worker *worker)
 {
     found f;
-    cop__event_prepare(&worker->pool->events, worker->searching);
+    uint32_t epoch = cop__event_prepare(&worker->pool->events, worker->searching);
     worker->searching = false;
     worker->idle_since = 0;
     if (asked_to_leave(worker)) {
@@ -207,8 +232,7 @@ park(cop__worker *worker)
         work(worker, &f);
     } else {
         cop__count_up(&worker->counts.parks, 1);
-        cop__event_wait(&worker->pool->events);
-        worker->searching = true;
+        worker->searching = sleep_until_needed(worker, epoch);
     }
 }
 

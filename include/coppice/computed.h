@@ -19,6 +19,15 @@
  * COP_OK with that value from cop_read; the typed reads answer COP_E_FAILED for it. Nodes that read
  * each other in a cycle become error values that name it, until an input breaks the cycle.
  *
+ * BRANCHES. A computed with options.branch set is an object; its children are what its last run said
+ * with cop_emit, in the same version, and whatever that run did not emit is erased. A child that stays
+ * keeps its handle, and runs and tells nobody unless its value changed. Others may read in the branch,
+ * by handle, path or listing, as anywhere else; writing or erasing in it is COP_E_COMPUTED. When the
+ * function fails, the atom itself becomes the error value, without children; it is an object again
+ * once the function succeeds, and its children are new atoms then. (So a function that must not lose
+ * its readers' handles emits error values for single children, and succeeds.) An owner in a cycle
+ * that has children stays an object, and they hold the error.
+ *
  * COP_E_PENDING and COP_E_CYCLE from a read must be handed on: return them. Once a read has answered
  * one of them, all later reads of that run answer the same and its result is not used.
  */
@@ -60,8 +69,8 @@ typedef enum cop_computed_kind {
 typedef struct cop_computed_options {
     size_t size; /* sizeof(cop_computed_options) as the caller compiled it */
     cop_computed_kind kind;
-    bool branch;              /* owns a branch: the function emits children (cop_emit). Eager only */
-    cop_equal_function equal; /* NULL: cop_value_equal */
+    bool branch;              /* owns a branch: the function emits children. Eager, with a path */
+    cop_equal_function equal; /* NULL: cop_value_equal. Asked for each child of a branch */
     const char *label;        /* for explanations; copied; NULL: none */
     cop_destructor destroy;   /* runs once on the context, when no evaluation can use it any more */
     cop_scope *scope;         /* disposed with it; NULL: none */
@@ -89,10 +98,20 @@ COP_PUBLIC cop_status cop_txn_define(cop_txn *txn, const char *path, size_t leng
                                      const cop_computed_options *options, cop_atom *atom,
                                      cop_error *error);
 
+/*
+ * The version that the value of a computed atom came from: this snapshot's own for eager and lazy ones,
+ * for a background one the version that its function saw, 0 while there has been no result (the value is
+ * then null). A result equal to the one before it makes no version, and leaves this as it was.
+ * COP_E_GONE, COP_E_STATE (not computed), COP_E_FORKED. Thread-safe; a short lock.
+ */
+COP_PUBLIC cop_status cop_computed_origin(const cop_snapshot *snapshot, cop_atom atom,
+                                          uint64_t *version);
+
 /* Erases the atom (and the branch it owns) and ends its function: what read it reads "gone". Legal at
  * any time from any thread, inside its own function too; takes effect in a later commit, and at once
  * when nobody commits. Idempotent. Erasing the atom in a transaction does the same. COP_E_MEMORY,
- * COP_E_CLOSING. Lock-free inside an evaluation, else blocking. */
+ * COP_E_CLOSING, COP_E_COMPUTED (a child of a branch that another one owns). Lock-free inside an
+ * evaluation, else blocking. */
 COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);
 
 /* ---- inside an evaluation ---- */
@@ -143,7 +162,8 @@ COP_PUBLIC cop_status cop_read_find(cop_evaluation *evaluation, const char *path
                                     cop_atom *atom);
 
 /* The children of a branch in order; depends on the list of children and on each value it passes.
- * COP_E_GONE, COP_E_NOT_BRANCH, COP_E_PENDING, COP_E_CYCLE (hand on). O(children). */
+ * COP_E_GONE, COP_E_NOT_BRANCH, COP_E_FAILED (an error value: its owner failed), COP_E_PENDING,
+ * COP_E_CYCLE (hand on). O(children). */
 COP_PUBLIC cop_status cop_read_each(cop_evaluation *evaluation, cop_atom branch,
                                     cop_each_function function, void *context, int *stopped);
 /* Number of children; depends on the list only. */
@@ -194,10 +214,21 @@ cop_read_bool(cop_evaluation *evaluation, cop_atom atom, bool *out)
     return status;
 }
 
-/* A child of the branch that this computed owns, by its path relative to the branch; missing objects
+/*
+ * A child of the branch that this computed owns, by its path relative to the branch; missing objects
  * on the way are made. What is not emitted by a run is erased after it; order of first emission is
- * the order of children. The same path twice, or below a path emitted as a value: COP_E_INVALID.
- * COP_E_STATE when the computed owns no branch. COP_E_PATH, COP_E_LIMIT, COP_E_MEMORY. */
+ * the order of children. Path and value are copied. cop_object() makes an empty object, whose children
+ * may be emitted before or after; a number that is not finite becomes an error value. *result counts
+ * only when it is an error value: then the run has failed.
+ *
+ * The same path twice, below a path emitted as a value, or a value above one: COP_E_INVALID, and
+ * nothing is emitted by this call. COP_E_STATE when the computed owns no branch. COP_E_UNSUPPORTED for
+ * an array. COP_E_PATH (the empty path too); COP_E_LIMIT (the whole path would be too long);
+ * COP_E_PENDING, COP_E_CYCLE, COP_E_MEMORY: hand on.
+ *
+ * A run costs O(what it emits); the version, O(what differs from the run before). Children in another
+ * order count as different, but only those outside of a longest run that kept its order.
+ */
 COP_PUBLIC cop_status cop_emit(cop_evaluation *evaluation, const char *path, size_t length,
                                const cop_value *value);
 

@@ -4,6 +4,8 @@
 #define COPPICE_COPPICE_H
 
 #include <coppice/computed.h>
+#include <coppice/effect.h>
+#include <coppice/graph.h>
 #include <coppice/json.h>
 #include <coppice/memory.h>
 #include <coppice/options.h>

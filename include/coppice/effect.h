@@ -7,8 +7,12 @@
  * the newest version; the last one is never missed. Two runs of one effect never overlap. It may
  * write: what it commits is a later version. Effects that keep running each other again are cut off
  * after effects.rounds rounds without rest, reported to the log with the effects involved, and run
- * again when something else changes what they read. One that fails (negative status) is counted and
- * logged and does not stop others.
+ * again when something else changes what they read; so are those that read what these wrote in the
+ * last round. One that fails (negative status) is logged and does not stop others.
+ *
+ * cop_store_close ends the effects that are open, as cop_effect_close does: it waits for runs under
+ * way, and their destructors have run when it returns (those of effects that it is called from: when
+ * they return).
  */
 #ifndef COPPICE_EFFECT_H
 #define COPPICE_EFFECT_H
@@ -28,33 +32,37 @@ typedef struct cop_effect {
 
 typedef struct cop_effect_queue cop_effect_queue;
 
-/* Reads through evaluation: the cop_read family, of one version. All calls on the store are allowed. */
+/* Reads through evaluation: the cop_read family, of one version. All calls on the store are allowed.
+ * Lazy atoms can be read by cop_read_untracked only (cop_read: COP_E_UNSUPPORTED). */
 typedef cop_status (*cop_effect_function)(cop_evaluation *evaluation, void *context);
 
 typedef struct cop_effect_options {
     size_t size;
     cop_effect_queue *queue; /* who runs it; NULL: the store's own queue */
     const char *label;       /* copied; NULL: none */
-    cop_destructor destroy;  /* runs once on the context, after the last run */
+    cop_destructor destroy;  /* runs once on the context, after the last run; not if opening failed */
     cop_scope *scope;        /* disposed with it; NULL: none */
 } cop_effect_options;
 
 #define COP_EFFECT_OPTIONS_INIT {sizeof(cop_effect_options), NULL, NULL, NULL, NULL}
 
-/* Opens an effect; its first run is due at once on its queue. COP_E_INVALID, COP_E_MEMORY,
- * COP_E_CLOSING, COP_E_IN_EVALUATION. Thread-safe, blocking. */
+/* Opens an effect; its first run is due at once on its queue, and may begin before this returns.
+ * COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_IN_EVALUATION, COP_E_STATE (the scope is
+ * disposed). Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_effect_open(cop_store *store, cop_effect_function function, void *context,
                                       const cop_effect_options *options, cop_effect *effect,
                                       cop_error *error);
 /* Ends it: no run begins after this returns; waits for one under way unless called by it. Its cleanups
- * run, its scope is disposed, then destroy. Idempotent. Thread-safe, blocking. */
+ * run, its scope is disposed, then destroy; all after its run if called by it. Idempotent. Two
+ * effects that close each other while both run wait for ever. Inside an evaluation it does nothing.
+ * Thread-safe, blocking. */
 COP_PUBLIC void cop_effect_close(cop_store *store, cop_effect effect);
 
 /* ---- inside an effect ---- */
 
-/* The snapshot that this run reads; held until it returns. */
+/* The snapshot that this run reads; held until it returns. NULL in what is no effect. */
 COP_PUBLIC const cop_snapshot *cop_effect_snapshot(cop_evaluation *evaluation);
-/* Runs before the next run and before the end, last added first. COP_E_MEMORY. */
+/* Runs before the next run and before the end, last added first. COP_E_MEMORY, COP_E_INVALID. */
 COP_PUBLIC cop_status cop_effect_on_cleanup(cop_evaluation *evaluation, cop_destructor function,
                                             void *context);
 /* The effect's own scope, emptied before each run and at its end. NULL when out of memory. */
@@ -64,19 +72,23 @@ COP_PUBLIC cop_scope *cop_effect_scope(cop_evaluation *evaluation);
 
 /* The store's own queue is served by its pool's workers when it has a pool (cop_store_set_pool) with
  * threads, else by cop_effects_run(store, NULL, ...). A queue opened here is served by whoever calls
- * cop_effects_run on it: an event loop. COP_E_MEMORY. */
+ * cop_effects_run on it: an event loop. The store's memory stays as long as the queue is open.
+ * COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. */
 COP_PUBLIC cop_status cop_effect_queue_open(cop_store *store, cop_effect_queue **queue);
 /* Its effects must have been closed. Legal for NULL. */
 COP_PUBLIC void cop_effect_queue_close(cop_effect_queue *queue);
 /* A descriptor (eventfd) that is readable while effects are due; owned by the queue. COP_E_IO. */
 COP_PUBLIC cop_status cop_effect_queue_fd(cop_effect_queue *queue, int *fd);
 /* Runs what is due, and what becomes due meanwhile, up to `most` runs (0: no bound) on the calling
- * thread. *ran (may be NULL) counts them. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION.
- * Thread-safe. */
+ * thread, which holds a pin meanwhile. *ran (may be NULL) counts them. COP_E_CLOSING, COP_E_FORKED,
+ * COP_E_IN_EVALUATION, COP_E_INVALID (another store's queue), COP_E_PINS and COP_E_LIMIT (as cop_pin;
+ * nothing has run), COP_E_MEMORY (of some the dependencies are not known: they run again with the
+ * next call). Thread-safe, legal inside an effect. */
 COP_PUBLIC cop_status cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most,
                                       uint64_t *ran);
 /* Waits until no effect of the store is due or running, running them if they are due on the store's
- * own queue. COP_E_TIMEOUT, COP_E_IN_EVALUATION. Blocking. */
+ * own queue. COP_E_TIMEOUT, COP_E_IN_EVALUATION (in an effect of the store too), else as
+ * cop_effects_run. Blocking. */
 COP_PUBLIC cop_status cop_effects_settle(cop_store *store, uint64_t deadline);
 
 /* Lets a pool evaluate the store's computed atoms and run its effects; NULL takes it away. The pool

@@ -11,6 +11,7 @@
 #define COPPICE_HTTP_H
 
 #include <coppice/options.h>
+#include <coppice/pool.h>
 #include <coppice/store.h>
 
 #ifdef __cplusplus
@@ -39,18 +40,21 @@ typedef struct cop_http_options {
     size_t hosts_count;
     cop_log_function log; /* what libmicrohttpd complains of; NULL: nothing */
     void *log_context;    /* must outlive the server */
+    /* Resized by PATCH /v1/options with workers.threads, which is refused without one. It must outlive
+     * the server. */
+    cop_pool *pool;
 } cop_http_options;
 
 #define COP_HTTP_OPTIONS_INIT                                                                     \
     {                                                                                             \
         sizeof(cop_http_options), NULL, COP_HTTP_PORT, 2, 512, 32768, 67108864, 268435456, 30000, \
-            30, 64, 60000, 3600000, NULL, 0, NULL, NULL                                           \
+            30, 64, 60000, 3600000, NULL, 0, NULL, NULL, NULL                                        \
     }
 
 /*
  * Starts serving the store: `threads` threads and one that keeps the deadlines. options may be NULL
  * (defaults); nothing of it is kept but log_context. The store must stay open until
- * cop_http_close.
+ * cop_http_close, and nobody else change its live options meanwhile.
  * COP_E_INVALID, COP_E_RANGE (options), COP_E_IO (the address cannot be had: in use, not local),
  * COP_E_MEMORY; *server is NULL then. Thread-safe, blocking.
  */

@@ -24,9 +24,10 @@ typedef struct cop_json_write_options {
     uint32_t indent;   /* spaces a level, 0: compact, at most 16 */
     uint32_t depth;    /* levels of children written, 0: all; deeper branches are written {} or [] */
     bool ascii;        /* escape everything outside ASCII */
+    bool lazy;         /* evaluate lazy atoms; else members are left out, and elements are null */
 } cop_json_write_options;
 
-#define COP_JSON_WRITE_OPTIONS_INIT {sizeof(cop_json_write_options), 0, 0, false}
+#define COP_JSON_WRITE_OPTIONS_INIT {sizeof(cop_json_write_options), 0, 0, false, false}
 
 /*
  * Writes the value of an atom, or a branch with what is below it. options may be NULL. Bytes are

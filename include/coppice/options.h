@@ -24,34 +24,37 @@
 extern "C" {
 #endif
 
-/* X(field, "name", KIND, default, minimum, maximum, "help"); KIND is BOOL, U64 or ENUM. For ENUM
- * minimum is 0 and maximum the last index of the choices below. */
+/* X(field, "name", KIND, default, minimum, maximum, LIVE, "help"); KIND is BOOL, U64 or ENUM. For ENUM
+ * minimum is 0 and maximum the last index of the choices below. LIVE 1: can be changed while the store
+ * is open (cop_store_reconfigure). */
 #define COP_OPTIONS_MAP(X)                                                                         \
-    X(batch_updates, "batch.updates", BOOL, 1, 0, 1,                                               \
+    X(batch_updates, "batch.updates", BOOL, 1, 0, 1, 1,                                            \
       "gather submitted transactions; false commits each by itself")                               \
-    X(batch_window_ms, "batch.window_ms", U64, 0, 0, 60000,                                        \
+    X(batch_window_ms, "batch.window_ms", U64, 0, 0, 60000, 0,                                     \
       "how long submitted transactions are gathered; 0: natural group commit")                     \
-    X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2,                             \
+    X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2, 0,                          \
       "how JSON of a branch is produced")                                                          \
-    X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, "versions kept")         \
-    X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX,                               \
+    X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, 0, "versions kept")      \
+    X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX, 0,                            \
       "bytes history may hold; 0: a quarter of memory.limit_bytes")                                \
-    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000,                           \
+    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 0,                        \
       "time a commit may take before it is counted as an overrun")                                 \
-    X(workers_threads, "workers.threads", U64, 0, 0, 1024,                                         \
+    X(effects_rounds, "effects.rounds", U64, 100, 1, 1000000, 0,                                   \
+      "times effects may run each other again without rest before they are cut off")               \
+    X(workers_threads, "workers.threads", U64, 0, 0, 1024, 1,                                      \
       "worker threads; 0: one less than the CPUs this process may use")                            \
-    X(memory_limit_bytes, "memory.limit_bytes", U64, 0, 0, UINT64_MAX,                             \
+    X(memory_limit_bytes, "memory.limit_bytes", U64, 0, 0, UINT64_MAX, 1,                          \
       "bytes the store may hold; 0: three quarters of what this process may use")                  \
-    X(memory_on_limit, "memory.on_limit", ENUM, 0, 0, 1, "what a commit at the limit does")        \
-    X(memory_wait_ms, "memory.wait_ms", U64, 100, 0, 60000, "how long a commit at the limit waits") \
-    X(memory_huge_pages, "memory.huge_pages", BOOL, 1, 0, 1,                                       \
+    X(memory_on_limit, "memory.on_limit", ENUM, 0, 0, 1, 0, "what a commit at the limit does")     \
+    X(memory_wait_ms, "memory.wait_ms", U64, 100, 0, 60000, 0, "how long a commit at the limit waits") \
+    X(memory_huge_pages, "memory.huge_pages", BOOL, 1, 0, 1, 0,                                    \
       "advise the kernel to back page chunks with huge pages")                                     \
-    X(memory_chunk_bytes, "memory.chunk_bytes", U64, 2097152, 4096, 1073741824,                    \
+    X(memory_chunk_bytes, "memory.chunk_bytes", U64, 2097152, 4096, 1073741824, 0,                 \
       "size of the chunks that pages and values are cut from; the first ones are smaller")         \
-    X(readers_membarrier, "readers.membarrier", BOOL, 1, 0, 1,                                     \
+    X(readers_membarrier, "readers.membarrier", BOOL, 1, 0, 1, 0,                                  \
       "use the membarrier system call, so that a pin needs no fence")                              \
-    X(readers_max, "readers.max", U64, 4096, 1, 65536, "reader slots: threads that may read at once")\
-    X(snapshots_max, "snapshots.max", U64, 4096, 1, 1000000, "snapshots that may be held at once")
+    X(readers_max, "readers.max", U64, 4096, 1, 65536, 0, "reader slots: threads that may read at once") \
+    X(snapshots_max, "snapshots.max", U64, 4096, 1, 1000000, 1, "snapshots that may be held at once")
 
 /* X(option field, index, "choice") */
 #define COP_CHOICES_MAP(X)                     \
@@ -71,7 +74,7 @@ typedef void (*cop_destructor)(void *context);
 
 typedef struct cop_options {
     size_t size; /* sizeof(cop_options) as the caller compiled it */
-#define COP_OPTION_FIELD(field, name, kind, def, min, max, help) uint64_t field;
+#define COP_OPTION_FIELD(field, name, kind, def, min, max, live, help) uint64_t field;
     COP_OPTIONS_MAP(COP_OPTION_FIELD)
 #undef COP_OPTION_FIELD
     cop_allocator allocator;    /* zeroed: libc */
@@ -80,7 +83,7 @@ typedef struct cop_options {
     cop_destructor log_destroy; /* runs once, after the last message of the store */
 } cop_options;
 
-#define COP_OPTION_DEFAULT_(field, name, kind, def, min, max, help) def,
+#define COP_OPTION_DEFAULT_(field, name, kind, def, min, max, live, help) def,
 #define COP_OPTIONS_INIT \
     {sizeof(cop_options), COP_OPTIONS_MAP(COP_OPTION_DEFAULT_) {NULL, NULL, NULL, NULL}, NULL, NULL, NULL}
 
@@ -94,6 +97,7 @@ typedef struct cop_option_info {
     cop_option_kind kind;
     uint64_t default_value, minimum, maximum;
     const char *const *choices; /* ENUM: maximum + 1 names; else NULL */
+    bool live;                  /* can be changed while the store is open */
 } cop_option_info;
 
 /* Rows of the table, 0 .. count-1. Thread-safe, wait-free. */

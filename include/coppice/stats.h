@@ -22,6 +22,8 @@ extern "C" {
     X(operations, "count", "operations applied")                                       \
     X(batches, "count", "batches taken by the combiner")                               \
     X(batches_abandoned, "count", "batches abandoned before publication")              \
+    X(effects_failed, "count", "runs of effects that failed")                              \
+    X(effects_cut, "count", "runs of effects that were cut off")                           \
     X(queued, "transactions", "submitted and not yet decided, about")                  \
     X(readers, "readers", "registered readers")                                        \
     X(pins, "pins", "pins held at the last scan")                                      \

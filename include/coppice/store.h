@@ -61,6 +61,21 @@ COP_PUBLIC cop_status cop_store_open(const cop_options *options, cop_store **sto
  */
 COP_PUBLIC void cop_store_close(cop_store *store);
 
+/* The options in force: what was given to cop_store_open, with memory.limit_bytes worked out, and what
+ * cop_store_reconfigure changed since. allocator, log and log_destroy are left zero. COP_E_INVALID
+ * (options->size must be set), COP_E_CLOSING, COP_E_FORKED. Thread-safe; takes a short lock. */
+COP_PUBLIC cop_status cop_store_options(cop_store *store, cop_options *options);
+
+/*
+ * Changes the options that are live (cop_option_info); all or nothing. Others must be as they are
+ * (COP_E_STATE names one that is not). memory.limit_bytes below what is held refuses commits until
+ * enough is free again. workers.threads is only noted: whoever runs the pool resizes it
+ * (cop_pool_resize). COP_E_INVALID, COP_E_RANGE, COP_E_TIMEOUT (the commit right was not to be had by
+ * the deadline), COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe, blocking.
+ */
+COP_PUBLIC cop_status cop_store_reconfigure(cop_store *store, const cop_options *options,
+                                            uint64_t deadline, cop_error *error);
+
 /* The newest published version (0: the empty store). Thread-safe, wait-free. Versions seen by one
  * thread never decrease; a version is visible before its commit returns. */
 COP_PUBLIC uint64_t cop_store_version(const cop_store *store);

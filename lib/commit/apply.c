@@ -6,6 +6,7 @@
  * half-way, and then the whole draft is abandoned.
  */
 #include "commit/txn.h"
+#include "graph/lazy.h"
 #include "tree/atoms.h"
 #include "tree/path.h"
 
@@ -329,7 +330,30 @@ apply_define(cop_txn *txn, cop__op *op, cop__tree *tree)
     slot->type |= COP_SLOT_COMPUTED;
     if (definition->out != NULL)
         *definition->out = op->made;
+    if (definition->kind != COP_EAGER)
+        return done(cop__lazy_define(&txn->store->graph, definition, op->made, slot));
     return done(cop__graph_define(&txn->store->graph, definition, op->made.id));
+}
+
+/* What a background atom's function came to. */
+static cop_status
+apply_result(cop_txn *txn, cop__op *op, cop__tree *tree)
+{
+    cop__graph *graph = &txn->store->graph;
+    const cop__slot *slot = cop__draft_atom(tree, op->target);
+    bool first;
+    uint64_t version;
+    if (slot == NULL)
+        return COP_E_GONE;
+    op->made = op->target;
+    memcpy(&version, op->text, sizeof version);
+    cop__lazy *lazy = cop__lazy_of(graph, op->target);
+    if (lazy->origin_count > 0 && cop__slot_holds(slot, &op->value))
+        return COP_OK; /* it came from where it came from */
+    if (!cop__lazy_origin_add(graph, lazy, version, &first))
+        return COP_E_MEMORY;
+    tree->now.structure |= first; /* null is a result too: a version tells it from none */
+    return done(cop__atom_write(tree, op->target.id, &op->value));
 }
 
 /* ---- erasing ---- */
@@ -482,6 +506,7 @@ static const apply_function apply_table[] = {
     [COP_OP_ELEMENT] = apply_insert,
     [COP_OP_ARRANGE] = apply_arrange,
     [COP_OP_DEFINE] = apply_define,
+    [COP_OP_RESULT] = apply_result,
 };
 
 /* Operations between asking for a page's entry and applying: more than the combiner leaves between

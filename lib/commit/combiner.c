@@ -23,9 +23,12 @@
  */
 #include "commit/combiner.h"
 
+#include "commit/background.h"
+
 #include <sched.h>
 #include <unistd.h>
 
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
 
@@ -111,6 +114,10 @@ cop__right_leave(cop_store *store)
             cop__store_relaxed(&store->graph.disposed, false);
             cop__combine(store, 1);
         }
+        if (store->effects.posted != NULL)
+            cop__effects_signal(store);
+        if (cop__unlikely(cop__load_relaxed(&store->effects.ended) != 0))
+            cop__effects_drain(store);
         cop__side *dead = cop__graph_dead(&store->graph);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
@@ -124,7 +131,9 @@ cop__right_leave(cop_store *store)
             cop__futex_wake(&store->version_word, INT32_MAX);
         if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0))
             cop__fd_signal(store); /* queued while the right was held: the host's loop must look */
-    } while (cop__load_seq_cst(&store->want_reclaim) && cop__right_try(store));
+    } while ((cop__load_seq_cst(&store->want_reclaim) ||
+              cop__load_seq_cst(&store->effects.ended)) &&
+             cop__right_try(store));
 }
 
 static void
@@ -275,6 +284,20 @@ draft_abandon(cop_store *store)
     cop__draft_abandon(&store->tree);
 }
 
+/* The batch counts as the least round of its transactions. */
+static void
+effects_round(cop_store *store, const cop__batch *batch)
+{
+    uint32_t round = UINT32_MAX;
+    if (cop__graph_idle(&store->graph))
+        return;
+    for (const cop_txn *txn = batch->first; txn != NULL && round > 0; txn = txn->batch_next)
+        round = txn->round < round ? txn->round : round;
+    store->effects.round = round;
+    if (round == 0)
+        store->effects.outside = store->tree.root->version;
+}
+
 /* Publishes an unfilled root first, in builds that plant this fault. */
 static void
 plant_root_before_pages(cop_store *store)
@@ -306,6 +329,7 @@ draft_end(cop_store *store, cop__batch *batch)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
+    cop__lazies_batch(&store->graph);
     bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
@@ -323,10 +347,14 @@ draft_end(cop_store *store, cop__batch *batch)
         return COP_E_MEMORY;
     }
     publish(store, root);
+    effects_round(store, batch);
     cop__graph_published(&store->graph);
+    if (cop__unlikely(cop__background_any(store)))
+        cop__background_due(store);
     batch_decide(store, batch, COP_OK, root->version, false);
     size_t died = tree->dead.limbo_count - limbo;
-    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS;
+    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
+                cop__lazies_scan_due(&store->graph);
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;
 }
@@ -482,6 +510,7 @@ cop__commit_alone(cop_store *store, cop_txn *txn)
 {
     txn->batch_next = NULL;
     txn->alone = true;
+    txn->round = cop__effect_round_now();
     batch_commit(store, txn);
     cop__store_release(&txn->state, (uint32_t)COP_TXN_DONE);
 }

@@ -7,6 +7,7 @@
  * away and came back is no conflict.
  */
 #include "commit/txn.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 static cop_status
@@ -92,6 +93,29 @@ get_provisional(const cop_txn *txn, cop_atom atom, cop_value *value)
     return status;
 }
 
+/* One thing that a lazy atom's value rests on. */
+static cop_status
+input_condition(void *context, uint64_t what, cop_atom atom, const char *path, size_t length)
+{
+    cop__condition condition = {.code = COP_READ_ATOM, .atom = atom};
+    if (what == COP_DEPENDS_PATH)
+        condition.code = COP_READ_PATH;
+    else if (what == COP_DEPENDS_LIST)
+        condition.code = COP_READ_LIST;
+    return condition_add(context, condition, path, length);
+}
+
+/* No function may run under the commit right, so the value of a lazy atom cannot be compared there:
+ * all that it rests on is. */
+static cop_status
+lazy_conditions(cop_txn *txn, const cop_snapshot *snapshot, cop_atom atom)
+{
+    const cop__slot *slot = cop__root_atom(snapshot, atom);
+    if (slot == NULL || !cop__slot_is_lazy(slot))
+        return COP_OK;
+    return cop__lazy_each_input(cop__slot_lazy(slot), snapshot, input_condition, txn);
+}
+
 cop_status
 cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
 {
@@ -107,6 +131,8 @@ cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
         return status;
     cop_status added =
         condition_add(txn, (cop__condition){.code = COP_READ_ATOM, .atom = atom}, NULL, 0);
+    if (added == COP_OK)
+        added = lazy_conditions(txn, snapshot, atom);
     if (added != COP_OK)
         return added;
     (void)own_writes(txn, atom, value, &status);
@@ -187,6 +213,8 @@ atom_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree 
     const cop__slot *then = cop__root_atom(txn->snapshot, condition->atom);
     if (now == NULL || then == NULL)
         return now == then;
+    if (cop__slot_is_lazy(then)) /* what it reads has conditions of its own */
+        return cop__slot_same(now, then);
     cop_value value = cop__slot_value(then);
     return cop__slot_holds(now, &value);
 }

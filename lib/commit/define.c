@@ -95,8 +95,6 @@ cop_txn_define(cop_txn *txn, const char *path, size_t length, cop_computed_funct
         return cop__fail(error, COP_E_INVALID, "the root cannot be computed");
     if (options.branch && (path == NULL || options.kind != COP_EAGER))
         return cop__fail(error, COP_E_INVALID, "only an eager atom with a path can own a branch");
-    if (options.kind != COP_EAGER)
-        return cop__fail(error, COP_E_UNSUPPORTED, "only eager values can be computed yet");
     cop__definition *definition = cop__definition_make(txn, path, length, &options);
     if (definition == NULL)
         return cop__fail(error, COP_E_MEMORY, "%s", cop_status_message(COP_E_MEMORY));

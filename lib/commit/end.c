@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "commit/background.h"
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
 
@@ -20,6 +21,7 @@ enqueue(cop_txn *txn)
     cop_store *store = txn->store;
     cop__add_relaxed(&txn->references, 1u);
     cop__add_seq_cst(&store->queued, UINT64_C(1));
+    txn->round = cop__effect_round_now();
     cop__store_release(&txn->state, (uint32_t)COP_TXN_QUEUED);
     cop__queue_push(&store->queue, &txn->node);
 }
@@ -48,6 +50,7 @@ static const char *const op_names[] = {
     [COP_OP_ELEMENT] = "put element",
     [COP_OP_ARRANGE] = "arrange",
     [COP_OP_DEFINE] = "define",
+    [COP_OP_RESULT] = "result",
 };
 
 static bool
@@ -373,6 +376,7 @@ fd_clear(cop_store *store)
 #define POLL_ROUNDS 64
 #define POLL_FREES 65536
 #define POLL_STEPS 8
+#define POLL_RESULTS 1024
 
 cop_status
 cop_store_poll(cop_store *store)
@@ -390,8 +394,12 @@ cop_store_poll(cop_store *store)
         cop__settle_all(store, POLL_STEPS, POLL_FREES);
         cop__right_leave(store);
     }
+    if (cop__background_any(store))
+        status = cop__background_run(store, POLL_RESULTS, NULL);
+    if (status == COP_E_LIMIT || status == COP_E_CLOSING)
+        status = COP_OK;
     cop__gate_end_use(gate);
-    return COP_OK;
+    return status;
 }
 
 cop_status

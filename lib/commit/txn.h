@@ -49,7 +49,8 @@ enum cop__op_code {
     COP_OP_COMPARE_SET, /* text: a cop_value, the expected one */
     COP_OP_ELEMENT,     /* target, number: position; the one there or a new last one */
     COP_OP_ARRANGE,     /* target, text: operation numbers, number: how many */
-    COP_OP_DEFINE       /* text: a cop__definition */
+    COP_OP_DEFINE,      /* text: a cop__definition */
+    COP_OP_RESULT       /* target: a background atom, text: the version it came from */
 };
 
 #define COP_OP_PUT 1u /* flag: replace whatever is there */
@@ -121,6 +122,7 @@ struct cop_txn {
     char *arena_next;
     size_t arena_left, arena_used;
     struct cop_txn *batch_next;
+    uint32_t round; /* of the effects that its changes make due */
     bool alone; /* never queued: its owner commits it and waits for nobody */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */
     cop__op inline_ops[COP_TXN_OPS];

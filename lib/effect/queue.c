@@ -2,10 +2,11 @@
 /*
  * The queue of due effects.
  *
- * Each effect has four bits, in words of 64: due, running, open, outside. The poster sets due; a
- * server sets running (which is a lock), then clears due, runs the effect, clears running, and
- * goes on looking. Servers take single bits and no whole words, so that a word of 64 long effects
- * keeps 64 servers busy and not one; two atomic operations more are nothing beside a run.
+ * Each effect has bits in words of 64: due, running, open, outside. The poster sets due; a server
+ * sets running (which is a lock: it has claimed the effect), then clears due, runs the effect,
+ * clears running, and goes on looking. It claims all that are due in a word at once, but for those
+ * that were long the last time (slow), so that a word of 64 long effects keeps 64 servers busy and
+ * not one. Around each run it writes a byte, `started`.
  *
  * ORDERING. All of it is sequentially consistent: the pairs below are of the kind "each writes its
  * own and then reads the other's", and there is one run's work between them. What a run may rely
@@ -32,10 +33,17 @@
  * 5 `pending` is never less than the number of effects due or running: a post adds all its bits
  *   before it sets them and takes off afterwards those that were set; claiming moves one from due
  *   to running; the end of a run takes it off. So 0 means rest, but for posts that have not begun.
- * 6 Nothing runs after it is retired. retire clears open, then waits for running to be clear, then
- *   clears due. A server sets running, then reads open: it sees it clear, or retire sees running
- *   set. A poster sets due, then reads open: it sees it clear and takes its bit back, or retire
- *   sees due set and clears it. Each takes off `pending` what it cleared itself.
+ * 6 Nothing runs after it is retired. retire clears open, then looks at running, and if it is set
+ *   waits for started to be clear, then clears due. A server sets running, then reads open: it sees
+ *   it clear, or retire sees running set. Before each run the server writes started, then reads
+ *   open; between these two it has a light barrier only, so retire has a heavy one (on all threads)
+ *   between clearing open and reading started: the server sees open clear, or retire sees started.
+ *   The end of a run likewise: the server clears started, then reads `closers`; who waits counts
+ *   itself, has a heavy barrier, then reads started. (Without heavy barriers the server's writes are
+ *   exchanges.) A poster sets due, then reads open: it sees it clear and takes its bit back, or
+ *   retire sees due set and clears it. Each takes off `pending` what it cleared itself.
+ *   A retired effect may still be claimed; who leaves its index (gone) is told when it no longer is:
+ *   leaving sets gone, then reads running; a server clears running, then reads gone.
  * 7 Rounds. The round is written before due is set and read after due is cleared, so a server may
  *   read one that belongs to a later post, and the run for that post then finds none: it takes the
  *   round of the run before, which is no greater. A cut may come a little later for it, but nothing
@@ -86,8 +94,8 @@ due_at(cop__effect_queue *queue, uint32_t word)
     return &chunk_at(queue, word)->due[word - chunk_first(chunk_of(word))];
 }
 
-static cop__effect_word *
-word_at(cop__effect_queue *queue, uint32_t word)
+cop__effect_word *
+cop__effect_word_at(cop__effect_queue *queue, uint32_t word)
 {
     return &chunk_at(queue, word)->words[word - chunk_first(chunk_of(word))];
 }
@@ -181,7 +189,8 @@ fd_clear(cop__effect_queue *queue)
 static void
 ask_for_server(cop__effect_queue *queue)
 {
-    if (queue->options.serve != NULL && cop__swap_seq_cst(&queue->asked, 1u) == 0 &&
+    if (queue->options.serve != NULL && !cop__load_seq_cst(&queue->nobody) &&
+        cop__swap_seq_cst(&queue->asked, 1u) == 0 &&
         !queue->options.serve(queue->options.context))
         (void)cop__swap_seq_cst(&queue->asked, 0u); /* the next signal asks again */
 }
@@ -202,15 +211,39 @@ count_bits(uint64_t bits)
     return (unsigned)__builtin_popcountll(bits);
 }
 
-static void
-rounds_lower(cop__effect_word *w, uint64_t bits, uint32_t round)
+/* NULL when out of memory. */
+static cop__effect_rounds *
+rounds_make(cop__effect_queue *queue, cop__effect_word *w)
 {
+    cop__effect_rounds *none = NULL, *rounds = cop__load_acquire(&w->rounds);
+    if (rounds != NULL)
+        return rounds;
+    rounds = cop__memory_zalloc(queue->memory, COP_MEMORY_GRAPH, sizeof *rounds, 16);
+    if (rounds == NULL)
+        return NULL;
+    for (unsigned i = 0; i < 64; i++)
+        cop__store_relaxed(&rounds->next[i], COP__NO_ROUND);
+    if (cop__cas_seq_cst(&w->rounds, &none, rounds))
+        return rounds;
+    cop__memory_free(queue->memory, COP_MEMORY_GRAPH, rounds, sizeof *rounds, 16);
+    return none;
+}
+
+/* False when out of memory. */
+static bool
+rounds_lower(cop__effect_queue *queue, cop__effect_word *w, uint64_t bits, uint32_t round)
+{
+    cop__effect_rounds *rounds = rounds_make(queue, w);
+    if (rounds == NULL)
+        return false;
+    cop__or_seq_cst(&w->rounded, bits);
     for (; bits != 0; bits &= bits - 1) {
-        _Atomic uint32_t *next = &w->next[__builtin_ctzll(bits)];
+        _Atomic uint32_t *next = &rounds->next[__builtin_ctzll(bits)];
         uint32_t was = cop__load_relaxed(next);
         while (round < was && !cop__cas_seq_cst(next, &was, round))
             ;
     }
+    return true;
 }
 
 /* Takes due bits back; those that this call cleared count no longer. */
@@ -224,12 +257,10 @@ due_drop(cop__effect_queue *queue, uint32_t word, uint64_t bits)
 void
 cop__effect_queue_post(cop__effect_queue *queue, uint32_t word, uint64_t bits, uint32_t round)
 {
-    cop__effect_word *w = word_at(queue, word);
+    cop__effect_word *w = cop__effect_word_at(queue, word);
     cop__effect_rest *rest = queue->rest;
-    if (round == 0)
+    if (round == 0 || !rounds_lower(queue, w, bits, round))
         cop__or_seq_cst(&w->outside, bits);
-    else
-        rounds_lower(w, bits, round);
     cop__add_seq_cst(&rest->pending, (uint64_t)count_bits(bits));
     uint64_t were = cop__or_seq_cst(due_at(queue, word), bits);
     pending_less(rest, count_bits(were & bits));
@@ -246,7 +277,7 @@ word_find(cop__effect_queue *queue, uint32_t word, uint64_t mask, uint32_t *inde
     uint64_t due = cop__load_seq_cst(due_at(queue, word)) & mask;
     if (cop__likely(due == 0))
         return false;
-    due &= ~cop__load_seq_cst(&word_at(queue, word)->running);
+    due &= ~cop__load_seq_cst(&cop__effect_word_at(queue, word)->running);
     if (due == 0)
         return false;
     *index = word * 64 + (uint32_t)__builtin_ctzll(due);
@@ -282,56 +313,160 @@ cop__effect_queue_ready(cop__effect_queue *queue)
 
 /* ---- running ---- */
 
-static void
-unlock(cop__effect_queue *queue, cop__effect_word *w, uint64_t bit)
+void
+cop__effect_closers_wake(cop__effect_queue *queue)
 {
-    cop__and_seq_cst(&w->running, ~bit);
+    event(queue->rest);
+}
+
+/* Indices that were left while they were claimed. Whoever clears `gone` tells. */
+static void
+tell_ended(cop__effect_queue *queue, cop__effect_word *w, uint32_t word, uint64_t bits)
+{
+    uint64_t ended = cop__and_seq_cst(&w->gone, ~bits) & bits;
+    for (; ended != 0; ended &= ended - 1)
+        if (queue->options.ended != NULL)
+            queue->options.ended(queue->options.context,
+                                 word * 64 + (uint32_t)__builtin_ctzll(ended));
+}
+
+static void
+unlock(cop__effect_queue *queue, cop__effect_word *w, uint32_t word, uint64_t bits)
+{
+    cop__and_seq_cst(&w->running, ~bits);
+    uint64_t gone = cop__load_seq_cst(&w->gone) & bits;
+    if (cop__unlikely(gone != 0))
+        tell_ended(queue, w, word, gone);
     if (cop__unlikely(cop__load_seq_cst(&queue->rest->closers) > 0))
         event(queue->rest);
 }
 
-/* Locks a due effect: true when it is the caller's to run. */
-static bool
-claim(cop__effect_queue *queue, uint32_t index)
+void
+cop__effect_queue_release(cop__effect_queue *queue, cop__effect_word *w, uint32_t word,
+                          uint64_t bits)
 {
-    cop__effect_word *w = word_at(queue, index / 64);
-    uint64_t bit = bit_of(index);
-    if (cop__or_seq_cst(&w->running, bit) & bit)
-        return false;
-    if (cop__and_seq_cst(due_at(queue, index / 64), ~bit) & bit) {
-        if (cop__likely(cop__load_seq_cst(&w->open) & bit))
-            return true;
-        pending_less(queue->rest, 1);
+    unlock(queue, w, word, bits);
+    pending_less(queue->rest, count_bits(bits));
+}
+
+/* Locks due effects; those of them that are the caller's to run. */
+static uint64_t
+lock(cop__effect_queue *queue, cop__effect_word *w, uint32_t word, uint64_t bits)
+{
+    uint64_t got = bits & ~cop__or_seq_cst(&w->running, bits), taken = 0, open = 0;
+    if (got != 0) {
+        taken = got & cop__and_seq_cst(due_at(queue, word), ~got);
+        open = taken & cop__load_seq_cst(&w->open);
+        pending_less(queue->rest, count_bits(taken & ~open));
     }
-    unlock(queue, w, bit);
+    if (cop__unlikely(got != open))
+        unlock(queue, w, word, got & ~open);
+    return open;
+}
+
+/* The rounds of the runs that were just claimed. */
+static void
+rounds_take(cop__effect_queue *queue, cop__effect_claim *claim)
+{
+    cop__effect_word *w = claim->w;
+    uint64_t outside = cop__and_seq_cst(&w->outside, ~claim->bits);
+    claim->cut = 0;
+    claim->rounded = claim->bits & cop__load_seq_cst(&w->rounded);
+    if (cop__likely(claim->rounded == 0))
+        return;
+    cop__effect_rounds *rounds = cop__load_acquire(&w->rounds);
+    for (uint64_t left = claim->rounded; left != 0; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        uint32_t next = cop__swap_acq_rel(&rounds->next[i], COP__NO_ROUND);
+        if (outside >> i & 1)
+            next = 0;
+        if (next != COP__NO_ROUND)
+            rounds->round[i] = next;
+        if (rounds->round[i] >= queue->options.rounds)
+            claim->cut |= UINT64_C(1) << i;
+    }
+    claim->bits &= ~claim->cut;
+}
+
+uint32_t
+cop__effect_claim_round(const cop__effect_claim *claim, unsigned bit)
+{
+    if (!(claim->rounded >> bit & 1))
+        return 0;
+    return cop__load_relaxed(&claim->w->rounds)->round[bit];
+}
+
+void
+cop__effect_queue_slow(cop__effect_word *w, uint64_t bits, bool slow)
+{
+    if (slow)
+        cop__or_seq_cst(&w->slow, bits);
+    else
+        cop__and_seq_cst(&w->slow, ~bits);
+}
+
+/* The lowest `most` bits. */
+static uint64_t
+bits_at_most(uint64_t bits, uint64_t most)
+{
+    while (count_bits(bits) > most)
+        bits &= ~(UINT64_C(1) << (63 - __builtin_clzll(bits)));
+    return bits;
+}
+
+/* What to claim in the word of `index`, which is due: it alone, or all that come after it. */
+static uint64_t
+bits_wanted(cop__effect_queue *queue, cop__effect_word *w, uint32_t index, uint64_t most)
+{
+    uint64_t bit = bit_of(index), slow = cop__load_relaxed(&w->slow);
+    if (queue->options.serve_found == NULL || (slow & bit))
+        return bit;
+    uint64_t due = cop__load_seq_cst(due_at(queue, index / 64)) & (UINT64_MAX << (index % 64));
+    return bits_at_most((due & ~cop__load_relaxed(&w->running) & ~slow) | bit, most);
+}
+
+bool
+cop__effect_queue_claim(cop__effect_queue *queue, uint32_t *from, uint64_t most,
+                        cop__effect_claim *claim)
+{
+    uint32_t index, another;
+    while (find(queue, *from, &index)) {
+        claim->word = index / 64;
+        claim->w = cop__effect_word_at(queue, claim->word);
+        uint64_t wanted = bits_wanted(queue, claim->w, index, most);
+        *from = claim->word * 64 + 64 - (uint32_t)__builtin_clzll(wanted);
+        claim->bits = lock(queue, claim->w, claim->word, wanted);
+        if (claim->bits == 0)
+            continue;
+        rounds_take(queue, claim);
+        cop__store_relaxed(&queue->cursor, *from);
+        if (queue->options.serve != NULL && !cop__load_relaxed(&queue->nobody) &&
+            cop__load_relaxed(&queue->asked) == 0 &&
+            find(queue, *from, &another))
+            ask_for_server(queue); /* who comes asks for the next: as many as there is work for */
+        return true;
+    }
     return false;
 }
 
-/* The round of the run that was just claimed. */
-static uint32_t
-round_take(cop__effect_word *w, uint32_t index)
-{
-    uint64_t bit = bit_of(index);
-    uint32_t next = cop__swap_acq_rel(&w->next[index % 64], COP__NO_ROUND);
-    if (cop__and_seq_cst(&w->outside, ~bit) & bit)
-        next = 0;
-    if (next != COP__NO_ROUND)
-        w->round[index % 64] = next;
-    return w->round[index % 64];
-}
-
-/* Runs or cuts off what was claimed; how many runs that was. */
+/* Runs or cuts off what is claimed; how many runs that was. */
 static unsigned
-run_claimed(cop__effect_queue *queue, uint32_t index)
+run_claimed(cop__effect_queue *queue, cop__effect_claim *claim)
 {
-    cop__effect_word *w = word_at(queue, index / 64);
     const cop__effect_queue_options *o = &queue->options;
-    uint32_t round = round_take(w, index);
-    bool cut = round >= o->rounds;
-    (cut ? o->cut : o->run)(o->context, index, round);
-    unlock(queue, w, bit_of(index));
-    pending_less(queue->rest, 1);
-    return cut ? 0 : 1;
+    unsigned ran = 0;
+    for (uint64_t left = claim->bits | claim->cut; left != 0; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        bool cut = claim->cut >> i & 1;
+        if (!cop__effect_start(queue, claim->w, i))
+            continue;
+        (cut ? o->cut : o->run)(o->context, claim->word * 64 + i,
+                                cop__effect_claim_round(claim, i));
+        cop__effect_stop(queue, claim->w, i);
+        ran += !cut;
+    }
+    cop__effect_queue_release(queue, claim->w, claim->word, claim->bits | claim->cut);
+    return ran;
 }
 
 /* Runs what is found until nothing is. */
@@ -339,18 +474,12 @@ static uint64_t
 run_found(cop__effect_queue *queue, uint64_t most)
 {
     uint64_t ran = 0;
-    uint32_t index, from = cop__load_relaxed(&queue->cursor);
-    while (ran < most && find(queue, from, &index)) {
-        from = index + 1;
-        if (!claim(queue, index))
-            continue;
-        cop__store_relaxed(&queue->cursor, from);
-        uint32_t another;
-        if (queue->options.serve != NULL && cop__load_relaxed(&queue->asked) == 0 &&
-            find(queue, from, &another))
-            ask_for_server(queue); /* who comes asks for the next: as many as there is work for */
-        ran += run_claimed(queue, index);
-    }
+    uint32_t from = cop__load_relaxed(&queue->cursor);
+    cop__effect_claim claim;
+    if (queue->options.serve_found != NULL)
+        return queue->options.serve_found(queue->options.context, queue, most);
+    while (ran < most && cop__effect_queue_claim(queue, &from, most - ran, &claim))
+        ran += run_claimed(queue, &claim);
     return ran;
 }
 
@@ -363,7 +492,10 @@ cop__effect_queue_run(cop__effect_queue *queue, uint64_t most)
     if (queue->options.serve != NULL)
         (void)cop__swap_seq_cst(&queue->asked, 0u);
     for (;;) {
-        ran += run_found(queue, most - ran);
+        uint64_t found = run_found(queue, most - ran);
+        if (cop__unlikely(found == COP__EFFECT_STOP))
+            return ran;
+        ran += found;
         fd_clear(queue);
         if (!cop__effect_queue_ready(queue))
             return ran;
@@ -449,22 +581,33 @@ cop__effect_queue_admit(cop__effect_queue *queue, uint32_t index)
 {
     if (!words_reserve(queue, index / 64 + 1))
         return COP_E_MEMORY;
-    cop__effect_word *w = word_at(queue, index / 64);
-    cop__store_relaxed(&w->next[index % 64], COP__NO_ROUND);
-    cop__and_seq_cst(&w->outside, ~bit_of(index));
-    w->round[index % 64] = 0; /* nobody claims it before it is open */
+    cop__effect_word *w = cop__effect_word_at(queue, index / 64);
+    cop__effect_rounds *rounds = cop__load_acquire(&w->rounds);
+    if (rounds != NULL) { /* nobody claims it before it is open */
+        cop__store_relaxed(&rounds->next[index % 64], COP__NO_ROUND);
+        rounds->round[index % 64] = 0;
+    }
+    if (cop__unlikely((cop__load_relaxed(&w->outside) | cop__load_relaxed(&w->slow)) & bit_of(index))) {
+        cop__and_seq_cst(&w->outside, ~bit_of(index));
+        cop__and_seq_cst(&w->slow, ~bit_of(index));
+    }
     cop__or_seq_cst(&w->open, bit_of(index));
     return COP_OK;
 }
 
-static void
-wait_for_run(cop__effect_queue *queue, cop__effect_word *w, uint64_t bit)
+void
+cop__effect_wait_stopped(cop__effect_queue *queue, uint32_t index)
 {
     cop__effect_rest *rest = queue->rest;
+    _Atomic uint8_t *started = &cop__effect_word_at(queue, index / 64)->started[index % 64];
+    if (!cop__load_seq_cst(started))
+        return;
     cop__add_seq_cst(&rest->closers, 1u);
+    if (queue->options.heavy_barrier != NULL)
+        queue->options.heavy_barrier();
     for (;;) {
         uint32_t seen = cop__load_seq_cst(&rest->event);
-        if (!(cop__load_seq_cst(&w->running) & bit))
+        if (!cop__load_seq_cst(started))
             break;
         cop__futex_wait(&rest->event, seen, COP_FOREVER);
     }
@@ -476,12 +619,24 @@ cop__effect_queue_retire(cop__effect_queue *queue, uint32_t index, bool inside)
 {
     if (index / 64 >= cop__load_acquire(&queue->words))
         return;
-    cop__effect_word *w = word_at(queue, index / 64);
+    cop__effect_word *w = cop__effect_word_at(queue, index / 64);
     uint64_t bit = bit_of(index);
     cop__and_seq_cst(&w->open, ~bit);
-    if (!inside && (cop__load_seq_cst(&w->running) & bit))
-        wait_for_run(queue, w, bit);
+    if (!inside && (cop__load_seq_cst(&w->running) & bit)) {
+        if (queue->options.heavy_barrier != NULL)
+            queue->options.heavy_barrier();
+        cop__effect_wait_stopped(queue, index);
+    }
     due_drop(queue, index / 64, bit);
+}
+
+void
+cop__effect_queue_leave(cop__effect_queue *queue, uint32_t index)
+{
+    cop__effect_word *w = cop__effect_word_at(queue, index / 64);
+    cop__or_seq_cst(&w->gone, bit_of(index));
+    if (!(cop__load_seq_cst(&w->running) & bit_of(index)))
+        tell_ended(queue, w, index / 64, bit_of(index));
 }
 
 void
@@ -493,6 +648,10 @@ cop__effect_queue_end(cop__effect_queue *queue)
         cop__effect_chunk *chunk = cop__load_relaxed(&queue->chunk[k]);
         if (chunk == NULL)
             break;
+        for (uint32_t i = 0; i < chunk_words(k); i++)
+            cop__memory_free(queue->memory, COP_MEMORY_GRAPH,
+                             cop__load_relaxed(&chunk->words[i].rounds),
+                             sizeof(cop__effect_rounds), 16);
         cop__memory_free(queue->memory, COP_MEMORY_GRAPH, chunk->words,
                          chunk_words(k) * sizeof(cop__effect_word), COP_CACHE_LINE);
         cop__memory_free(queue->memory, COP_MEMORY_GRAPH, chunk, chunk_bytes(k), 16);

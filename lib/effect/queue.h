@@ -40,6 +40,8 @@ typedef struct cop__effect_rest {
     _Atomic uint32_t closers;  /* that wait for a run to end */
 } cop__effect_rest;
 
+struct cop__effect_queue;
+
 typedef struct cop__effect_queue_options {
     uint32_t rounds; /* the bound; at least 1 */
     /* Runs an effect. Its writes make effects of round + 1 due. */
@@ -50,17 +52,33 @@ typedef struct cop__effect_queue_options {
      * by whoever signals or runs, so it must not serve the queue itself. NULL: nobody is asked. */
     bool (*serve)(void *context);
     void *context;
+    /* All below may be zero. Serves in place of the queue's own loop: claims, runs and releases until
+     * no claim is to be had or `most` effects have run; how many, or COP__EFFECT_STOP. */
+    uint64_t (*serve_found)(void *context, struct cop__effect_queue *queue, uint64_t most);
+    /* An index that was left (cop__effect_queue_leave) is in no claim any more. */
+    void (*ended)(void *context, uint32_t index);
+    /* A barrier on all threads. NULL: each server pays for a fence at every run. */
+    void (*heavy_barrier)(void);
 } cop__effect_queue_options;
 
 enum { COP__EFFECT_CHUNKS = 22 };
 
-/* Of 64 effects, but for their due bits. */
-typedef struct cop__effect_word {
-    _Atomic uint64_t outside;  /* due from outside: round 0 */
-    _Atomic uint64_t running;  /* the bit is a lock: who sets it may run the effect */
-    _Atomic uint64_t open;     /* admitted and not retired */
+/* Made for a word once one of its effects is written to by an effect. */
+typedef struct cop__effect_rounds {
     _Atomic uint32_t next[64]; /* least round it became due in since its last run; COP__NO_ROUND */
     uint32_t round[64];        /* of its last run; under its running bit */
+} cop__effect_rounds;
+
+/* Of 64 effects, but for their due bits. */
+typedef struct cop__effect_word {
+    _Atomic uint64_t outside;     /* due from outside: round 0 */
+    _Atomic uint64_t running;     /* the bit is a lock: who sets it has claimed the effect */
+    _Atomic uint64_t open;        /* admitted and not retired */
+    _Atomic uint64_t rounded;     /* its rounds are to be looked at */
+    _Atomic uint64_t slow;        /* its last run was long: it is claimed by itself */
+    _Atomic uint64_t gone;        /* left while it was claimed */
+    _Atomic(cop__effect_rounds *) rounds;
+    _Atomic uint8_t started[64]; /* its function runs; written by who has claimed it */
 } cop__effect_word;
 
 #define COP__NO_ROUND UINT32_MAX
@@ -82,6 +100,7 @@ typedef struct cop__effect_queue {
     pthread_mutex_t grow_lock;
     _Alignas(COP_CACHE_LINE) _Atomic int fd;
     _Atomic uint32_t fd_signalled;
+    _Atomic bool nobody;    /* there is nobody to ask, although there is `serve` */
     _Atomic uint32_t asked; /* serve was called, and nobody has come since */
 } cop__effect_queue;
 
@@ -120,6 +139,74 @@ uint64_t cop__effect_queue_run(cop__effect_queue *queue, uint64_t most);
 bool cop__effect_queue_ready(cop__effect_queue *queue);
 /* A descriptor that is readable while there is an effect to run; the queue's. COP_E_IO. */
 cop_status cop__effect_queue_fd(cop__effect_queue *queue, int *fd);
+
+/* ---- serving, step by step ---- */
+
+#define COP__EFFECT_STOP UINT64_MAX /* of serve_found: it cannot go on */
+
+cop__effect_word *cop__effect_word_at(cop__effect_queue *queue, uint32_t word);
+
+/* Effects of one word that the caller has claimed: nobody else runs them. */
+typedef struct cop__effect_claim {
+    cop__effect_word *w;
+    uint32_t word;
+    uint64_t bits;    /* to run */
+    uint64_t cut;     /* to cut off */
+    uint64_t rounded; /* of both, those whose round may not be 0 */
+} cop__effect_claim;
+
+/* Claims due effects from *from on, around the end, and moves *from behind them: all that are due in
+ * a word, or one that is slow by itself. `most` bounds the bits to run, those to cut off counted too.
+ * False: nothing is due that is not claimed. What was published before the posts is seen by what the
+ * caller reads from now on. */
+bool cop__effect_queue_claim(cop__effect_queue *queue, uint32_t *from, uint64_t most,
+                             cop__effect_claim *claim);
+/* The round of a claimed effect. */
+uint32_t cop__effect_claim_round(const cop__effect_claim *claim, unsigned bit);
+/* Gives claimed effects back; what became due meanwhile is found by the next search. */
+void cop__effect_queue_release(cop__effect_queue *queue, cop__effect_word *w, uint32_t word,
+                               uint64_t bits);
+/* Effects that took long are claimed by themselves from now on, or no longer. */
+void cop__effect_queue_slow(cop__effect_word *w, uint64_t bits, bool slow);
+/* A retired index, which the caller will not use again: `ended` is called once no claim has it,
+ * perhaps at once. */
+void cop__effect_queue_leave(cop__effect_queue *queue, uint32_t index);
+
+/* Ordered before what the server loads next. */
+static inline void
+cop__effect_started(const cop__effect_queue *queue, cop__effect_word *w, unsigned bit, uint8_t is)
+{
+    if (cop__likely(queue->options.heavy_barrier != NULL)) {
+        cop__store_release(&w->started[bit], is);
+        cop__light_barrier();
+    } else {
+        (void)cop__swap_seq_cst(&w->started[bit], is);
+    }
+}
+
+/* Before and after the function of a claimed effect. False: it was retired, and must not run. */
+static inline bool
+cop__effect_start(const cop__effect_queue *queue, cop__effect_word *w, unsigned bit)
+{
+    cop__effect_started(queue, w, bit, 1);
+    if (cop__likely(cop__load_seq_cst(&w->open) >> bit & 1))
+        return true;
+    cop__store_release(&w->started[bit], (uint8_t)0);
+    return false;
+}
+
+void cop__effect_closers_wake(cop__effect_queue *queue);
+
+static inline void
+cop__effect_stop(cop__effect_queue *queue, cop__effect_word *w, unsigned bit)
+{
+    cop__effect_started(queue, w, bit, 0);
+    if (cop__unlikely(cop__load_seq_cst(&queue->rest->closers) > 0))
+        cop__effect_closers_wake(queue);
+}
+
+/* Waits for the end of a run under way, if there is one. */
+void cop__effect_wait_stopped(cop__effect_queue *queue, uint32_t index);
 
 /* ---- waiting ---- */
 

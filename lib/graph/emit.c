@@ -21,20 +21,28 @@ next_place(const cop__own *own, uint32_t place)
     return (place + 1) & (uint32_t)(own->table_capacity - 1);
 }
 
-uint32_t
-cop__own_find(const cop__graph *graph, uint32_t parent, const char *segment, size_t length)
+/* The entry, or 0 and where it would stand. There is a table. */
+static uint32_t
+look_up(const cop__graph *graph, uint32_t parent, const char *segment, size_t length,
+        uint32_t *place)
 {
     const cop__own *own = &graph->own;
-    if (own->table_capacity == 0)
-        return 0;
-    for (uint32_t i = home_of(graph, parent, segment, length); own->table[i] != 0;
-         i = next_place(own, i)) {
+    uint32_t i = home_of(graph, parent, segment, length);
+    for (; own->table[i] != 0; i = next_place(own, i)) {
         const cop__own_entry *entry = &own->entry[own->table[i]];
         if (entry->parent == parent && entry->length == length &&
             memcmp(own->text + entry->segment, segment, length) == 0)
-            return own->table[i];
+            break;
     }
-    return 0;
+    *place = i;
+    return own->table[i];
+}
+
+uint32_t
+cop__own_find(const cop__graph *graph, uint32_t parent, const char *segment, size_t length)
+{
+    uint32_t place;
+    return graph->own.table_capacity > 0 ? look_up(graph, parent, segment, length, &place) : 0;
 }
 
 static void
@@ -110,13 +118,12 @@ is_long(const cop_value *value)
 
 /* A new child of an entry, the last one. 0: out of memory. */
 static uint32_t
-entry_add(cop__graph *graph, uint32_t parent, const char *segment, size_t length,
+entry_add(cop__graph *graph, uint32_t parent, const char *segment, size_t length, uint32_t place,
           const cop_value *value)
 {
     cop__own *own = &graph->own;
     size_t bytes = length + (is_long(value) ? cop_value_length(value) : 0);
-    if (!cop__graph_grow(graph, &own->text, &own->text_capacity, own->text_bytes + bytes, 1) ||
-        !table_room(graph))
+    if (!cop__graph_grow(graph, &own->text, &own->text_capacity, own->text_bytes + bytes, 1))
         return 0;
     cop__own_entry *entry = entry_new(graph);
     if (entry == NULL)
@@ -129,14 +136,16 @@ entry_add(cop__graph *graph, uint32_t parent, const char *segment, size_t length
     entry->value = *value;
     entry->value.reserved = 0;
     if (is_long(value))
-        cop__slot_set_word(&entry->value, text_add(own, cop_value_data(value), cop_value_length(value)));
+        cop__slot_set_word(&entry->value,
+                           text_add(own, cop_value_data(value), cop_value_length(value)));
     if (above->last != 0)
         own->entry[above->last].next = number;
     else
         above->first = number;
     above->last = number;
     above->count++;
-    table_put(graph, number);
+    own->table[place] = number;
+    entry->place = place;
     return number;
 }
 
@@ -200,15 +209,18 @@ path_add(cop__graph *graph, const char *path, size_t length, const cop_value *va
     cop__path_walk walk = cop__path_walk_open(path, length);
     const char *segment;
     size_t bytes;
-    uint32_t at = 0;
+    uint32_t at = 0, place;
     while (cop__segment_next(&walk, &segment, &bytes)) {
         bool last = cop__path_walk_ended(&walk);
-        uint32_t found = cop__own_find(graph, at, segment, bytes);
+        if (!table_room(graph))
+            return COP_E_MEMORY;
+        uint32_t found = look_up(graph, at, segment, bytes, &place);
         if (found != 0 && last)
             return emitted_again(&own->entry[found], value);
         if (found != 0 && own->entry[found].value.type != COP_OBJECT)
             return COP_E_INVALID;
-        at = found != 0 ? found : entry_add(graph, at, segment, bytes, last ? value : &object);
+        at = found != 0 ? found
+                        : entry_add(graph, at, segment, bytes, place, last ? value : &object);
         if (at == 0)
             return COP_E_MEMORY;
         own->entry[at].given |= last;
@@ -236,7 +248,8 @@ cop_status
 cop_emit(cop_evaluation *evaluation, const char *path, size_t length, const cop_value *value)
 {
     cop__evaluator *run = (cop__evaluator *)(void *)evaluation;
-    if (!(run->node->flags & COP_NODE_BRANCH) || run->shared || run->snapshot != NULL)
+    if (run->node == NULL || !(run->node->flags & COP_NODE_BRANCH) || run->shared ||
+        run->snapshot != NULL)
         return COP_E_STATE;
     if (run->stuck != COP_OK)
         return run->stuck;
@@ -251,10 +264,15 @@ cop__own_free(cop__graph *graph)
 {
     cop__own *own = &graph->own;
     cop__memory *memory = graph->memory;
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->entry, own->entry_capacity * sizeof *own->entry);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->entry,
+                           own->entry_capacity * sizeof *own->entry);
     cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->text, own->text_capacity);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, own->table, own->table_capacity * sizeof *own->table, 16);
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->rest, own->rest_capacity * sizeof *own->rest);
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->stack, own->stack_capacity * sizeof *own->stack);
-    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->log, own->log_capacity * sizeof *own->log);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, own->table, own->table_capacity * sizeof *own->table,
+                     16);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->rest,
+                           own->rest_capacity * sizeof *own->rest);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->stack,
+                           own->stack_capacity * sizeof *own->stack);
+    cop__memory_table_free(memory, COP_MEMORY_GRAPH, own->log,
+                           own->log_capacity * sizeof *own->log);
 }

@@ -7,11 +7,13 @@
  * ends with the cursor at the list's end (nothing changed), short of it, or with a list of its own.
  */
 #include "graph/graph.h"
+#include "graph/lazy.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "effect/effects.h"
 #include "tree/path.h"
 
 static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* matches no handle: every read is slow */
@@ -23,8 +25,8 @@ cop__run_init(cop__evaluator *run, cop__graph *graph)
     run->graph = graph;
 }
 
-static void
-scratch_end(cop__evaluator *run)
+void
+cop__run_scratch_end(cop__evaluator *run)
 {
     while (run->scratch != NULL) {
         cop__scratch *next = run->scratch->next;
@@ -36,7 +38,7 @@ scratch_end(cop__evaluator *run)
 void
 cop__run_end(cop__evaluator *run)
 {
-    scratch_end(run);
+    cop__run_scratch_end(run);
     cop__memory_free(run->graph->memory, COP_MEMORY_GRAPH, run->list,
                      run->capacity * sizeof *run->list, 16);
     run->list = NULL;
@@ -66,7 +68,7 @@ list_room(cop__evaluator *run, size_t more)
 static bool
 slow_begin(cop__evaluator *run)
 {
-    if (run->slow)
+    if (run->slow || run->effect != NULL)
         return true;
     const uint64_t *had = cop__dependencies(run->graph, run->node);
     size_t n = (size_t)(run->public.cursor_ - had);
@@ -134,6 +136,37 @@ view_of(const cop__evaluator *run)
     return (cop__view){run->snapshot, run->graph->tree};
 }
 
+/* A lazy atom that is read here becomes an eager one: once the run is discarded, for nodes may move. */
+static cop_status
+wait_for_promotion(cop__evaluator *run, uint32_t id)
+{
+    if (must_be_alone(run))
+        return run->stuck;
+    if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
+        return COP_E_MEMORY;
+    run->promotes = id;
+    run->waits_for = 0;
+    run->stuck = COP_E_PENDING;
+    return COP_E_PENDING;
+}
+
+uint32_t
+cop__run_waits_for(cop__evaluator *run)
+{
+    if (run->waits_for == 0)
+        run->waits_for = cop__lazy_promote(run->graph, run->promotes);
+    return run->waits_for;
+}
+
+/* Reads what is not up to date, in builds that plant this fault; not round in a circle. */
+static bool
+plant_before_dependency(const cop__evaluator *run, uint32_t number)
+{
+    cop__graph *graph = run->graph;
+    return COP_FAULT(node_before_dependency) && !run->shared &&
+           cop__reaches(graph, run->node, &graph->nodes[number]) == COP_OK;
+}
+
 /* COP_OK when the node that makes a thing is up to date; else the run is stuck. */
 cop_status
 cop__run_wait_for(cop__evaluator *run, uint32_t number)
@@ -142,8 +175,10 @@ cop__run_wait_for(cop__evaluator *run, uint32_t number)
     if (node->flags & COP_NODE_SETTLED)
         return COP_OK;
     if ((node->flags & COP_NODE_PLACED) && !(node->flags & COP_NODE_FRESH) &&
-        (node->height < run->limit || COP_FAULT(node_before_dependency)))
+        (node->height < run->limit || plant_before_dependency(run, number)))
         return COP_OK;
+    if (!slow_begin(run)) /* so that the run's end sees that it is stuck */
+        return COP_E_MEMORY;
     run->waits_for = number;
     run->stuck = COP_E_PENDING;
     return COP_E_PENDING;
@@ -154,9 +189,12 @@ static cop_status
 wait_for_atom(cop__evaluator *run, uint32_t id)
 {
     const cop__record *record = cop__record_of(run->graph, id);
-    if (run->snapshot != NULL || record == NULL || record->node == 0)
+    if (run->snapshot != NULL)
         return COP_OK;
-    return cop__run_wait_for(run, record->node & ~COP_OWNED_CHILD);
+    if (record != NULL && record->node != 0)
+        return cop__run_wait_for(run, record->node & ~COP_OWNED_CHILD);
+    const cop__slot *slot = draft_slot(run, id);
+    return cop__unlikely(cop__slot_is_lazy(slot)) ? wait_for_promotion(run, id) : COP_OK;
 }
 
 /* Behind the end of the list stands the owner of a branch that was read in. */
@@ -173,6 +211,21 @@ stand_above_owner(cop__evaluator *run, uint32_t id)
         return true;
     run->above = above;
     return depend(run, above);
+}
+
+/* Beside others even a look at the slot of a node of this height would be a race: whether the atom is
+ * still there is found out later, alone. */
+static bool
+must_come_again(cop__evaluator *run, uint32_t id)
+{
+    const cop__record *record = cop__record_of(run->graph, id);
+    if (!run->shared || record == NULL || record->node == 0)
+        return false;
+    const cop__node *node = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
+    if (node->height < run->limit)
+        return false;
+    run->stuck = COP_E_CONFLICT;
+    return true;
 }
 
 static uint64_t
@@ -192,11 +245,17 @@ cop_status
 cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_read(run->effect, atom, value);
     memset(value, 0, sizeof *value);
+    if (run->session != NULL)
+        return cop__session_read(run->session, atom, true, value);
     if (run->stuck != COP_OK)
         return run->stuck;
     if (!slow_begin(run))
         return COP_E_MEMORY;
+    if (must_come_again(run, atom.id))
+        return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
     if (slot == NULL)
         return COP_E_GONE;
@@ -216,8 +275,12 @@ cop_status
 cop_read_untracked(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop_get(run->snapshot, atom, value);
     memset(value, 0, sizeof *value);
-    if (run->stuck != COP_OK)
+    if (run->session != NULL)
+        return cop__session_read(run->session, atom, false, value);
+    if (run->stuck != COP_OK || must_come_again(run, atom.id))
         return run->stuck;
     const cop__slot *slot = atom_slot(run, atom);
     if (slot == NULL)
@@ -287,7 +350,11 @@ cop_status
 cop_read_find(cop_evaluation *evaluation, const char *path, size_t length, cop_atom *atom)
 {
     cop__evaluator *run = run_of(evaluation);
+    if (run->effect != NULL)
+        return cop__effect_find(run->effect, path, length, atom);
     *atom = (cop_atom){0, 0};
+    if (run->session != NULL)
+        return cop__session_find(run->session, path, length, atom);
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     cop_status status = resolve(run, path, length, atom);
@@ -308,10 +375,25 @@ cop_read_at(cop_evaluation *evaluation, const char *path, size_t length, cop_val
 
 /* ---- lists of children ---- */
 
+/* An owner that failed hands its error on, like a value. */
+static cop_status
+no_branch(cop__evaluator *run, const cop__slot *slot)
+{
+    cop_value value = cop__slot_value(slot);
+    note_failure(run, &value);
+    return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
+}
+
 /* The branch, once its list may be read; the run depends on the list. */
 static cop_status
 open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
 {
+    if (run->effect != NULL)
+        return cop__effect_branch(run->effect, branch, slot);
+    if (run->session != NULL) {
+        cop_status listed = cop__session_list(run->session, branch, slot);
+        return listed == COP_E_NOT_BRANCH ? no_branch(run, *slot) : listed;
+    }
     if (run->stuck != COP_OK || must_be_alone(run))
         return run->stuck;
     if (!slow_begin(run))
@@ -324,11 +406,8 @@ open_branch(cop__evaluator *run, cop_atom branch, const cop__slot **slot)
     cop_status status = wait_for_atom(run, branch.id);
     if (status != COP_OK)
         return status;
-    if (!cop__slot_is_branch(*slot)) {
-        cop_value value = cop__slot_value(*slot);
-        note_failure(run, &value);
-        return value.type == COP_ERROR ? COP_E_FAILED : COP_E_NOT_BRANCH;
-    }
+    if (!cop__slot_is_branch(*slot))
+        return no_branch(run, *slot);
     if (cop__interest_list(run->graph, branch) == 0 ||
         !depend(run, COP_DEPENDS_LIST | pack(branch))) {
         run->stuck = COP_E_MEMORY;
@@ -507,7 +586,7 @@ run_result(cop__evaluator *run, cop_status status, cop_value *result)
         result_failed(run, status < 0 ? status : COP_E_FAILED, result);
     else if (result->type == COP_F64 && !isfinite(cop_value_f64(result)))
         result_error(result, "the result is not a finite number");
-    else if (run->node->flags & COP_NODE_BRANCH) /* what it emitted is the result */
+    else if (run->node != NULL && (run->node->flags & COP_NODE_BRANCH)) /* what it emitted is the result */
         *result = result->type == COP_ERROR ? *result : cop_null();
     else if (result->type == COP_NONE || result->type >= COP_OBJECT)
         result_error(result, "the result is no value");
@@ -525,7 +604,16 @@ cop__run_reset(cop__evaluator *run)
     run->message[0] = 0;
     run->public.table_ = (const char *)run->graph->tree->space[COP_SPACE_VALUES].entry;
     if (run->scratch != NULL)
-        scratch_end(run);
+        cop__run_scratch_end(run);
+}
+
+void
+cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot, struct cop__session *session)
+{
+    run->snapshot = snapshot;
+    run->session = session;
+    run->slow = true;
+    run->public.cursor_ = &no_list;
 }
 
 cop_status
@@ -552,6 +640,8 @@ cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
         return COP_RUN_REFUSED;
     if (run->stuck == COP_E_STATE)
         return COP_RUN_ALONE;
+    if (run->stuck == COP_E_CONFLICT)
+        return COP_RUN_AGAIN;
     if (run->stuck != COP_OK)
         return COP_RUN_STUCK;
     run_result(run, status, result);

@@ -25,6 +25,10 @@
  *   wave.c       marking, sweeping
  *   settle.c     new nodes and circles, by pulling
  *   node.c       making and removing nodes; life of a draft
+ *   lazy.h       atoms that are evaluated by their readers, with an argument of its own
+ *   look.c       writing down the runs of nodes that somebody looks at
+ *   inspect.c    telling nodes, edges, counts
+ *   explain.c    telling why a node ran
  *
  * ORDERING. Everything here belongs to the holder of the commit right. The level that a wave runs in
  * parallel is in parallel.c, with an argument of its own.
@@ -182,6 +186,8 @@ typedef struct cop__side {
 } cop__side;
 
 struct cop__graph;
+struct cop__lazies;
+struct cop__session;
 
 typedef struct cop__scratch {
     struct cop__scratch *next;
@@ -197,11 +203,14 @@ typedef struct cop__evaluator {
     bool slow;      /* the list is being written down */
     bool shared;    /* other lanes run at the same time */
     cop_status stuck; /* what all further reads answer */
-    uint32_t waits_for; /* the node that is not ready */
+    uint32_t waits_for; /* the node that is not ready; 0: see promotes */
+    uint32_t promotes;  /* stuck, and waits_for 0: this lazy atom is to become eager */
     uint64_t above;     /* the owner of a branch that stands in the list already */
     uint64_t *list;     /* what was read */
     size_t count, capacity;
     const cop_snapshot *snapshot; /* reads go here; NULL: the draft */
+    struct cop__executor *effect; /* it is an effect's: effect/read.c does what is read */
+    struct cop__session *session; /* of a lazy atom's run: reads go through it */
     cop__scratch *scratch;
     uint64_t errors; /* runs that ended in an error value */
     cop_value failed; /* the error value that was read last */
@@ -209,7 +218,7 @@ typedef struct cop__evaluator {
 } cop__evaluator;
 
 typedef struct cop__graph_counts {
-    uint64_t nodes, effects, waves, runs, discarded, changed, cycles, errors, raised, pulled;
+    uint64_t nodes, effects, waves, runs, discarded, changed, cutoffs, cycles, errors, raised, pulled;
 } cop__graph_counts;
 
 typedef struct cop__graph {
@@ -265,10 +274,16 @@ typedef struct cop__graph {
     size_t completed_capacity;
 #endif
     cop__graph_counts count;
+    struct cop__lazies *lazies; /* records of lazy and background atoms, lazy.h */
+    struct cop__look *looks;   /* at nodes; see look.h */
+    uint32_t look_count;
+    _Atomic uint32_t look_event; /* counts what those wait for who look */
     struct cop__region *region; /* of the pool that helps; NULL: none */
     struct cop__lane **lanes;   /* of the region */
     size_t lane_capacity;
     uint32_t lane_count;
+    void **stash;          /* pages that lanes may copy to */
+    size_t stash_count, stash_capacity;
     cop__list32 front; /* the nodes of a level that run side by side */
     cop__list32 rest;  /* and those that run after them */
     _Alignas(128) cop__evaluator run;
@@ -297,6 +312,8 @@ bool cop__unplace(cop__graph *graph, cop__node *node);
 bool cop__move(cop__graph *graph, cop__node *node, uint32_t height);
 /* Raises a node above a height, and everything that depends on it above it. There must be no circle. */
 bool cop__raise(cop__graph *graph, cop__node *node, uint32_t above);
+/* Only what depends on it. */
+bool cop__raise_dependents(cop__graph *graph, const cop__node *node);
 /* COP_E_CYCLE when `target` depends on `node`, as far as lists of dependencies tell (those of dirty
  * nodes may be out of date). COP_E_MEMORY. */
 cop_status cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target);
@@ -412,14 +429,21 @@ enum cop__outcome {
     COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
     COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
     COP_RUN_ALONE,    /* discarded: it needs what runs side by side must not touch */
+    COP_RUN_AGAIN,    /* discarded: it read at or above its height while others ran */
     COP_RUN_REFUSED   /* out of memory */
 };
 void cop__run_init(cop__evaluator *run, cop__graph *graph);
 void cop__run_end(cop__evaluator *run);
+void cop__run_scratch_end(cop__evaluator *run);
+/* The node that a stuck run waits for, made if need be; 0: out of memory. Nodes may move. */
+uint32_t cop__run_waits_for(cop__evaluator *run);
 /* Before the first run and after each that took the slow way. Frees what cop_scratch gave. */
 void cop__run_reset(cop__evaluator *run);
 /* Calls the function of a node; reads of placed nodes below limit succeed. */
 cop_status cop__run_function(cop__evaluator *run, cop__node *node, uint32_t limit, cop_value *result);
+/* Makes a run one on a version, of a record of lazy.h. */
+void cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot,
+                          struct cop__session *session);
 /* COP_OK when a node is up to date, as far as this run may know; else the run is stuck. */
 cop_status cop__run_wait_for(cop__evaluator *run, uint32_t number);
 /* What has become of a run; *result becomes a value that may be stored. */
@@ -472,7 +496,22 @@ cop__value_plain(uint64_t head, uint64_t tail)
 /* Runs the dirty nodes of a height with the pool's help. False: not worth it, nothing was done.
  * *fine: false when out of memory. */
 bool cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine);
+/* After a wave. */
+void cop__stash_end(cop__graph *graph);
 void cop__lanes_end(cop__graph *graph);
+
+/* ---- look.c ---- */
+
+/* cop__run_function of a node that is looked at. */
+cop_status cop__look_run(cop__graph *graph, cop__node *node, uint32_t limit, cop_value *result);
+/* What it gave has been stored. */
+void cop__look_ran(cop__graph *graph, const cop__node *node, const cop_value *value);
+/* The draft ends: what was written down counts, or is forgotten. */
+void cop__looks_published(cop__graph *graph);
+void cop__looks_abandoned(cop__graph *graph);
+void cop__look_node_gone(cop__graph *graph, const cop__node *node);
+void cop__look_event(cop__graph *graph);
+void cop__looks_end(cop__graph *graph);
 
 /* ---- settle.c ---- */
 
@@ -480,6 +519,8 @@ void cop__lanes_end(cop__graph *graph);
 bool cop__settle_first(cop__graph *graph);
 /* Brings one node up to date whatever stands above it. */
 bool cop__settle_node(cop__graph *graph, uint32_t number);
+/* One above all in a list. */
+uint32_t cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count);
 void cop__settle_end(cop__graph *graph);
 
 /* ---- node.c ---- */

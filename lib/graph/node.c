@@ -2,6 +2,7 @@
 /* Making and removing nodes, and what a draft's end means to them. See graph.h. */
 #include "graph/graph.h"
 
+#include "graph/lazy.h"
 #include "workers/region.h"
 
 /* ---- sides ---- */
@@ -119,6 +120,8 @@ node_new(cop__graph *graph)
 static void
 node_free(cop__graph *graph, cop__node *node, bool published)
 {
+    if (node->flags & COP_NODE_LOOKED)
+        cop__look_node_gone(graph, node);
     side_end(graph, node, published);
     if (node->flags & COP_NODE_FOLLOWER)
         cop__follow_close(graph, node);
@@ -263,6 +266,7 @@ log_end(cop__graph *graph, bool dirty)
 void
 cop__graph_abandon(cop__graph *graph)
 {
+    cop__lazies_abandon(graph);
     cop__follow_abandon(graph);
     for (size_t i = graph->fresh.count; i-- > 0;)
         node_free(graph, &graph->nodes[graph->fresh.item[i]], false);
@@ -272,12 +276,15 @@ cop__graph_abandon(cop__graph *graph)
     log_end(graph, true);
     cop__own_abandon(graph);
     effects_take(graph, false);
+    if (graph->looks != NULL)
+        cop__looks_abandoned(graph);
     cop__settle_end(graph);
 }
 
 void
 cop__graph_published(cop__graph *graph)
 {
+    cop__lazies_published(graph);
     if (cop__graph_idle(graph))
         return;
     cop__follow_published(graph);
@@ -289,6 +296,8 @@ cop__graph_published(cop__graph *graph)
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;
+    if (cop__unlikely(graph->looks != NULL))
+        cop__looks_published(graph);
 }
 
 /* ---- life ---- */
@@ -319,9 +328,13 @@ free_list(cop__graph *graph, cop__list32 *list)
 void
 cop__graph_end(cop__graph *graph)
 {
+    cop__looks_end(graph); /* they clear marks of nodes */
+    cop__looks_end(graph);
+    cop__own_free(graph);
     for (uint32_t i = 1; i < graph->node_count; i++)
         if (graph->nodes[i].flags & COP_NODE_LIVE)
             side_end(graph, &graph->nodes[i], !(graph->nodes[i].flags & COP_NODE_FRESH));
+    cop__lazies_end(graph);
     cop__follow_end(graph);
     cop__graph_bury(graph->memory, cop__graph_dead(graph));
     for (uint32_t i = 1; i < graph->interest_count; i++)
@@ -348,7 +361,6 @@ cop__graph_end(cop__graph *graph)
     free_list(graph, &graph->circular);
     free_list(graph, &graph->stack);
     free_list(graph, &graph->frames);
-    cop__own_free(graph);
     cop__region_close(graph->region);
     cop__lanes_end(graph);
     cop__arena_end(&graph->arena, graph->memory);

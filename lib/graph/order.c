@@ -272,23 +272,36 @@ push_dependents(walk *w, const cop__node *node, bool (*push)(void *context, uint
     return record == NULL || cop__dependents_each(w->graph, &record->dependents, push, w);
 }
 
-bool
-cop__raise(cop__graph *graph, cop__node *node, uint32_t above)
+/* Until all that was pushed stands as high as it must. */
+static bool
+raise_pushed(walk *w, size_t bottom, bool fine)
 {
-    walk w = {.graph = graph};
-    if (node->height > above)
-        return true;
-    size_t bottom = graph->stack.count;
-    graph->count.raised++;
-    bool fine = cop__move(graph, node, above + 1) && push_dependents(&w, node, raise_push);
+    cop__graph *graph = w->graph;
     while (fine && graph->stack.count > bottom) {
         uint32_t height = graph->stack.item[--graph->stack.count];
         cop__node *next = &graph->nodes[graph->stack.item[--graph->stack.count]];
         if (next->height < height) /* else another way led here before */
-            fine = cop__move(graph, next, height) && push_dependents(&w, next, raise_push);
+            fine = cop__move(graph, next, height) && push_dependents(w, next, raise_push);
     }
     graph->stack.count = bottom;
     return fine;
+}
+
+bool
+cop__raise_dependents(cop__graph *graph, const cop__node *node)
+{
+    walk w = {.graph = graph};
+    size_t bottom = graph->stack.count;
+    return raise_pushed(&w, bottom, push_dependents(&w, node, raise_push));
+}
+
+bool
+cop__raise(cop__graph *graph, cop__node *node, uint32_t above)
+{
+    if (node->height > above)
+        return true;
+    graph->count.raised++;
+    return cop__move(graph, node, above + 1) && cop__raise_dependents(graph, node);
 }
 
 /* A dependent that may lead to the target: heights rise along edges. */

@@ -3,10 +3,10 @@
  * Comparing what a run emitted with the branch that its node owns, and writing the difference.
  *
  * A branch's old children and its entries are walked in step while their names are the same. Behind
- * the first difference, old children find their entries by name: those that have none are erased, the
- * others are kept. Of these, a longest run that is in order already stays where it is; the rest is
- * taken out and put in again, or all of the list is written anew if that is less work. Entries are
- * compared in the order in which they were made, so parents come before what is below them, and
+ * the first difference, old children find their entries by name: those that have none are erased,
+ * the others are kept. Of these, a longest run that is in order already stays where it is; the rest
+ * is taken out and put in again, or all of the list is written anew if that is less work. Entries
+ * are compared in the order in which they were made, so parents come before what is below them, and
  * nothing here is recursive.
  */
 #include "graph/graph.h"
@@ -84,8 +84,8 @@ tell_gone_below(cop__graph *graph, uint32_t branch)
     while (count > 0) {
         cop__list_walk walk;
         uint32_t id;
-        cop__list_walk_begin(draft_view(graph),
-                             cop__draft_slot(graph->tree, own->stack[--count]), &walk);
+        cop__list_walk_begin(draft_view(graph), cop__draft_slot(graph->tree, own->stack[--count]),
+                             &walk);
         while (cop__list_walk_next(draft_view(graph), &walk, &id)) {
             if (!tell_gone(graph, id))
                 return false;
@@ -186,8 +186,8 @@ done(cop__graph *graph, const cop__node *node)
 /* ---- order ---- */
 
 /* Entries of a branch behind those in step: the children that are kept, by rank, are searched for a
- * longest ascending run (patience sorting: `best[k]` ends the lowest run of k+1). Marks its members,
- * and counts those that are none. */
+ * longest ascending run (patience sorting: `best[k]` ends the lowest run of k+1). Marks its
+ * members, and counts those that are none. */
 static bool
 choose_staying(cop__graph *graph, uint32_t first, uint32_t ranks, uint32_t kept, uint32_t *moving)
 {
@@ -256,8 +256,8 @@ arrange(cop__graph *graph, const cop__node *node, const cop__own_entry *branch, 
         cop__own_entry *entry = &own->entry[k];
         if (entry->id == COP_OWN_NEW) {
             cop_value value = cop__own_value(own, entry);
-            if (!create(graph, node, branch->id, anew ? COP_AT_END : at,
-                        own->text + entry->segment, entry->length, &value, &entry->id))
+            if (!create(graph, node, branch->id, anew ? COP_AT_END : at, own->text + entry->segment,
+                        entry->length, &value, &entry->id))
                 return false;
             entry->made = true;
         } else if (!anew && !entry->stays &&
@@ -376,8 +376,8 @@ cop__own_end(cop__graph *graph, cop__node *node)
 
 /* ---- failures ---- */
 
-/* A circle that goes through a child by its handle would be broken by erasing the child, and the next
- * wave would find none, though no input changed. So there the children say what is wrong. */
+/* A circle that goes through a child by its handle would be broken by erasing the child, and the
+ * next wave would find none, though no input changed. So there the children say what is wrong. */
 static bool
 write_below(cop__graph *graph, const cop__node *node, const cop_value *value)
 {
@@ -388,8 +388,8 @@ write_below(cop__graph *graph, const cop__node *node, const cop_value *value)
     while (count > 0) {
         cop__list_walk walk;
         uint32_t id;
-        cop__list_walk_begin(draft_view(graph),
-                             cop__draft_slot(graph->tree, own->stack[--count]), &walk);
+        cop__list_walk_begin(draft_view(graph), cop__draft_slot(graph->tree, own->stack[--count]),
+                             &walk);
         while (cop__list_walk_next(draft_view(graph), &walk, &id))
             if (!(cop__slot_is_branch(cop__draft_slot(graph->tree, id))
                       ? push(graph, &own->stack, &own->stack_capacity, &count, id)
@@ -402,8 +402,12 @@ write_below(cop__graph *graph, const cop__node *node, const cop_value *value)
 bool
 cop__own_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
-    if (value->type != COP_ERROR)
-        return cop__own_end(graph, node);
+    if (value->type != COP_ERROR) {
+        uint64_t changed = graph->count.changed;
+        bool fine = cop__own_end(graph, node);
+        graph->count.cutoffs += fine && graph->count.changed == changed;
+        return fine;
+    }
     if ((node->flags & COP_NODE_CYCLE) && has_children(graph, node->id))
         return write_below(graph, node, value);
     return write_value(graph, node, node->id, value) && done(graph, node);

@@ -2,19 +2,19 @@
 /*
  * Branches that computed atoms own.
  *
- * A run says anew what the children are (cop_emit, or cop__own_child for nodes of the library's own).
- * That is only written down, as a tree of ENTRIES found by (parent, segment). When the run has
- * completed, the entries are compared with what the branch has in the draft, and the difference is
- * written: so a discarded run costs nothing but its time, and a child that stays as it is marks
+ * A run says anew what the children are (cop_emit, or cop__own_child for nodes of the library's
+ * own). That is only written down, as a tree of ENTRIES found by (parent, segment). When the run
+ * has completed, the entries are compared with what the branch has in the draft, and the difference
+ * is written: so a discarded run costs nothing but its time, and a child that stays as it is marks
  * nobody.
  *
  *   emit.c   writing down
  *   own.c    comparing and writing
  *
  * What a wave itself writes is not among the sources that it marked at its beginning, so all that
- * depends on what changes here is told here: dependents of values are marked, those of atoms that go
- * or change their kind are poisoned, interests in paths and lists are told. All of these stand above
- * the owner, because whoever reads in the branch waits for it.
+ * depends on what changes here is told here: dependents of values are marked, those of atoms that
+ * go or change their kind are poisoned, interests in paths and lists are told. All of these stand
+ * above the owner, because whoever reads in the branch waits for it.
  *
  * A child's record names its owner, so that readers find whom to wait for. Records are no part of
  * the draft: their changes are logged, and taken back when it is abandoned.
@@ -52,10 +52,10 @@ typedef struct cop__own {
     size_t entry_count, entry_capacity;
     char *text;
     size_t text_bytes, text_capacity;
-    uint32_t *table; /* open addressing, entries; 0: free */
+    uint32_t *table;       /* open addressing, entries; 0: free */
     size_t table_capacity; /* power of two, or 0 */
-    size_t room; /* bytes that a relative path may have */
-    bool moved;  /* atoms came, went, or changed places since cop__own_begin or the last end */
+    size_t room;           /* bytes that a relative path may have */
+    bool moved;     /* atoms came, went, or changed places since cop__own_begin or the last end */
     uint32_t *rest; /* scratch of comparing */
     size_t rest_capacity;
     uint32_t *stack;
@@ -88,10 +88,10 @@ bool cop__own_end(struct cop__graph *graph, struct cop__node *node);
 bool cop__own_store(struct cop__graph *graph, struct cop__node *node, const cop_value *value);
 
 /*
- * Single children, for nodes that know what changed and need not say all: costs do not depend on the
- * number of children. The owner's atom is an object (cop__own_open makes it one). `segment` is one
- * escaped segment; position: where a new child goes, COP_AT_END or at most the count; one that there
- * is stays where it is. The name must fit (cop__name_fits).
+ * Single children, for nodes that know what changed and need not say all: costs do not depend on
+ * the number of children. The owner's atom is an object (cop__own_open makes it one). `segment` is
+ * one escaped segment; position: where a new child goes, COP_AT_END or at most the count; one that
+ * there is stays where it is. The name must fit (cop__name_fits).
  */
 bool cop__own_open(struct cop__graph *graph, struct cop__node *node);
 bool cop__own_put(struct cop__graph *graph, struct cop__node *node, const char *segment,

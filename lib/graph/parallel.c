@@ -49,16 +49,13 @@ typedef struct cop__lane {
 typedef struct level_job {
     cop__graph *graph;
     uint32_t height;
-    void **pages; /* for copies */
-    uint32_t page_count;
-    _Atomic uint32_t next_page;
+    _Atomic uint32_t pages; /* left in the stash */
 } level_job;
 
 /* A record of the log, followed by the list and by the text. */
 typedef struct log_record {
     uint32_t node;
     uint32_t outcome;
-    uint32_t waits_for;
     uint32_t count; /* of the list */
     uint64_t text;  /* bytes */
     cop_value value;
@@ -120,6 +117,8 @@ cop__lanes_end(cop__graph *graph)
                            graph->front.capacity * sizeof *graph->front.item);
     cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->rest.item,
                            graph->rest.capacity * sizeof *graph->rest.item);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->stash,
+                           graph->stash_capacity * sizeof *graph->stash);
     graph->lanes = NULL;
     graph->lane_count = 0;
 }
@@ -194,7 +193,7 @@ lane_own(cop__lane *lane, level_job *job, uint32_t number, cop__page_entry *entr
         return page;
     lane->spare = NULL;
     if (copy == NULL)
-        copy = job->pages[cop__add_relaxed(&job->next_page, 1u)];
+        copy = job->graph->stash[cop__sub_relaxed(&job->pages, 1u) - 1];
     cop__page_copy(copy, page);
     COP_STEP("page");
     if (__atomic_compare_exchange_n(&entry->page, &page, copy, false, __ATOMIC_ACQ_REL,
@@ -234,12 +233,11 @@ static void
 lane_log(cop__lane *lane, cop__node *node, enum cop__outcome outcome, const cop_value *value)
 {
     cop__evaluator *run = &lane->run;
-    bool listed = outcome == COP_RUN_RELISTED || outcome == COP_RUN_STUCK;
+    bool listed = outcome == COP_RUN_RELISTED;
     bool valued = outcome == COP_RUN_RELISTED || outcome == COP_RUN_DONE;
     bool text = valued && cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE;
     log_record record = {.node = cop__node_number(run->graph, node),
                          .outcome = (uint32_t)outcome,
-                         .waits_for = run->waits_for,
                          .count = listed ? (uint32_t)run->count : 0,
                          .text = text ? cop_value_length(value) : 0};
     if (valued)
@@ -323,30 +321,40 @@ level_count(const cop__graph *graph, uint32_t height)
 #define NOT_BESIDE_OTHERS (COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_DYING | COP_NODE_BRANCH | \
                            COP_NODE_LOOKED | COP_NODE_ALONE)
 
-/* Sorts the dirty nodes of a height into those that run side by side and the rest. Their dirty bits
- * stay for now. */
+/* Takes the dirty nodes off a height: those that run side by side, and the rest, which stays dirty. */
 static bool
 collect(cop__graph *graph, uint32_t height)
 {
+    bool fine = true;
+    uint32_t next, b = graph->levels[height].dirty;
     graph->front.count = graph->rest.count = 0;
-    for (uint32_t b = graph->levels[height].dirty; b != COP_NODE_NONE; b = graph->blocks[b].next) {
-        const cop__block *block = &graph->blocks[b];
+    graph->levels[height].dirty = COP_NODE_NONE;
+    graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
+    for (; b != COP_NODE_NONE; b = next) {
+        cop__block *block = &graph->blocks[b];
         const uint32_t *slots = (const uint32_t *)(const void *)&graph->arena.words[block->slots];
-        for (uint64_t left = block->dirty; left != 0; left &= left - 1) {
+        uint64_t left = block->dirty, stay = 0;
+        next = block->next;
+        block->dirty = 0;
+        for (; left != 0; left &= left - 1) {
             uint32_t number = slots[__builtin_ctzll(left)];
             bool alone = (graph->nodes[number].flags & NOT_BESIDE_OTHERS) != 0;
-            if (!push(graph, alone ? &graph->rest : &graph->front, number))
-                return false;
+            bool pushed = fine && push(graph, alone ? &graph->rest : &graph->front, number);
+            if (alone || !pushed)
+                stay |= left & -left;
+            fine &= pushed;
         }
+        if (stay != 0)
+            cop__mark_mask(graph, b, stay);
     }
-    return true;
+    return fine;
 }
 
 static void
-clean_front(cop__graph *graph)
+give_back(cop__graph *graph)
 {
     for (size_t i = 0; i < graph->front.count; i++)
-        cop__clean_node(graph, &graph->nodes[graph->front.item[i]]);
+        cop__mark_node(graph, &graph->nodes[graph->front.item[i]]);
 }
 
 /* Makes the table of pages ready for lanes; how many pages they may copy, at most. */
@@ -368,33 +376,26 @@ open_pages(cop__graph *graph)
     return pages < values->count ? pages : values->count;
 }
 
+/* Pages for copies, kept from level to level and given back at the wave's end. */
 static bool
-take_pages(cop__graph *graph, level_job *job)
+stash_fill(cop__graph *graph, uint32_t need)
 {
-    job->pages = cop__memory_alloc(graph->memory, COP_MEMORY_GRAPH,
-                                   (job->page_count + 1) * sizeof *job->pages, 16);
-    if (job->pages == NULL)
+    if (!cop__graph_grow(graph, &graph->stash, &graph->stash_capacity, need, sizeof *graph->stash))
         return false;
-    for (uint32_t i = 0; i < job->page_count; i++) {
-        job->pages[i] = cop__pool_page(&graph->tree->pool);
-        if (job->pages[i] == NULL) {
-            atomic_store_explicit(&job->next_page, 0, memory_order_relaxed);
-            job->page_count = i;
+    while (graph->stash_count < need) {
+        void *page = cop__pool_page(&graph->tree->pool);
+        if (page == NULL)
             return false;
-        }
+        graph->stash[graph->stash_count++] = page;
     }
     return true;
 }
 
-static void
-give_pages(cop__graph *graph, level_job *job, uint32_t count)
+void
+cop__stash_end(cop__graph *graph)
 {
-    if (job->pages == NULL)
-        return;
-    for (uint32_t i = cop__load_relaxed(&job->next_page); i < job->page_count; i++)
-        cop__pool_page_free(&graph->tree->pool, job->pages[i]);
-    cop__memory_free(graph->memory, COP_MEMORY_GRAPH, job->pages, (count + 1) * sizeof *job->pages,
-                     16);
+    while (graph->stash_count > 0)
+        cop__pool_page_free(&graph->tree->pool, graph->stash[--graph->stash_count]);
 }
 
 static bool
@@ -421,6 +422,7 @@ lane_merge_marks(cop__graph *graph, cop__lane *lane)
     lane->blocks.count = 0;
     graph->count.runs += lane->runs;
     graph->count.changed += lane->changed;
+    graph->count.cutoffs += lane->runs - lane->changed;
     graph->run.errors += lane->run.errors;
     lane->runs = lane->changed = lane->run.errors = 0;
 }
@@ -431,10 +433,10 @@ record_do(cop__graph *graph, const log_record *record, const uint64_t *list)
     cop__node *node = &graph->nodes[record->node];
     cop_value value = record->value;
     switch ((enum cop__outcome)record->outcome) {
-    case COP_RUN_STUCK:
-        return cop__node_wait(graph, node, list, record->count, record->waits_for);
     case COP_RUN_ALONE:
         node->flags |= COP_NODE_ALONE;
+        return push(graph, &graph->rest, record->node);
+    case COP_RUN_AGAIN:
         return push(graph, &graph->rest, record->node);
     default:
         break;
@@ -503,26 +505,24 @@ job_end(cop__graph *graph, uint32_t lanes)
 }
 
 static bool
-run_side_by_side(cop__graph *graph, uint32_t height, double cost)
+run_side_by_side(cop__graph *graph, double cost)
 {
     uint32_t lanes = cop__region_lanes(graph->region), n = (uint32_t)graph->front.count;
     uint32_t chunk = cost > 0 && CHUNK_NS / cost > 1 ? (uint32_t)(CHUNK_NS / cost) : 1;
-    level_job job = {.graph = graph, .height = height, .page_count = open_pages(graph)};
-    job.page_count += lanes;
-    uint32_t pages = job.page_count;
-    bool fine = lanes_prepare(graph, lanes, pages) && take_pages(graph, &job);
+    uint32_t pages = open_pages(graph) + lanes; /* each lane may have a copy that lost */
+    level_job job = {.graph = graph, .height = graph->nodes[graph->front.item[0]].height};
+    if (!lanes_prepare(graph, lanes, pages) || !stash_fill(graph, pages)) {
+        graph->tree->failed = COP_E_MEMORY;
+        give_back(graph);
+        return false;
+    }
+    cop__store_relaxed(&job.pages, (uint32_t)graph->stash_count);
 #if COP_CHECK_WAVES
     cop__node_completes_room(graph);
 #endif
-    if (fine) {
-        clean_front(graph);
-        cop__region_run(graph->region, n, chunk, job_run, &job);
-        fine = job_end(graph, lanes);
-    } else {
-        graph->tree->failed = COP_E_MEMORY;
-    }
-    give_pages(graph, &job, pages);
-    return fine;
+    cop__region_run(graph->region, n, chunk, job_run, &job);
+    graph->stash_count = cop__load_relaxed(&job.pages);
+    return job_end(graph, lanes);
 }
 
 /* ---- deciding ---- */
@@ -552,7 +552,7 @@ cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
 {
     uint32_t n = level_count(graph, height);
     double cost = graph->levels[height].cost / COST_UNIT;
-    if (n < 2)
+    if (n < 2 || cop__region_lanes(graph->region) < 2)
         return false;
     if (cost == 0 || graph->count.waves % SAMPLE_WAVES == 0) {
         *fine = sweep_timed(graph, height);
@@ -563,9 +563,10 @@ cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
     uint64_t begin = cop__clock_ns();
     *fine = collect(graph, height);
     if (*fine && graph->front.count > 1) {
-        *fine = run_side_by_side(graph, height, cost) && run_rest(graph);
+        *fine = run_side_by_side(graph, cost) && run_rest(graph);
         cop__region_account(graph->region, n, cost, cop__clock_ns() - begin);
         return true;
     }
+    give_back(graph);
     return !*fine;
 }

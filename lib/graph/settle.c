@@ -90,7 +90,8 @@ name_circle(const cop__graph *graph, size_t first, char *text, size_t room)
             used += (size_t)snprintf(text + used, room - used, "... (%zu atoms)", n);
             break;
         }
-        used += describe(graph, id, text + used, room - used);
+        /* the rest is for what ends the text */
+        used += describe(graph, id, text + used, i < n ? room - used - 40 : room - used);
     }
     return used;
 }
@@ -104,7 +105,10 @@ member(cop__graph *graph, cop__node *node, const cop_value *error)
         !list_push(graph, &graph->circular, cop__node_number(graph, node)))
         return false;
     node->flags |= COP_NODE_CYCLE;
-    return placed && cop__node_store(graph, node, error);
+    bool fine = placed && cop__node_store(graph, node, error);
+    if (fine && (node->flags & COP_NODE_LOOKED))
+        cop__look_ran(graph, node, error);
+    return fine;
 }
 
 /* Frames from `first` up read each other. All of them are decided, and popped. */
@@ -152,9 +156,8 @@ visit(cop__graph *graph, uint32_t number)
     return circle(graph, first - 2);
 }
 
-/* One above all that a node read. */
-static uint32_t
-height_above(const cop__graph *graph, const uint64_t *list, size_t count)
+uint32_t
+cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count)
 {
     uint32_t height = 1;
     for (size_t i = 0; i < count; i++) {
@@ -178,29 +181,24 @@ height_above_followed(const cop__graph *graph, const cop__node *node)
     return height;
 }
 
-static bool
-seat(cop__graph *graph, cop__node *node, uint32_t height)
-{
-    /* No circle can be met: what it read is final, and does not stand on this node. */
-    bool fine = node->flags & COP_NODE_PLACED ? cop__raise(graph, node, height - 1)
-                                              : cop__place(graph, node, height);
-    return fine && (!(node->flags & COP_NODE_FOLLOWED) || cop__follow_lift(graph, node));
-}
-
 /* The top node has its value. */
 static bool
 complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const cop_value *value)
 {
     cop__evaluator *run = &graph->run;
-    bool first = (node->flags & COP_NODE_FRESH) != 0;
+    bool first = (node->flags & COP_NODE_FRESH) != 0, healed = (node->flags & COP_NODE_CYCLE) != 0;
     const uint64_t *list = outcome == COP_RUN_DONE ? cop__dependencies(graph, node) : run->list;
     size_t count = outcome == COP_RUN_DONE ? cop__dependency_count(node) : run->count;
     uint32_t height = node->flags & COP_NODE_FOLLOWER ? height_above_followed(graph, node)
-                                                      : height_above(graph, list, count);
+                                                      : cop__height_above(graph, list, count);
     node->flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_POISONED | COP_NODE_CYCLE);
     cop__node_completes(graph, node);
-    if (!seat(graph, node, height) ||
+    if ((!(node->flags & COP_NODE_PLACED) && !cop__place(graph, node, height)) ||
         (outcome == COP_RUN_RELISTED && !cop__relink(graph, node, run->list, run->count)))
+        return false;
+    /* No circle can be met: what it read is final, and does not stand on this node. */
+    if (!cop__raise(graph, node, height - 1) || (healed && !cop__raise_dependents(graph, node)) ||
+        ((node->flags & COP_NODE_FOLLOWED) && !cop__follow_lift(graph, node)))
         return false;
     cop__clean_node(graph, node);
     /* A new node without readers above needs no mark that it is final: its height says so. */
@@ -213,7 +211,10 @@ static bool
 stuck(cop__graph *graph, cop__node *node, bool only_fresh)
 {
     cop__evaluator *run = &graph->run;
-    uint32_t target = run->waits_for;
+    uint32_t number = cop__node_number(graph, node), target = cop__run_waits_for(run);
+    if (target == 0)
+        return false;
+    node = &graph->nodes[number];
     cop__node *below = &graph->nodes[target];
     uint32_t flags = below->flags;
     graph->count.discarded++;
@@ -243,12 +244,15 @@ run_top(cop__graph *graph, cop__node *node, bool only_fresh)
     cop_value value;
     cop__evaluator *run = &graph->run;
     uint32_t limit = graph->pull_all ? 0 : graph->lowest;
-    cop_status status = cop__run_function(run, node, limit, &value);
+    cop_status status = node->flags & COP_NODE_LOOKED ? cop__look_run(graph, node, limit, &value)
+                                                      : cop__run_function(run, node, limit, &value);
     enum cop__outcome outcome = cop__run_finish(run, status, &value);
     bool fine;
     if (outcome == COP_RUN_STUCK)
         return stuck(graph, node, only_fresh);
     fine = outcome != COP_RUN_REFUSED && complete(graph, node, outcome, &value);
+    if (fine && (node->flags & COP_NODE_LOOKED))
+        cop__look_ran(graph, node, &value);
     cop__run_reset(run);
     if (fine)
         frame_pop(graph);

@@ -98,7 +98,8 @@ cop__counts_as_same(const cop__graph *graph, const cop__node *node, const cop__s
 {
     if (cop__slot_holds(slot, value))
         return true;
-    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR)
+    if (!(node->flags & COP_NODE_EQUAL) || value->type == COP_ERROR || cop__slot_is_lazy(slot) ||
+        !cop__atom_published(graph->tree, node->id)) /* there is no value before the first */
         return false;
     cop_value before = cop__slot_value(slot);
     const cop__side *side =
@@ -111,8 +112,11 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
-    if (cop__counts_as_same(graph, node, slot, value))
+    COP_ASSERT(slot->type & COP_SLOT_COMPUTED);
+    if (cop__counts_as_same(graph, node, slot, value)) {
+        graph->count.cutoffs++;
         return true;
+    }
     if (!cop__atom_write(graph->tree, node->id, value))
         return false;
     graph->count.changed++;
@@ -132,6 +136,11 @@ cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, size_t 
     if (!cop__relink(graph, node, list, count))
         return false;
     node->flags |= COP_NODE_POISONED; /* the list ends where it was stuck */
+    if (target->flags & COP_NODE_FRESH) { /* was lazy until now: has no height yet */
+        cop__mark_node(graph, node);
+        graph->to_settle = cop__node_number(graph, node);
+        return true;
+    }
     cop_status status = cop__reaches(graph, node, target);
     cop__mark_node(graph, node);
     if (status == COP_E_CYCLE) /* maybe: settling finds out, once the sweep has put down what it holds */
@@ -158,8 +167,10 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
     uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
     uint64_t had = slot[0];
-    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1])
+    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1]) {
+        graph->count.cutoffs++;
         return COP_STEP_ON;
+    }
     if (cop__unlikely(entry->birth != tree->stamp ||
                       (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
         return store_slow(graph, node, word);
@@ -195,13 +206,20 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
     enum cop__step step = COP_STEP_ON;
     bool fine = outcome != COP_RUN_REFUSED;
     if (outcome == COP_RUN_STUCK) {
+        uint32_t number = cop__node_number(graph, node), below = cop__run_waits_for(run);
+        node = &graph->nodes[number];
         step = COP_STEP_RESTART;
-        fine = cop__node_wait(graph, node, run->list, run->count, run->waits_for);
+        fine = below != 0 && cop__node_wait(graph, node, run->list, run->count, below);
     } else if (fine) {
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
+        /* What is settled could be read wherever it stands. */
+        if (outcome == COP_RUN_RELISTED && graph->settled.count > 0 && fine)
+            fine = cop__raise(graph, node, cop__height_above(graph, run->list, run->count) - 1);
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
         fine = fine && cop__node_store(graph, node, value);
+        if (cop__unlikely(node->flags & COP_NODE_LOOKED))
+            cop__look_ran(graph, node, value);
     }
     cop__run_reset(run);
     if (fine)
@@ -224,7 +242,9 @@ cop__node_run(cop__graph *graph, cop__node *node)
         graph->to_settle = cop__node_number(graph, node);
         return COP_STEP_RESTART;
     }
-    cop_status status = cop__run_function(&graph->run, node, node->height, &value);
+    cop_status status = node->flags & COP_NODE_LOOKED
+                            ? cop__look_run(graph, node, node->height, &value)
+                            : cop__run_function(&graph->run, node, node->height, &value);
     return cop__node_finish(graph, node, status, &value);
 }
 
@@ -330,6 +350,7 @@ cop__graph_wave(cop__graph *graph)
             fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
+    cop__stash_end(graph);
     cop__settle_end(graph);
     if (!fine)
         graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */

@@ -20,6 +20,7 @@
  *   scan                        yes                       lock      right  right
  */
 #include "commit/txn.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 #include <linux/membarrier.h>
@@ -446,6 +447,8 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
     cop__dead *dead = &store->tree.dead;
     if (scan && held_find(store)) {
         (void)cop__dead_scan(dead, store->stamps, store->stamps_count);
+        cop__lazies_scanned(&store->graph, store->stamps, store->stamps_count,
+                            store->tree.root->stamp);
         store->limbo_left = dead->limbo_count;
         cop__count_add(&store->count.scans, 1);
     }

@@ -360,6 +360,12 @@ put_children(struct writer *w)
             close_branch(w);
             continue;
         }
+        if (child.value.type == COP_NONE) { /* a lazy one */
+            if (w->options.lazy)
+                status = cop_get(w->snapshot, child.atom, &child.value);
+            if (status || (!w->options.lazy && !f->array))
+                continue;
+        }
         if (f->begun)
             put_char(&w->out, ',');
         f->begun = true;

@@ -14,7 +14,7 @@
 /* --- the table -------------------------------------------------------------------------------- */
 
 enum row_number {
-#define ROW_NUMBER(field, name, kind, def, min, max, help) ROW_##field,
+#define ROW_NUMBER(field, name, kind, def, min, max, live, help) ROW_##field,
     COP_OPTIONS_MAP(ROW_NUMBER)
 #undef ROW_NUMBER
         ROWS
@@ -27,13 +27,13 @@ static const char *const choices[ROWS][CHOICES_MAX] = {
 };
 
 static const char environment_names[ROWS][8 + 32 + 1] = {
-#define ROW_VARIABLE(field, name, kind, def, min, max, help) \
+#define ROW_VARIABLE(field, name, kind, def, min, max, live, help) \
     {'C', 'O', 'P', 'P', 'I', 'C', 'E', '_', COP_UPPER_32(#field), 0},
     COP_OPTIONS_MAP(ROW_VARIABLE)
 #undef ROW_VARIABLE
 };
 
-#define ROW_FITS(field, name, kind, def, min, max, help) \
+#define ROW_FITS(field, name, kind, def, min, max, live, help) \
     _Static_assert(sizeof #field <= 33, "the name of an option is too long: " #field);
 COP_OPTIONS_MAP(ROW_FITS)
 #undef ROW_FITS
@@ -43,15 +43,15 @@ COP_OPTIONS_MAP(ROW_FITS)
 #define CHOICES_OF_ENUM(field) choices[ROW_##field]
 
 static const cop_option_info table[ROWS] = {
-#define ROW(field, name, kind, def, min, max, help)                           \
+#define ROW(field, name, kind, def, min, max, live, help)                           \
     {name, environment_names[ROW_##field], help, COP_OPTION_##kind, def, min, \
-     max,  CHOICES_OF_##kind(field)},
+     max,  CHOICES_OF_##kind(field), live},
     COP_OPTIONS_MAP(ROW)
 #undef ROW
 };
 
 static const size_t offsets[ROWS] = {
-#define ROW_OFFSET(field, name, kind, def, min, max, help) offsetof(cop_options, field),
+#define ROW_OFFSET(field, name, kind, def, min, max, live, help) offsetof(cop_options, field),
     COP_OPTIONS_MAP(ROW_OFFSET)
 #undef ROW_OFFSET
 };
@@ -96,6 +96,23 @@ cop_options_init(cop_options *options)
 {
     const cop_options defaults = COP_OPTIONS_INIT;
     *options = defaults;
+}
+
+size_t
+cop__options_fixed(const cop_options *now, const cop_options *next)
+{
+    size_t row = 0;
+    while (row < ROWS && (table[row].live || field_get(now, row) == field_get(next, row)))
+        row++;
+    return row;
+}
+
+void
+cop__options_copy_live(cop_options *to, const cop_options *from)
+{
+    for (size_t row = 0; row < ROWS; row++)
+        if (table[row].live)
+            field_set(to, row, field_get(from, row));
 }
 
 /* --- complaints ------------------------------------------------------------------------------- */

@@ -14,6 +14,10 @@ size_t cop__option_find(const char *name);
 cop_status cop__option_parse(cop_options *options, size_t row, const char *text,
                              const char *subject, cop_error *error);
 
+/* The first row that differs and is not live, or cop_options_count(). */
+size_t cop__options_fixed(const cop_options *now, const cop_options *next);
+void cop__options_copy_live(cop_options *to, const cop_options *from);
+
 /* COP_OK when the struct is one this library knows by its size. */
 cop_status cop__options_known(const cop_options *options, cop_error *error);
 

@@ -26,6 +26,7 @@ cop_store_set_pool(cop_store *store, cop_pool *pool)
         store->graph.region = region;
         cop__right_leave(store);
         cop__region_close(had);
+        cop__effects_set_pool(store, pool);
     }
     cop__gate_end_use(gate);
     return status;

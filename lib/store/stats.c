@@ -15,6 +15,8 @@ fill_counts(cop_store *store, cop_stats *stats)
     stats->operations = cop__load_relaxed(&store->count.operations);
     stats->batches = cop__load_relaxed(&store->count.batches);
     stats->batches_abandoned = cop__load_relaxed(&store->count.abandoned);
+    stats->effects_failed = cop__load_relaxed(&store->effects.failed);
+    stats->effects_cut = cop__load_relaxed(&store->effects.cut);
     stats->queued = cop__load_relaxed(&store->queued);
     stats->pins = cop__load_relaxed(&store->count.pins);
     stats->pins_resolved = cop__load_relaxed(&store->count.resolved);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "commit/combiner.h"
+#include "graph/lazy.h"
 #include "reclaim/gate.h"
 
 #define ALIVE_BYTES ((size_t)4096)
@@ -63,8 +64,10 @@ static void
 store_end(cop_store *store)
 {
     cop__memory *memory = store->memory;
-    if (store->graph.memory != NULL)
+    if (store->graph.lazies != NULL) { /* the last of the graph to be made; effects come behind it */
+        cop__effects_end(store);
         cop__graph_end(&store->graph);
+    }
     cop__tree_end(&store->tree);
     cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
                      store->stamps_capacity * sizeof *store->stamps, 16);
@@ -88,6 +91,9 @@ store_build(cop_store *store)
                        store->options.memory_huge_pages != 0, store) != COP_OK)
         return false;
     cop__graph_init(&store->graph, &store->tree);
+    if (!cop__lazies_init(&store->graph))
+        return false;
+    cop__effects_init(store);
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }
@@ -229,10 +235,12 @@ cop_store_close(cop_store *store)
     cop__add_relaxed(&gate->references, 1u);
     cop__gate_use(gate);
     closing_tell(store);
+    cop__effects_close(store);
     (void)cop__right_wait(store, COP_FOREVER);
     while (!cop__queue_empty(&store->queue))
         cop__combine(store, UINT32_MAX); /* waits for a push under way */
     cop__version_event(store); /* who waits for a version learns that none will come */
+    cop__look_event(&store->graph);
     cop__right_leave(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);

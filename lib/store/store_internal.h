@@ -13,6 +13,7 @@
 #include <coppice/coppice.h>
 
 #include "commit/queue.h"
+#include "effect/effects.h"
 #include "graph/graph.h"
 #include "reclaim/pin.h"
 #include "store/log.h"
@@ -54,6 +55,8 @@ struct cop_store {
     uint64_t oldest_noted; /* version, of a scan */
     size_t limbo_left; /* that the last scan could not file */
     cop__graph graph;
+
+    _Alignas(128) cop__effects effects;
 
     /* counters: written under the right, read by anyone */
     struct {

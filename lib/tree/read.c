@@ -48,33 +48,51 @@ cop_snapshot_atoms(const cop_snapshot *snapshot)
 
 /* ---- values ---- */
 
-/* What is left of cop_get once no living slot was found, or a branch. */
+/* A slot that is no plain value: a branch, or a lazy atom, whose read is the only one that may run a
+ * function. */
 static __attribute__((noinline)) cop_status
-get_rare(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
+slot_rare(const cop_snapshot *snapshot, const cop__slot *slot, cop_value *value)
 {
-    const cop__slot *slot = cop__root_atom(snapshot, atom);
     memset(value, 0, sizeof *value);
-    if (slot == NULL)
-        return forked(snapshot) ? COP_E_FORKED : COP_E_GONE;
+    if (cop__slot_is_lazy(slot))
+        return cop__slot_lazy(slot)->get(cop__slot_lazy(slot), snapshot, value, NULL);
     value->type = (uint8_t)cop__slot_type(slot);
     return COP_OK;
 }
 
-/* The hottest read: about 35 instructions, so that the processor overlaps the cache misses of as
- * many lookups as it can. In a forked child count reads 0. */
-cop_status
-cop_get(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
+/* What is left of cop_get once no living slot was found, or no plain value. */
+static __attribute__((noinline)) cop_status
+get_rare(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
+{
+    const cop__slot *slot = cop__root_atom(snapshot, atom);
+    if (slot != NULL)
+        return slot_rare(snapshot, slot, value);
+    memset(value, 0, sizeof *value);
+    return forked(snapshot) ? COP_E_FORKED : COP_E_GONE;
+}
+
+/* The slot's words, if it lives and holds a plain value or a text. In a forked child count reads 0. */
+static inline bool
+get_words(const cop_snapshot *snapshot, cop_atom atom, uint64_t word[2])
 {
     const cop__space_root *values = &snapshot->space[COP_SPACE_VALUES];
     uint32_t number = atom.id >> COP_SLOT_BITS;
     if (cop__unlikely(number >= values->count))
-        return get_rare(snapshot, atom, value);
+        return false;
     const cop__slot *page = cop__space_page_dense(values, number);
-    uint64_t word[2];
-    memcpy(word, &page[atom.id & (COP_SLOTS - 1)], sizeof word);
+    memcpy(word, &page[atom.id & (COP_SLOTS - 1)], 2 * sizeof *word);
     unsigned type = (unsigned)(word[0] & COP_SLOT_TYPE);
-    if (cop__unlikely((word[0] >> 16 & UINT16_MAX) != atom.generation ||
-                      type - COP_NULL > COP_ERROR - COP_NULL))
+    return cop__likely((word[0] >> 16 & UINT16_MAX) == atom.generation &&
+                       type - COP_NULL <= COP_ERROR - COP_NULL);
+}
+
+/* The hottest read: about 35 instructions, so that the processor overlaps the cache misses of as
+ * many lookups as it can. */
+cop_status
+cop_get(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
+{
+    uint64_t word[2];
+    if (cop__unlikely(!get_words(snapshot, atom, word)))
         return get_rare(snapshot, atom, value);
     word[0] = cop__slot_public_word(word[0]);
     memcpy(value, word, sizeof word);
@@ -100,45 +118,89 @@ cop_get_many(const cop_snapshot *snapshot, const cop_atom *atoms, size_t n, cop_
     return status;
 }
 
-static cop_status
-get_typed(const cop_snapshot *snapshot, cop_atom atom, cop_type type, cop_value *value)
+/* The payload of a value that is of another type than wanted, or gone, or lazy. An i64 serves as f64. */
+static __attribute__((noinline)) cop_status
+typed_rare(const cop_snapshot *snapshot, cop_atom atom, cop_type wanted, cop_value *value)
 {
     cop_status status = cop_get(snapshot, atom, value);
-    if (status != COP_OK)
-        return status;
-    return value->type == type ? COP_OK : COP_E_TYPE;
+    if (status == COP_OK && value->type == COP_I64 && wanted == COP_F64)
+        *value = cop_f64((double)cop_value_i64(value));
+    return status == COP_OK && value->type != wanted ? COP_E_TYPE : status;
 }
 
-cop_status
-cop_get_bool(const cop_snapshot *snapshot, cop_atom atom, bool *out)
+static __attribute__((noinline)) cop_status
+bool_rare(const cop_snapshot *snapshot, cop_atom atom, bool *out)
 {
     cop_value value;
-    cop_status status = get_typed(snapshot, atom, COP_BOOL, &value);
+    cop_status status = typed_rare(snapshot, atom, COP_BOOL, &value);
     if (status == COP_OK)
         *out = cop_value_bool(&value);
     return status;
 }
 
+/* Eight bytes of a number. */
+static __attribute__((noinline)) cop_status
+number_rare(const cop_snapshot *snapshot, cop_atom atom, cop_type wanted, void *out)
+{
+    cop_value value;
+    cop_status status = typed_rare(snapshot, atom, wanted, &value);
+    if (status == COP_OK)
+        memcpy(out, &value.small.words[1], sizeof(uint64_t));
+    return status;
+}
+
+static inline bool
+get_typed(const cop_snapshot *snapshot, cop_atom atom, cop_type type, uint64_t *payload)
+{
+    uint64_t word[2];
+    if (cop__unlikely(!get_words(snapshot, atom, word) || (word[0] & COP_SLOT_TYPE) != type))
+        return false;
+    *payload = word[1];
+    return true;
+}
+
+cop_status
+cop_get_bool(const cop_snapshot *snapshot, cop_atom atom, bool *out)
+{
+    uint64_t payload;
+    if (cop__unlikely(!get_typed(snapshot, atom, COP_BOOL, &payload)))
+        return bool_rare(snapshot, atom, out);
+    *out = payload != 0;
+    return COP_OK;
+}
+
 cop_status
 cop_get_i64(const cop_snapshot *snapshot, cop_atom atom, int64_t *out)
 {
-    cop_value value;
-    cop_status status = get_typed(snapshot, atom, COP_I64, &value);
-    if (status == COP_OK)
-        *out = cop_value_i64(&value);
-    return status;
+    uint64_t payload;
+    if (cop__unlikely(!get_typed(snapshot, atom, COP_I64, &payload)))
+        return number_rare(snapshot, atom, COP_I64, out);
+    *out = (int64_t)payload;
+    return COP_OK;
 }
 
 cop_status
 cop_get_f64(const cop_snapshot *snapshot, cop_atom atom, double *out)
 {
+    uint64_t payload;
+    if (cop__unlikely(!get_typed(snapshot, atom, COP_F64, &payload)))
+        return number_rare(snapshot, atom, COP_F64, out);
+    memcpy(out, &payload, sizeof *out);
+    return COP_OK;
+}
+
+static __attribute__((noinline)) cop_status
+lazy_string(const cop_snapshot *snapshot, const cop__slot *slot, const char **text, size_t *length)
+{
     cop_value value;
-    cop_status status = get_typed(snapshot, atom, COP_F64, &value);
-    if (status == COP_OK)
-        *out = cop_value_f64(&value);
-    if (status != COP_E_TYPE || value.type != COP_I64)
+    const cop_value *kept = NULL;
+    cop_status status = cop__slot_lazy(slot)->get(cop__slot_lazy(slot), snapshot, &value, &kept);
+    if (status != COP_OK)
         return status;
-    *out = (double)cop_value_i64(&value);
+    if (value.type != COP_STRING)
+        return COP_E_TYPE;
+    *text = cop_value_data(kept);
+    *length = cop_value_length(kept);
     return COP_OK;
 }
 
@@ -150,6 +212,8 @@ cop_get_string(const cop_snapshot *snapshot, cop_atom atom, const char **text, s
         return COP_E_FORKED;
     if (slot == NULL)
         return COP_E_GONE;
+    if (cop__unlikely(cop__slot_is_lazy(slot)))
+        return lazy_string(snapshot, slot, text, length);
     if (cop__slot_type(slot) != COP_STRING)
         return COP_E_TYPE;
     *text = cop_value_data(slot); /* leads into the page or the block, not into a copy */
@@ -209,7 +273,12 @@ cop_get_at(const cop_snapshot *snapshot, const char *path, size_t length, cop_va
 {
     const cop__slot *slot;
     if (cop__likely(lookup(snapshot, path, length, &slot) != NULL)) {
-        cop__slot_read(slot, value);
+        uint64_t word[2];
+        memcpy(word, slot, sizeof word);
+        if (cop__unlikely((word[0] & COP_SLOT_TYPE) >= COP_OBJECT))
+            return slot_rare(snapshot, slot, value);
+        word[0] = cop__slot_public_word(word[0]);
+        memcpy(value, word, sizeof word);
         return COP_OK;
     }
     cop_atom atom;

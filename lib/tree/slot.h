@@ -4,6 +4,8 @@
  * the library: the generation of the atom (in `reserved`), and flags in the upper bits of `type`.
  *
  *   computed       the graph writes it, and no transaction
+ *   lazy           type COP_SLOT_LAZY, which nobody outside ever sees; words[1..2] lead to what reads
+ *                  it (cop__lazy_head), which lives as long as a reader can find this slot
  *   dead slot      type COP_NONE; the generation is that of its next atom, so that no handle given
  *                  out so far matches it (0 once generations are used up)
  *   long text      the pointer leads behind an 8-byte block header (the birth stamp)
@@ -26,6 +28,7 @@ typedef cop_value cop__slot;
 #define COP_SLOT_TYPE 0x0fu
 #define COP_SLOT_NAMED 0x80u /* has an entry in the info space: a name, or a place in an array */
 #define COP_SLOT_COMPUTED 0x40u /* a computed atom, or in a branch that one owns */
+#define COP_SLOT_LAZY 0x0au /* a type: the value is not in the tree, and is asked for when it is read */
 #define COP_LIST_MASK 0x30u
 #define COP_LIST_NONE 0x00u
 #define COP_LIST_PAGES 0x10u
@@ -33,6 +36,16 @@ typedef cop_value cop__slot;
 
 #define COP_GENERATION_MAX UINT16_MAX
 #define COP_BLOCK_CHILDREN 30u
+
+struct cop_snapshot;
+
+/* What stands behind a lazy slot, in a room further up. get is cop_get of a version that the caller
+ * holds; *kept (unless NULL) receives where the value itself lives as long as the version is held, when
+ * it is a text. */
+typedef struct cop__lazy_head {
+    cop_status (*get)(struct cop__lazy_head *lazy, const struct cop_snapshot *snapshot,
+                      cop_value *value, const cop_value **kept);
+} cop__lazy_head;
 
 /* A short list of children. Begins with the block header, as every block. */
 typedef struct cop__child_block {
@@ -64,7 +77,15 @@ cop__slot_alive(const cop__slot *slot)
 static inline bool
 cop__slot_is_branch(const cop__slot *slot)
 {
-    return (slot->type & COP_SLOT_TYPE) >= COP_OBJECT;
+    return (slot->type & (COP_SLOT_TYPE - 1)) == COP_OBJECT;
+}
+
+_Static_assert(COP_OBJECT == 8 && COP_ARRAY == 9, "one compare tells a branch");
+
+static inline bool
+cop__slot_is_lazy(const cop__slot *slot)
+{
+    return (slot->type & COP_SLOT_TYPE) == COP_SLOT_LAZY;
 }
 
 static inline unsigned
@@ -85,6 +106,20 @@ static inline void
 cop__slot_set_word(cop__slot *slot, uint64_t w)
 {
     memcpy(&slot->small.words[1], &w, sizeof w);
+}
+
+static inline cop__lazy_head *
+cop__slot_lazy(const cop__slot *slot)
+{
+    return (cop__lazy_head *)(uintptr_t)cop__slot_word(slot);
+}
+
+static inline void
+cop__slot_set_lazy(cop__slot *slot, const cop__lazy_head *lazy)
+{
+    slot->type = (uint8_t)((slot->type & ~COP_SLOT_TYPE) | COP_SLOT_LAZY);
+    slot->small.words[0] = 0;
+    cop__slot_set_word(slot, (uint64_t)(uintptr_t)lazy);
 }
 
 static inline uint64_t
@@ -177,7 +212,8 @@ cop__slot_public_word(uint64_t word)
 }
 
 /*
- * The slot as a public value: flags, generation and a branch's bookkeeping taken off. Through two
+ * The slot as a public value: flags, generation and a branch's bookkeeping taken off; a lazy one is
+ * COP_NONE here. Through two
  * 8-byte words in registers: writing single bytes of a value and then loading it whole would wait
  * for the store buffer, and with it for every cache miss of the lookups before.
  */
@@ -188,8 +224,11 @@ cop__slot_read(const cop__slot *slot, cop_value *value)
     memcpy(word, slot, sizeof word);
     word[0] = cop__slot_public_word(word[0]);
     memcpy(value, word, sizeof word);
-    if (cop__unlikely(value->type >= COP_OBJECT))
+    if (cop__unlikely(value->type >= COP_OBJECT)) {
         memset(&value->small, 0, sizeof value->small);
+        if (value->type > COP_ARRAY)
+            value->type = COP_NONE;
+    }
 }
 
 static inline cop_value

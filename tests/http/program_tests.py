@@ -83,13 +83,17 @@ def test_usage(s):
                       ("serve", "--feed", "file"), ("serve", "--set", "nonsense"),
                       ("serve", "--set", "no.such=1"), ("serve", "--set", "memory.wait_ms=x"),
                       ("serve", "--max-connections", "1", "--threads", "2"),
+                      ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
+                      ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("set-option",),
+                      ("set-option", "a"), ("set-option", "a", "b", "c"),
                       ("options", "--set", "batch.window_ms=99999999")):
         code, out, err = run(*arguments)
         check(code == 2 and out == "" and err, "usage: %r" % (arguments,), (code, out, err))
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
-    for command in ("serve", "get", "set", "erase", "load", "stats", "options", "version"):
+    for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
+                    "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))

@@ -14,6 +14,7 @@ import time
 
 sys.dont_write_bytecode = True  # the tree may be read-only, and is not to be littered
 
+import graph_tests
 import host_tests
 import limit_tests
 import program_tests
@@ -39,7 +40,8 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
 OWN = (tests_of(transaction_tests, "lease_end")
        + tests_of(limit_tests, "body_limit store_limits header_limit connections deadlines")
        + tests_of(program_tests, "options ports load_and_feed")
-       + tests_of(host_tests, "host_source status_line"))
+       + tests_of(host_tests, "host_source status_line")
+       + tests_of(graph_tests, "derived why why_at_the_end graph live_options threads_under_load"))
 
 
 def main():

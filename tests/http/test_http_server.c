@@ -7,7 +7,11 @@
 #include "http/siphash.h"
 #include "tests/support/store_test.h"
 
+#include <coppice/computed.h>
+#include <coppice/effect.h>
+
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,9 +25,9 @@ any_port(void)
     return options;
 }
 
-/* The status of a GET of target, 0 when there is no answer. */
+/* The status of a request, 0 when there is no answer. */
 static int
-get(uint16_t port, const char *target)
+ask(uint16_t port, const char *method, const char *target, const char *headers, const char *body)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
     char text[512];
@@ -32,8 +36,8 @@ get(uint16_t port, const char *target)
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0) {
         int n = snprintf(text, sizeof text,
-                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: close\r\n\r\n",
-                         target, port);
+                         "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: close\r\n%s\r\n%s",
+                         method, target, port, headers, body);
         ck_assert_int_eq(send(fd, text, (size_t)n, 0), n);
         ssize_t got = recv(fd, text, sizeof text - 1, 0);
         text[got > 0 ? got : 0] = '\0';
@@ -41,6 +45,22 @@ get(uint16_t port, const char *target)
     }
     close(fd);
     return status;
+}
+
+static int
+get(uint16_t port, const char *target)
+{
+    return ask(port, "GET", target, "", "");
+}
+
+static int
+patch_options(uint16_t port, const char *body)
+{
+    char headers[128];
+
+    snprintf(headers, sizeof headers,
+             "Content-Type: application/merge-patch+json\r\nContent-Length: %zu\r\n", strlen(body));
+    return ask(port, "PATCH", "/v1/options", headers, body);
 }
 
 static void
@@ -182,6 +202,115 @@ START_TEST(shorter_options)
 END_TEST
 
 /* The first vectors of the authors' table: key 00..0f, input 00..n-1. */
+/* ---- workers.threads of a store whose waves are wide ---- */
+
+#define WIDE 3000
+
+static cop_atom wide_source;
+
+/* Some microseconds, so that levels are worth sharing. */
+static cop_status
+mix(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    int64_t n = 0;
+    cop_status status = cop_read_i64(evaluation, wide_source, &n);
+    uint64_t x = (uint64_t)n + (uint64_t)(uintptr_t)context;
+    for (int i = 0; i < 2000; i++)
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    *result = cop_i64((int64_t)(x >> 1));
+    return status;
+}
+
+static int64_t
+mixed(int64_t n, uintptr_t i)
+{
+    uint64_t x = (uint64_t)n + i;
+    for (int k = 0; k < 2000; k++)
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    return (int64_t)(x >> 1);
+}
+
+struct resizer {
+    uint16_t port;
+    _Atomic bool done;
+    int statuses[10];
+};
+
+static void *
+resize_ten_times(void *context)
+{
+    static const unsigned threads[10] = {4, 0, 1, 16, 2, 64, 3, 1, 8, 2};
+    struct resizer *r = context;
+    for (size_t i = 0; i < 10; i++) {
+        char body[64];
+        snprintf(body, sizeof body, "{\"workers.threads\":%u}", threads[i]);
+        r->statuses[i] = patch_options(r->port, body);
+    }
+    atomic_store(&r->done, true);
+    return NULL;
+}
+
+/* Every commit's wave is whole and right while the pool is resized under it. */
+START_TEST(threads_change_under_load)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_pool_options of_pool = COP_POOL_OPTIONS_INIT;
+    cop_http_server *server;
+    cop_pool *pool;
+    struct resizer r = {0};
+    pthread_t thread;
+    static cop_atom atoms[WIDE];
+    cop_txn *txn = t_begin(store);
+    int64_t n = 0;
+
+    of_pool.threads = 2;
+    CHECK_OK(cop_pool_open(&of_pool, &pool, NULL));
+    CHECK_OK(cop_store_set_pool(store, pool));
+    options.pool = pool;
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    r.port = cop_http_port(server);
+    wide_source = t_make(store, "source", cop_i64(0));
+    for (uintptr_t i = 0; i < WIDE; i++)
+        CHECK_OK(cop_txn_define(txn, NULL, 0, mix, (void *)i, NULL, &atoms[i], NULL));
+    t_commit(txn);
+    ck_assert_int_eq(pthread_create(&thread, NULL, resize_ten_times, &r), 0);
+    while (!atomic_load(&r.done) || n < 20) {
+        t_set(store, wide_source, cop_i64(++n));
+        cop_pin_t pin = cop_pin(store);
+        for (uintptr_t i = 0; i < WIDE; i += 97) {
+            int64_t got = 0;
+            CHECK_OK(cop_get_i64(pin.snapshot, atoms[i], &got));
+            ck_assert_int_eq(got, mixed(n, i));
+        }
+        cop_unpin(pin);
+    }
+    pthread_join(thread, NULL);
+    for (size_t i = 0; i < 10; i++)
+        ck_assert_int_eq(r.statuses[i], 200);
+    ck_assert_uint_eq(cop_pool_threads(pool), 2);
+    cop_http_close(server);
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    cop_pool_close(pool);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(no_pool_to_resize)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_http_server *server;
+
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    ck_assert_int_eq(patch_options(cop_http_port(server), "{\"workers.threads\":3}"), 409);
+    ck_assert_int_eq(patch_options(cop_http_port(server), "{\"workers.threads\":0}"), 200);
+    ck_assert_int_eq(patch_options(cop_http_port(server), "{\"snapshots.max\":3}"), 200);
+    cop_http_close(server);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(siphash_vectors)
 {
     static const uint64_t wanted[] = {
@@ -269,6 +398,8 @@ add(TCase *tests)
     tcase_add_test(tests, arguments);
     tcase_add_test(tests, bounds);
     tcase_add_test(tests, shorter_options);
+    tcase_add_test(tests, threads_change_under_load);
+    tcase_add_test(tests, no_pool_to_resize);
     tcase_add_test(tests, siphash_vectors);
     tcase_add_test(tests, etag_lists);
     tcase_add_test(tests, etag_forms);

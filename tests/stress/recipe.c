@@ -227,9 +227,13 @@ kept_error(oracle *o, const char *text)
 }
 
 static size_t
-member_name(const recipe *what, char *text, size_t room)
+member_name(const oracle *o, const recipe *what, char *text, size_t room)
 {
-    if (what->path[0] == 0 || what->in_array)
+    cop_atom parent;
+    cop_value value;
+
+    if (what->path[0] == 0 || cop_parent(o->snapshot, what->atom, &parent) != COP_OK ||
+        cop_get(o->snapshot, parent, &value) != COP_OK || value.type == COP_ARRAY)
         return (size_t)snprintf(text, room, "#%u", what->atom.id);
     return (size_t)snprintf(text, room, "%s", what->path);
 }
@@ -254,7 +258,7 @@ close_circle(oracle *o, unsigned first)
             snprintf(text + used, sizeof text - used, "... (%u atoms)", n);
             break;
         }
-        used += member_name(recipes[o->stack[first + (least + i) % n]], text + used,
+        used += member_name(o, recipes[o->stack[first + (least + i) % n]], text + used,
                             sizeof text - used);
     }
     o->circles++;
@@ -440,8 +444,9 @@ list_open(reading *r, cop_atom branch, cop_cursor *cursor, cop_value *value)
     cop_child child;
 
     if (status == COP_OK)
-        status = value->type < COP_OBJECT ? COP_E_NOT_BRANCH
-                                          : cop_cursor_open(r->o->snapshot, branch, cursor);
+        status = value->type == COP_ERROR   ? COP_E_FAILED
+                 : value->type < COP_OBJECT ? COP_E_NOT_BRANCH
+                                            : cop_cursor_open(r->o->snapshot, branch, cursor);
     if (status != COP_OK)
         return status;
     while (cop_cursor_next(cursor, &child))

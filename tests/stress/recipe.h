@@ -66,7 +66,6 @@ typedef struct recipe {
     uint32_t rank;  /* it reads below its rank only, where circles are not wanted */
     cop_atom atom;  /* written by the library before the first run */
     char path[24];  /* "": anonymous */
-    bool in_array;
     bool own_equality;
     bool stubborn; /* goes on after a read that is to be handed on */
     bool has_destructor;

@@ -54,6 +54,7 @@ typedef struct place {
     uint32_t rank;
     cop_atom atom; /* in the newest version; generation 0: nothing is there */
     recipe *what;  /* that computes it */
+    bool taken;    /* by a definition since the last look */
 } place;
 
 /* What is known of a recipe's atom since the last check. */
@@ -273,7 +274,6 @@ define(cop_txn *txn, recipe *what, const char *path)
     options.destroy = what->has_destructor ? recipe_destroy : NULL;
     if (path != NULL)
         snprintf(what->path, sizeof what->path, "%s", path);
-    what->in_array = path != NULL && strncmp(path, "list/", 5) == 0;
     stress_need(cop_txn_define(txn, path, path != NULL ? strlen(path) : 0, recipe_function, what,
                                &options, &what->atom, NULL),
                 "define");
@@ -285,6 +285,7 @@ define(cop_txn *txn, recipe *what, const char *path)
 static void
 look(const world *w, place *p, cop_atom atom)
 {
+    p->taken = false;
     p->atom = atom;
     p->what = is_there(atom) ? recipe_of(w->book, atom) : NULL;
 }
@@ -495,9 +496,9 @@ define_some(world *w, cop_txn *txn)
         } else if (chance(w, 15) && w->element_count < LIST_MAX) {
             snprintf(path, sizeof path, "list/-");
             define(txn, random_recipe(w, w->cyclic ? 2 : 1), path);
-        } else if (p->rank > 0 && !is_there(p->atom)) {
+        } else if (p->rank > 0 && !is_there(p->atom) && !p->taken) {
             define(txn, random_recipe(w, p->rank), p->path);
-            p->atom = (cop_atom){0, 1}; /* taken, until the next look */
+            p->taken = true;
         }
     }
 }
@@ -571,7 +572,7 @@ fill(world *w, cop_txn *txn)
             }
             break;
         default:
-            if (p->what == NULL && (is_there(p->atom) || chance(w, 30)))
+            if (p->what == NULL && !p->taken && (is_there(p->atom) || chance(w, 30)))
                 set_place(w, txn, p);
         }
     }
@@ -854,10 +855,10 @@ make_nodes(world *w)
         w->new_count = 0;
         for (n = n < left ? n : left; n > 0; n--, left--) {
             place *p = &w->places[below(w, w->place_count)];
-            if (p->rank == 0 || is_there(p->atom))
+            if (p->rank == 0 || is_there(p->atom) || p->taken)
                 continue;
             define(txn, random_recipe(w, p->rank), p->path);
-            p->atom = (cop_atom){0, 1};
+            p->taken = true;
         }
         atomic_store(&w->book->wave, ++w->wave);
         decided(w, cop_txn_commit(txn, NULL, NULL), w->fresh, w->new_count);

@@ -48,7 +48,7 @@ fresh(void)
 static bool
 same(const cop_options *a, const cop_options *b)
 {
-#define SAME_FIELD(field, name, kind, def, min, max, help) \
+#define SAME_FIELD(field, name, kind, def, min, max, live, help) \
     if (a->field != b->field)                              \
         return false;
     COP_OPTIONS_MAP(SAME_FIELD)

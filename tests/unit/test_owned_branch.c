@@ -6,8 +6,11 @@
 #include <math.h>
 
 #include <coppice/computed.h>
+#include <coppice/pool.h>
 
+#include "store/store_internal.h"
 #include "tests/support/store_test.h"
+#include "tests/support/tree_check.h"
 
 /* --- owners ------------------------------------------------------------------------ */
 
@@ -35,7 +38,8 @@ emit_word(cop_evaluation *evaluation, const char *word, size_t length)
     cop_value value = cop_null();
     size_t rest;
     if (is == NULL)
-        return length == 4 && memcmp(word, "fail", 4) == 0 ? cop_fail(evaluation, "told to") : COP_OK;
+        return length == 4 && memcmp(word, "fail", 4) == 0 ? cop_fail(evaluation, "told to")
+                                                           : COP_OK;
     rest = length - (size_t)(is + 1 - word);
     if (rest == 2 && is[1] == '{')
         value = cop_object();
@@ -83,15 +87,15 @@ follow_script(cop_evaluation *evaluation, void *context, cop_value *result)
 }
 
 static cop_atom
-define(cop_store *store, const char *path, cop_computed_function function, void *context, bool branch)
+define(cop_store *store, const char *path, cop_computed_function function, void *context,
+       bool branch)
 {
     cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
     cop_error error = COP_ERROR_INIT;
     cop_atom atom = COP_ATOM_NONE_INIT;
     options.branch = branch;
-    cop_status status =
-        cop_computed_define(store, path, path != NULL ? strlen(path) : 0, function, context,
-                            &options, &atom, &error);
+    cop_status status = cop_computed_define(store, path, path != NULL ? strlen(path) : 0, function,
+                                            context, &options, &atom, &error);
     ck_assert_msg(status == COP_OK, "define: %s", error.message);
     return atom;
 }
@@ -115,7 +119,8 @@ open_owner(cop_store *store, owner *own, const char *text)
 /* --- what a branch looks like --------------------------------------------------------- */
 
 static size_t
-show_value(const cop_snapshot *snapshot, cop_atom atom, const cop_value *value, char *text, size_t room)
+show_value(const cop_snapshot *snapshot, cop_atom atom, const cop_value *value, char *text,
+           size_t room)
 {
     cop_cursor cursor;
     cop_child child;
@@ -215,8 +220,9 @@ list_child(void *context, const cop_child *child)
 {
     listing *list = context;
     const cop_value *value = &child->value;
-    list->used += (size_t)snprintf(list->text + list->used, 32768 - list->used, "%s%.*s=",
-                                   list->used ? " " : "", (int)child->key_length, child->key);
+    list->used +=
+        (size_t)snprintf(list->text + list->used, 32768 - list->used,
+                         "%s%.*s=", list->used ? " " : "", (int)child->key_length, child->key);
     if (value->type == COP_I64)
         list->used += (size_t)snprintf(list->text + list->used, 32768 - list->used, "%" PRId64,
                                        cop_value_i64(value));
@@ -259,7 +265,8 @@ START_TEST(children_are_made_in_order_of_emission)
 {
     cop_store *store = t_open();
     owner own;
-    cop_atom atom = open_owner(store, &own, "b=1 a=2 c/x=3 b2=s:a-text-of-more-than-twelve-bytes c/y/z=4 e={}");
+    cop_atom atom =
+        open_owner(store, &own, "b=1 a=2 c/x=3 b2=s:a-text-of-more-than-twelve-bytes c/y/z=4 e={}");
     ck_assert_str_eq(show(store, "own"),
                      "{b=1 a=2 c={x=3 y={z=4}} b2=a-text-of-more-than-twelve-bytes e={}}");
     ck_assert_int_eq(own.runs, 1);
@@ -452,7 +459,8 @@ START_TEST(limits_of_paths_and_values)
     cop_store *store = t_open();
     char *path = malloc(COP_PATH_MAX + 1);
     memset(path, 'x', COP_PATH_MAX);
-    emitter odd = {path, COP_PATH_MAX - 4, {0}}, plain = {"a", 1, {0}}, longer = {path, COP_PATH_MAX - 3, {0}};
+    emitter odd = {path, COP_PATH_MAX - 4, {0}}, plain = {"a", 1, {0}},
+            longer = {path, COP_PATH_MAX - 3, {0}};
     (void)define(store, "own", emit_odd, &odd, true);
     CHECK_STATUS(odd.status[0], COP_OK);
     CHECK_STATUS(odd.status[1], COP_E_INVALID);
@@ -476,9 +484,11 @@ START_TEST(options_that_cannot_be)
     owner own = {0};
     cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
     options.branch = true;
-    CHECK_STATUS(cop_computed_define(store, NULL, 0, follow_script, &own, &options, NULL, NULL), COP_E_INVALID);
+    CHECK_STATUS(cop_computed_define(store, NULL, 0, follow_script, &own, &options, NULL, NULL),
+                 COP_E_INVALID);
     options.kind = COP_LAZY;
-    CHECK_STATUS(cop_computed_define(store, P("own"), follow_script, &own, &options, NULL, NULL), COP_E_INVALID);
+    CHECK_STATUS(cop_computed_define(store, P("own"), follow_script, &own, &options, NULL, NULL),
+                 COP_E_INVALID);
     t_close(store);
 }
 END_TEST
@@ -611,7 +621,8 @@ START_TEST(readers_defined_before_and_after)
 {
     cop_store *store = t_open();
     owner own;
-    reader before[4] = {{.path = "own/a"}, {.path = "own/b/c"}, {.path = "up/0"}, {.path = "own/2"}};
+    reader before[4] = {
+        {.path = "own/a"}, {.path = "own/b/c"}, {.path = "up/0"}, {.path = "own/2"}};
     reader after[4];
     char name[16];
     memcpy(after, before, sizeof after);
@@ -674,6 +685,40 @@ START_TEST(owners_read_branches_of_owners)
     ck_assert_str_eq(show(store, "own2"), "!no atom at this path");
     script(store, "b=1 a=@n");
     ck_assert_str_eq(show(store, "own2"), "{x=5 y=1}");
+    t_close(store);
+}
+END_TEST
+
+/* Readers that are run by whoever reads them see the branch of the version that is read. */
+START_TEST(lazy_readers)
+{
+    static const char *const steps[][3] = {{"a=2 b/c=3", "2", "a=2 b={}"},
+                                           {"fail", "absent", "!told to"},
+                                           {"b=1", "absent", "b=1"},
+                                           {"b=1 a/x=1", "{}", "b=1 a={}"},
+                                           {"a=4", "4", "a=4"}};
+    cop_store *store = t_open();
+    owner own;
+    reader path = {.path = "own/a"}, list = {.path = "own"}, eager = {.path = "lazy"};
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    (void)open_owner(store, &own, "a=1");
+    options.kind = COP_LAZY;
+    CHECK_OK(cop_computed_define(store, P("lazy"), by_path, &path, &options, NULL, NULL));
+    CHECK_OK(cop_computed_define(store, P("list"), by_listing, &list, &options, NULL, NULL));
+    ck_assert_str_eq(show(store, "lazy"), "1");
+    const cop_snapshot *first = t_take(store);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        script(store, steps[i][0]);
+        ck_assert_str_eq(show(store, "lazy"), steps[i][1]);
+        ck_assert_str_eq(show(store, "list"), steps[i][2]);
+        ck_assert_str_eq(show_in(first, "lazy"), "1");
+    }
+    cop_snapshot_drop(first);
+    define(store, "eager", by_path, &eager, false); /* makes it eager */
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        script(store, steps[i][0]);
+        ck_assert_str_eq(show(store, "eager"), steps[i][1]);
+    }
     t_close(store);
 }
 END_TEST
@@ -911,10 +956,90 @@ START_TEST(an_owner_in_an_array)
 }
 END_TEST
 
-/* --- many --------------------------------------------------------------------------- */
+/* --- single children --------------------------------------------------------------- */
+
+typedef struct driver {
+    cop_store *store;
+    cop_atom script, owner;
+} driver;
+
+static cop_status
+emit_nothing(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    (void)evaluation;
+    (void)context;
+    (void)result;
+    return COP_OK;
+}
+
+/* Stands for a node of the library's own: "+k" puts k first, "-k" takes it out, "k" sets it. */
+static cop_status
+drive(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    driver *self = context;
+    cop__graph *graph = &self->store->graph;
+    cop_value script, own, one = cop_i64(1), object = cop_object();
+    cop_status status = cop_read(evaluation, self->script, &script);
+    if (status == COP_OK)
+        status = cop_read(evaluation, self->owner, &own); /* which is up to date then */
+    if (status != COP_OK || script.type != COP_STRING)
+        return status;
+    cop__node *node = &graph->nodes[graph->records[self->owner.id].node];
+    const char *text = cop_value_data(&script);
+    bool fine = cop__own_open(graph, node);
+    for (size_t i = 0; i + 1 < cop_value_length(&script); i += 2) {
+        if (text[i] == '-')
+            fine = fine && cop__own_remove(graph, node, text + i + 1, 1);
+        else if (text[i] == '{')
+            fine = fine && cop__own_put(graph, node, text + i + 1, 1, COP_AT_END, &object);
+        else
+            fine = fine && cop__own_put(graph, node, text + i + 1, 1,
+                                        text[i] == '+' ? 0 : COP_AT_END, &one);
+    }
+    *result = cop_i64((int64_t)cop_value_length(&script));
+    return fine ? COP_OK : COP_E_MEMORY;
+}
+
+static cop_status
+by_path_after(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    cop_value value;
+    cop_status status = cop_read_at(evaluation, P("driver"), &value);
+    return status == COP_OK ? by_path(evaluation, context, result) : status;
+}
+
+START_TEST(single_children_are_put_and_taken)
+{
+    cop_store *store = t_open();
+    driver self = {.store = store, .script = t_make(store, "script", cop_null())};
+    reader path = {.path = "own/b"};
+    self.owner = define(store, "own", emit_nothing, NULL, true);
+    define(store, "driver", drive, &self, false);
+    define(store, "path", by_path_after, &path, false);
+    script(store, "+a+b>c{d");
+    ck_assert_str_eq(show(store, "own"), "{b=1 a=1 c=1 d={}}");
+    ck_assert_str_eq(show(store, "path"), "1");
+    cop_txn *txn = t_begin(store);
+    CHECK_OK(cop_txn_erase_at(txn, P("own/b"), NULL));
+    t_commit_fails(store, txn, COP_E_COMPUTED);
+    script(store, "-b-x>d{a");
+    ck_assert_str_eq(show(store, "own"), "{a={} c=1 d=1}");
+    ck_assert_str_eq(show(store, "path"), "absent");
+    script(store, ">b");
+    ck_assert_str_eq(show(store, "path"), "1");
+    CHECK_OK(cop_computed_dispose(store, t_find(store, "driver")));
+    CHECK_OK(cop_computed_dispose(store, self.owner));
+    ck_assert_str_eq(show(store, "own"), "(none)");
+    t_verify(store);
+    t_close(store);
+}
+END_TEST
+
+/* --- many at once ------------------------------------------------------------------ */
 
 typedef struct many {
     cop_atom count, shift, stride;
+    cop_atom factor; /* of the values; generation 0: two */
 } many;
 
 /* count children; the i-th is named (i * stride + shift) % count. */
@@ -922,7 +1047,7 @@ static cop_status
 emit_many(cop_evaluation *evaluation, void *context, cop_value *result)
 {
     many *all = context;
-    int64_t count = 0, shift = 0, stride = 1;
+    int64_t count = 0, shift = 0, stride = 1, factor = 2;
     char name[32];
     (void)result;
     cop_status status = cop_read_i64(evaluation, all->count, &count);
@@ -930,23 +1055,65 @@ emit_many(cop_evaluation *evaluation, void *context, cop_value *result)
         status = cop_read_i64(evaluation, all->shift, &shift);
     if (status == COP_OK)
         status = cop_read_i64(evaluation, all->stride, &stride);
+    if (status == COP_OK && all->factor.generation != 0)
+        status = cop_read_i64(evaluation, all->factor, &factor);
     for (int64_t i = 0; status == COP_OK && i < count; i++) {
         int64_t k = (i * stride + shift) % count;
-        cop_value value = cop_i64(k * 2);
+        cop_value value = cop_i64(k * factor);
         int n = snprintf(name, sizeof name, "k%" PRId64, k);
         status = cop_emit(evaluation, name, (size_t)n, &value);
     }
     return status;
 }
 
+/* --- beside a pool ----------------------------------------------------------------- */
+
+START_TEST(readers_beside_each_other)
+{
+    enum { N = 3000 };
+    static reader readers[N];
+    static many all;
+    cop_store *store = t_open();
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    cop_pool *pool = NULL;
+    cop_atom atoms[N];
+    char name[32];
+    options.threads = 3;
+    CHECK_OK(cop_pool_open(&options, &pool, NULL));
+    CHECK_OK(cop_store_set_pool(store, pool));
+    all = (many){t_make(store, "count", cop_i64(N)), t_make(store, "shift", cop_i64(0)),
+                 t_make(store, "stride", cop_i64(1)), t_make(store, "factor", cop_i64(2))};
+    define(store, "own", emit_many, &all, true);
+    for (int i = 0; i < N; i++) {
+        (void)snprintf(name, sizeof name, "own/k%d", i);
+        readers[i] = (reader){.atom = t_find(store, name)};
+        (void)snprintf(name, sizeof name, "r%d", i);
+        atoms[i] = define(store, name, by_handle, &readers[i], false);
+    }
+    for (int round = 0; round < 200; round++) {
+        cop_txn *txn = t_begin(store);
+        cop_value factor = cop_i64(round), count = cop_i64(round % 10 == 9 ? N + round : N);
+        CHECK_OK(cop_txn_set(txn, all.factor, &factor));
+        CHECK_OK(cop_txn_set(txn, all.count, &count));
+        t_commit(txn);
+        for (int i = round % 7; i < N; i += 97)
+            t_is_i64(store, atoms[i], (int64_t)i * round);
+    }
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    cop_pool_close(pool);
+    t_verify(store);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(thousands_of_children)
 {
     enum { N = 5003 };
-    static const int64_t steps[][3] = {{N, 0, 1}, {N, 1, 1}, {N, 0, 1},  {N, 7, 2}, {N, 3, 5002},
+    static const int64_t steps[][3] = {{N, 0, 1}, {N, 1, 1}, {N, 0, 1},   {N, 7, 2}, {N, 3, 5002},
                                        {0, 0, 1}, {N, 0, 3}, {100, 0, 1}, {N, 0, 1}, {29, 2, 3}};
     cop_store *store = t_open();
     many all = {t_make(store, "count", cop_i64(N)), t_make(store, "shift", cop_i64(0)),
-                t_make(store, "stride", cop_i64(1))};
+                t_make(store, "stride", cop_i64(1)), COP_ATOM_NONE_INIT};
     reader count = {0};
     count.atom = define(store, "own", emit_many, &all, true);
     cop_atom counted = define(store, "counted", by_count, &count, false);
@@ -1241,7 +1408,8 @@ random_check(random_test *test)
     const words *all = &test->all;
     if (!test->defined || all->fail) {
         ck_assert_str_eq(show(test->store, "own"), test->defined ? "!told to" : "(none)");
-        ck_assert_str_eq(show(test->store, "list"), test->defined ? "!told to" : "!no atom at this path");
+        ck_assert_str_eq(show(test->store, "list"),
+                         test->defined ? "!told to" : "!no atom at this path");
     } else {
         (void)words_show(all, "", 0, wanted, true);
         ck_assert_str_eq(show(test->store, "own"), wanted);
@@ -1300,6 +1468,8 @@ random_step(random_test *test, const cop_snapshot **kept)
         refuse = false;
     }
     random_check(test);
+    const char *wrong = tree_check(&test->store->tree);
+    ck_assert_msg(wrong == NULL, "%s", wrong);
     if (pick(8) == 0) {
         cop_snapshot_drop(*kept);
         *kept = t_take(test->store);
@@ -1317,9 +1487,11 @@ START_TEST(at_random)
     test.list.path = "own";
     define(test.store, "list", by_listing, &test.list, false);
     for (int i = 0; i < 8; i++) {
-        int n = snprintf(test.path_text[i], sizeof test.path_text[i], "own/%c%u", 'a' + (int)pick(3), pick(3));
+        int n = snprintf(test.path_text[i], sizeof test.path_text[i], "own/%c%u",
+                         'a' + (int)pick(3), pick(3));
         if (i % 2)
-            (void)snprintf(test.path_text[i] + n, sizeof test.path_text[i] - (size_t)n, "/%u", pick(4));
+            (void)snprintf(test.path_text[i] + n, sizeof test.path_text[i] - (size_t)n, "/%u",
+                           pick(4));
         (void)snprintf(test.name[i], sizeof test.name[i], "path%d", i);
         test.path[i].path = test.path_text[i];
         define(test.store, test.name[i], by_path, &test.path[i], false);
@@ -1351,6 +1523,7 @@ add(TCase *tests)
     tcase_add_test(tests, readers_by_path_wait_for_what_does_not_exist_yet);
     tcase_add_test(tests, readers_defined_before_and_after);
     tcase_add_test(tests, owners_read_branches_of_owners);
+    tcase_add_test(tests, lazy_readers);
     tcase_add_test(tests, a_circle_through_a_child);
     tcase_add_test(tests, a_circle_through_a_path);
     tcase_add_test(tests, snapshots_keep_the_old_children);
@@ -1358,8 +1531,11 @@ add(TCase *tests)
     tcase_add_test(tests, disposal_in_mid_batch);
     tcase_add_test(tests, disposal_inside_its_own_function);
     tcase_add_test(tests, an_owner_in_an_array);
+    tcase_add_test(tests, single_children_are_put_and_taken);
+    tcase_add_test(tests, readers_beside_each_other);
     tcase_add_test(tests, thousands_of_children);
-    tcase_add_loop_test(tests, every_request_refused, 0, 2 * (int)(sizeof oom_pairs / sizeof *oom_pairs));
+    tcase_add_loop_test(tests, every_request_refused, 0,
+                        2 * (int)(sizeof oom_pairs / sizeof *oom_pairs));
     tcase_add_test(tests, definitions_and_disposals_refused);
     tcase_add_loop_test(tests, at_random, 0, 40);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* --host: a thread that sweeps /proc `rate` times a second, one transaction a sweep. */
+#include "tools/sources/derived.h"
 #include "tools/sources/proc.h"
 #include "tools/sources/source.h"
 
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 struct host {
+    cop_store *store;
     struct mirror *mirror;
     struct proc proc;
     pthread_t thread;
@@ -31,6 +33,15 @@ now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* What is missing of host/derived: all of it at first, and what others have erased. */
+static void
+define_derived(struct host *h, cop_error *error)
+{
+    size_t defined = 0;
+    cop_status status = derived_define(h->store, mirror_txn(h->mirror), &defined, error);
+    mirror_added(h->mirror, status, defined);
+}
+
 static void
 sweep(struct host *h)
 {
@@ -38,6 +49,8 @@ sweep(struct host *h)
     struct mirror *m = h->mirror;
     struct mirror_node *top = mirror_begin(m);
     if (top) {
+        define_derived(h, &error);
+        history_begin(h->proc.history, m, top, now_ns() / 1000);
         mirror_i64(m, top, "ticks_per_second", (uint64_t)sysconf(_SC_CLK_TCK));
         proc_cpu(&h->proc, m, top);
         proc_memory(&h->proc, m, top);
@@ -99,6 +112,7 @@ host_open(cop_store *store, double rate)
     struct host *h = calloc(1, sizeof *h);
     if (!h)
         return NULL;
+    h->store = store;
     bool readable = proc_open(&h->proc);
     h->mirror = mirror_new(store, "host");
     h->stop_fd = eventfd(0, EFD_CLOEXEC);

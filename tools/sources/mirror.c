@@ -228,6 +228,20 @@ mirror_begin(struct mirror *m)
     return m->top;
 }
 
+cop_txn *
+mirror_txn(struct mirror *m)
+{
+    return m->txn;
+}
+
+void
+mirror_added(struct mirror *m, cop_status status, uint64_t operations)
+{
+    m->operations += operations;
+    if (m->status == COP_OK)
+        m->status = status;
+}
+
 cop_status
 mirror_end(struct mirror *m, cop_error *error)
 {

@@ -24,6 +24,10 @@ struct mirror_node *mirror_begin(struct mirror *mirror);
 /* Ends it. When it fails, nothing was changed, and the next sweep begins from nothing. */
 cop_status mirror_end(struct mirror *mirror, cop_error *error);
 
+/* For operations of others in the same transaction; the number that were added. */
+cop_txn *mirror_txn(struct mirror *mirror);
+void mirror_added(struct mirror *mirror, cop_status status, uint64_t operations);
+
 /* Found below parent: a branch, or a value. What was a branch stays one. A node's identity tells
  * apart two things of one name: another one replaces the branch. All legal for a NULL parent. */
 struct mirror_node *mirror_branch(struct mirror *mirror, struct mirror_node *parent,

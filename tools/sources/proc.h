@@ -5,6 +5,9 @@
 
 #include <dirent.h>
 
+#include <sys/types.h>
+
+#include "tools/sources/history.h"
 #include "tools/sources/mirror.h"
 
 struct proc {
@@ -13,6 +16,12 @@ struct proc {
     char *text;     /* the file read last, terminated */
     size_t capacity;
     uint64_t page_bytes;
+    struct history *history;
+    struct user { /* names are asked for once */
+        uid_t uid;
+        char name[64];
+    } *users;
+    size_t users_count;
 };
 
 bool proc_open(struct proc *proc);

@@ -5,9 +5,11 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool
@@ -19,7 +21,8 @@ proc_open(struct proc *proc)
     proc->text = malloc(proc->capacity);
     proc->directory = opendir("/proc");
     proc->fd = proc->directory ? dirfd(proc->directory) : -1;
-    return proc->text && proc->directory;
+    proc->history = history_new();
+    return proc->text && proc->directory && proc->history;
 }
 
 void
@@ -28,6 +31,8 @@ proc_close(struct proc *proc)
     if (proc->directory)
         closedir(proc->directory);
     free(proc->text);
+    free(proc->users);
+    history_free(proc->history);
 }
 
 char *
@@ -76,25 +81,62 @@ parse_process(char *text, struct process *p)
                   &p->rss_pages) == 7;
 }
 
+/* The name of a user, or the number when there is none. */
+static void
+find_user(uid_t uid, char *name, size_t size)
+{
+    struct passwd entry, *found = NULL;
+    char text[4096];
+    if (getpwuid_r(uid, &entry, text, sizeof text, &found) == 0 && found)
+        snprintf(name, size, "%s", entry.pw_name);
+    else
+        snprintf(name, size, "%u", (unsigned)uid);
+}
+
+static const char *
+user_name(struct proc *proc, uid_t uid)
+{
+    for (size_t i = 0; i < proc->users_count; i++)
+        if (proc->users[i].uid == uid)
+            return proc->users[i].name;
+    struct user *users = realloc(proc->users, (proc->users_count + 1) * sizeof *users);
+    if (!users)
+        return "";
+    proc->users = users;
+    struct user *user = &users[proc->users_count++];
+    user->uid = uid;
+    find_user(uid, user->name, sizeof user->name);
+    return user->name;
+}
+
+/* derived_procs.c reads the members in this order, and stops where it may. */
 static void
 tell_process(struct proc *proc, struct mirror *m, struct mirror_node *processes, const char *pid)
 {
+    static const char *const no_keys[] = {NULL};
     char file[32];
     struct process p;
+    struct stat owner;
+    if (fstatat(proc->fd, pid, &owner, 0) != 0)
+        return;
     snprintf(file, sizeof file, "%.16s/stat", pid);
     char *text = proc_read(proc, file);
     if (!text || !parse_process(text, &p))
         return;
     uint64_t rss = p.rss_pages > 0 ? (uint64_t)p.rss_pages * proc->page_bytes : 0;
     struct mirror_node *node = mirror_branch(m, processes, pid, p.start);
-    mirror_text(m, node, "name", p.name, p.name_length);
+    uint64_t ticks = p.user_ticks + p.system_ticks;
+    const char *user = user_name(proc, owner.st_uid);
     mirror_text(m, node, "state", &p.state, 1);
-    mirror_i64(m, node, "parent", (uint64_t)p.parent);
-    mirror_i64(m, node, "threads", (uint64_t)p.threads);
+    mirror_text(m, node, "name", p.name, p.name_length);
+    mirror_text(m, node, "user", user, strlen(user));
     mirror_i64(m, node, "rss_bytes", rss);
+    mirror_i64(m, node, "ticks", ticks);
     mirror_i64(m, node, "user_ticks", p.user_ticks);
     mirror_i64(m, node, "system_ticks", p.system_ticks);
-    mirror_i64(m, node, "ticks", p.user_ticks + p.system_ticks);
+    mirror_i64(m, node, "threads", (uint64_t)p.threads);
+    mirror_i64(m, node, "parent", (uint64_t)p.parent);
+    history_note(proc->history, "procs", pid, p.start, no_keys, &ticks, 1);
 }
 
 void

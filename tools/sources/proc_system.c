@@ -37,6 +37,23 @@ tell_numbers(struct mirror *m, struct mirror_node *node, const char *text, const
     }
 }
 
+/* Ticks of a line of /proc/stat: all, and all but those in which the CPU had nothing to do. Those of
+ * guests are in user_ticks and nice_ticks already. */
+static void
+note_cpu(struct proc *proc, const char *name, const char *text)
+{
+    static const char *const keys[] = {"busy_ticks", "total_ticks"};
+    unsigned long long ticks[8] = {0};
+    uint64_t values[2] = {0, 0};
+    sscanf(text, "%llu %llu %llu %llu %llu %llu %llu %llu", &ticks[0], &ticks[1], &ticks[2], &ticks[3],
+           &ticks[4], &ticks[5], &ticks[6], &ticks[7]);
+    for (size_t i = 0; i < 8; i++) {
+        values[0] += i == 3 || i == 4 ? 0 : ticks[i];
+        values[1] += ticks[i];
+    }
+    history_note(proc->history, "cpu", name, 0, keys, values, 2);
+}
+
 void
 proc_cpu(struct proc *proc, struct mirror *m, struct mirror_node *host)
 {
@@ -49,7 +66,10 @@ proc_cpu(struct proc *proc, struct mirror *m, struct mirror_node *host)
     while ((line = next_line(&at)) && strncmp(line, "cpu", 3) == 0) {
         size_t n = strcspn(line, " ");
         snprintf(key, sizeof key, "%.*s", (int)n, line);
-        struct mirror_node *cpu = mirror_branch(m, cpus, n == 3 ? "total" : key, 0);
+        if (n == 3)
+            snprintf(key, sizeof key, "total");
+        struct mirror_node *cpu = mirror_branch(m, cpus, key, 0);
+        note_cpu(proc, key, line + n);
         tell_numbers(m, cpu, line + n, names, sizeof names / sizeof *names);
     }
 }
@@ -112,6 +132,7 @@ proc_load(struct proc *proc, struct mirror *m, struct mirror_node *host)
 void
 proc_disks(struct proc *proc, struct mirror *m, struct mirror_node *host)
 {
+    static const char *const disk_keys[] = {"read_bytes", "written_bytes", "busy_ms"};
     char *at = proc_read(proc, "diskstats"), *line, name[64];
     unsigned long long reads, read_sectors, read_ms, writes, sectors, write_ms, in_flight, busy_ms;
     struct mirror_node *disks = at ? mirror_branch(m, host, "disks", 0) : NULL;
@@ -131,7 +152,18 @@ proc_disks(struct proc *proc, struct mirror *m, struct mirror_node *host)
         mirror_i64(m, disk, "write_ms", write_ms);
         mirror_i64(m, disk, "in_flight", in_flight);
         mirror_i64(m, disk, "busy_ms", busy_ms);
+        history_note(proc->history, "disks", name, 0, disk_keys,
+                     (const uint64_t[]){read_sectors * 512, sectors * 512, busy_ms}, 3);
     }
+}
+
+static void
+note_interface(struct proc *proc, const char *name, const char *text)
+{
+    static const char *const keys[] = {"rx_bytes", "tx_bytes"};
+    unsigned long long rx = 0, tx = 0;
+    sscanf(text, "%llu %*u %*u %*u %*u %*u %*u %*u %llu", &rx, &tx);
+    history_note(proc->history, "net", name, 0, keys, (const uint64_t[]){rx, tx}, 2);
 }
 
 void
@@ -148,7 +180,9 @@ proc_net(struct proc *proc, struct mirror *m, struct mirror_node *host)
         if (!colon)
             continue; /* the two lines of headings */
         *colon = '\0';
-        struct mirror_node *interface = mirror_branch(m, interfaces, line + strspn(line, " "), 0);
+        const char *name = line + strspn(line, " ");
+        struct mirror_node *interface = mirror_branch(m, interfaces, name, 0);
         tell_numbers(m, interface, colon + 1, names, sizeof names / sizeof *names);
+        note_interface(proc, name, colon + 1);
     }
 }

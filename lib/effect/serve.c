@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who runs effects: queues, the pool's workers, settling.
+ *
+ * THE POOL may be taken away and closed while another thread is about to submit a task to it. So
+ * whoever submits counts itself first and loads the pool's address second; who takes the pool away
+ * changes the address first and waits for the count second. A task that is still in the pool then
+ * finds the store without it and does nothing. With no threads a pool runs a task within the call
+ * that submits it, which may hold the commit right: such a task does nothing either.
+ */
+#include <sched.h>
+
+#include "effect/effects.h"
+
+#include "commit/background.h"
+#include "commit/combiner.h"
+#include "graph/lazy.h"
+#include "reclaim/gate.h"
+
+#define TASK_RUNS 4096u   /* a worker's task, before it asks for another one */
+#define SETTLE_RUNS 1024u /* between two looks at the deadline */
+
+static _Thread_local bool submitting;
+
+/* ---- the pool ---- */
+
+/* An effect that waits for a pool works along there, and may come by its own queue again: it is left to
+ * the search that follows the effect. */
+static bool
+in_service_of(const cop_effect_queue *queue)
+{
+    const cop__effect_frame *frame = cop__effect_here;
+    while (frame != NULL && frame->queue != queue)
+        frame = frame->up;
+    return frame != NULL;
+}
+
+static void
+serve_task(void *context)
+{
+    cop_store *store = context;
+    struct cop__gate *gate = store->gate;
+    cop_effect_queue *queue = &store->effects.own;
+    if (!submitting && !cop__evaluating && !in_service_of(queue) &&
+        cop__load_seq_cst(&store->effects.pool) != NULL) {
+        cop__background_come(store);
+        if (cop__background_any(store))
+            (void)cop__background_run(store, TASK_RUNS, NULL);
+        (void)cop__effects_serve(queue, TASK_RUNS, NULL);
+    } else {
+        (void)cop__swap_seq_cst(&queue->queue.asked, 0u);
+    }
+    cop__gate_end_use(gate);
+}
+
+bool
+cop__effects_ask(void *context)
+{
+    cop_store *store = context;
+    bool asked = false;
+    if (cop__load_relaxed(&store->effects.pool) == NULL)
+        return false;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    if (pool != NULL && cop_pool_threads(pool) > 0) {
+        bool was = submitting;
+        submitting = true;
+        cop__gate_use(store->gate);
+        asked = cop_pool_submit(pool, serve_task, store) == COP_OK;
+        submitting = was;
+        if (!asked)
+            cop__gate_end_use(store->gate);
+    }
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+    return asked;
+}
+
+void
+cop__effects_set_pool(cop_store *store, cop_pool *pool)
+{
+    cop__store_seq_cst(&store->effects.pool, pool);
+    while (cop__load_seq_cst(&store->effects.asking) > 0)
+        sched_yield();
+    cop__store_seq_cst(&store->effects.own.queue.nobody, pool == NULL);
+    (void)cop__swap_seq_cst(&store->effects.own.queue.asked, 0u); /* nobody may come for it now */
+    if (cop__effect_queue_ready(&store->effects.own.queue))
+        cop__effect_queue_signal(&store->effects.own.queue);
+}
+
+/* ---- queues ---- */
+
+cop_status
+cop_effect_queue_open(cop_store *store, cop_effect_queue **queue)
+{
+    *queue = NULL;
+    cop_status status = cop__store_usable(store);
+    if (status != COP_OK)
+        return status;
+    cop_effect_queue *q =
+        cop__memory_zalloc(store->memory, COP_MEMORY_GRAPH, sizeof *q, COP_CACHE_LINE);
+    if (q == NULL)
+        return COP_E_MEMORY;
+    cop__gate_use(store->gate);
+    q->store = store;
+    cop__store_relaxed(&q->references, 1u);
+    cop__effect_queue_options options = store->effects.own.queue.options;
+    options.serve = NULL;
+    cop__effect_queue_init(&q->queue, &store->effects.rest, store->memory, &options);
+    *queue = q;
+    return COP_OK;
+}
+
+void
+cop__effect_queue_drop(cop_effect_queue *queue)
+{
+    if (cop__sub_acq_rel(&queue->references, 1u) != 1)
+        return;
+    cop_store *store = queue->store;
+    struct cop__gate *gate = store->gate;
+    cop__effect_queue_end(&queue->queue);
+    cop__memory_free(store->memory, COP_MEMORY_GRAPH, queue, sizeof *queue, COP_CACHE_LINE);
+    cop__gate_end_use(gate);
+}
+
+void
+cop_effect_queue_close(cop_effect_queue *queue)
+{
+    if (queue != NULL && atomic_load_explicit(queue->store->alive, memory_order_relaxed) != 0)
+        cop__effect_queue_drop(queue);
+}
+
+cop_status
+cop_effect_queue_fd(cop_effect_queue *queue, int *fd)
+{
+    *fd = -1;
+    cop_status status = cop__store_usable(queue->store);
+    return status == COP_OK ? cop__effect_queue_fd(&queue->queue, fd) : status;
+}
+
+/* ---- running ---- */
+
+/* The store's own queue stands for its background atoms too: they come first, so that effects see their
+ * results. */
+static cop_status
+run_queue(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64_t *ran)
+{
+    uint64_t results = 0, runs = 0;
+    cop_status status = COP_OK;
+    if (queue != NULL)
+        return cop__effects_serve(queue, most, ran);
+    if (cop__background_any(store))
+        status = cop__background_run(store, most, &results);
+    if (status == COP_OK && (most == 0 || results < most))
+        status = cop__effects_serve(&store->effects.own, most > 0 ? most - results : 0, &runs);
+    if (ran != NULL)
+        *ran = results + runs;
+    return status;
+}
+
+cop_status
+cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64_t *ran)
+{
+    if (ran != NULL)
+        *ran = 0;
+    cop_status status = cop__store_usable(store);
+    if (status == COP_OK && cop__evaluating)
+        status = COP_E_IN_EVALUATION;
+    if (status == COP_OK && queue != NULL && queue->store != store)
+        status = COP_E_INVALID;
+    if (status != COP_OK)
+        return status;
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
+    status = run_queue(store, queue, most, ran);
+    cop__gate_end_use(gate);
+    return status;
+}
+
+static bool
+in_effect_of(const cop_store *store)
+{
+    const cop__effect_frame *frame = cop__effect_here;
+    while (frame != NULL && frame->store != store)
+        frame = frame->up;
+    return frame != NULL;
+}
+
+static cop_status
+settle(cop_store *store, uint64_t deadline)
+{
+    cop__effects *effects = &store->effects;
+    cop_status status = COP_OK;
+    while (status == COP_OK && !(cop__effects_at_rest(&effects->rest) &&
+                                 cop__load_seq_cst(&effects->unlinked) == 0)) {
+        status = cop__effects_serve(&effects->own, SETTLE_RUNS, NULL);
+        if (status != COP_OK || cop__effects_at_rest(&effects->rest))
+            continue;
+        if (deadline != COP_FOREVER && cop__clock_ns() >= deadline)
+            status = COP_E_TIMEOUT;
+        else
+            status = cop__effects_wait(&effects->rest, &effects->own.queue, true, deadline);
+    }
+    return status;
+}
+
+cop_status
+cop_effects_settle(cop_store *store, uint64_t deadline)
+{
+    cop_status status = cop__store_usable(store);
+    if (status == COP_OK && (cop__evaluating || in_effect_of(store)))
+        status = COP_E_IN_EVALUATION;
+    if (status != COP_OK)
+        return status;
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
+    uint64_t results = 0;
+    do {
+        status = settle(store, deadline);
+        if (status == COP_OK && cop__background_any(store))
+            status = cop__background_run(store, 0, &results);
+        if (status == COP_OK && results > 0 && deadline != COP_FOREVER && cop__clock_ns() >= deadline)
+            status = COP_E_TIMEOUT;
+    } while (status == COP_OK && results > 0);
+    cop__gate_end_use(gate);
+    return status;
+}

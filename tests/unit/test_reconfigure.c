@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Options of an open store. */
+#include <pthread.h>
+
+#include "tests/support/store_test.h"
+
+static cop_options
+now(cop_store *store)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    CHECK_OK(cop_store_options(store, &options));
+    return options;
+}
+
+static cop_status
+change(cop_store *store, const cop_options *options, cop_error *error)
+{
+    *error = (cop_error)COP_ERROR_INIT;
+    return cop_store_reconfigure(store, options, COP_FOREVER, error);
+}
+
+START_TEST(live_options_change)
+{
+    cop_store *store = t_open();
+    cop_options options = now(store);
+    cop_error error;
+
+    ck_assert_uint_gt(options.memory_limit_bytes, 0);
+    ck_assert(options.allocator.allocate == NULL && options.log == NULL);
+    options.workers_threads = 7;
+    options.batch_updates = 0;
+    options.memory_limit_bytes = 1 << 26;
+    CHECK_OK(change(store, &options, &error));
+    ck_assert_uint_eq(now(store).workers_threads, 7);
+    ck_assert_uint_eq(now(store).batch_updates, 0);
+    cop_stats stats = COP_STATS_INIT;
+    CHECK_OK(cop_stats_take(store, &stats));
+    ck_assert_uint_eq(stats.bytes_limit, 1 << 26);
+    t_set_at(store, "a", cop_i64(1));
+    options.memory_limit_bytes = 0; /* worked out anew */
+    CHECK_OK(change(store, &options, &error));
+    ck_assert_uint_gt(now(store).memory_limit_bytes, 1 << 26);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(all_or_nothing)
+{
+    cop_store *store = t_open();
+    cop_options options = now(store);
+    cop_error error;
+
+    options.workers_threads = 3;
+    options.readers_max--;
+    CHECK_STATUS(change(store, &options, &error), COP_E_STATE);
+    ck_assert_ptr_nonnull(strstr(error.message, "readers.max"));
+    ck_assert_uint_eq(now(store).workers_threads, 0);
+    options = now(store);
+    options.workers_threads = 3;
+    options.snapshots_max = 0;
+    CHECK_STATUS(change(store, &options, &error), COP_E_RANGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "snapshots.max"));
+    ck_assert_uint_eq(now(store).workers_threads, 0);
+    options.size--;
+    CHECK_STATUS(change(store, &options, &error), COP_E_INVALID);
+    CHECK_STATUS(cop_store_options(store, &options), COP_E_INVALID);
+    CHECK_STATUS(cop_store_options(store, NULL), COP_E_INVALID);
+    CHECK_STATUS(cop_store_reconfigure(store, NULL, COP_FOREVER, NULL), COP_E_INVALID);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(limits_are_in_force)
+{
+    cop_store *store = t_open();
+    cop_options options = now(store);
+    const cop_snapshot *one = t_take(store), *two;
+    cop_error error;
+    char *text = t_bytes(1 << 20, 1);
+    const cop_value big = cop_string(text, 1 << 20);
+    cop_txn *txn;
+
+    options.snapshots_max = 1;
+    CHECK_OK(change(store, &options, &error));
+    CHECK_STATUS(cop_snapshot_take(store, &two), COP_E_LIMIT);
+    options.snapshots_max = 2;
+    options.memory_limit_bytes = 1; /* below what is held */
+    CHECK_OK(change(store, &options, &error));
+    CHECK_OK(cop_snapshot_take(store, &two));
+    cop_snapshot_drop(one);
+    cop_snapshot_drop(two);
+    cop_status status = cop_txn_begin(store, &txn);
+    if (status == COP_OK)
+        status = cop_txn_set_at(txn, P("big"), &big, NULL);
+    if (status == COP_OK)
+        status = cop_txn_commit(txn, NULL, NULL);
+    else
+        cop_txn_cancel(txn);
+    CHECK_STATUS(status, COP_E_MEMORY);
+    options.memory_limit_bytes = 1 << 28;
+    CHECK_OK(change(store, &options, &error));
+    t_set_at(store, "big", big);
+    free(text);
+    t_close(store);
+}
+END_TEST
+
+/* One thread commits, others change what the commits look at. */
+static _Atomic bool stop;
+
+static void *
+keep_changing(void *context)
+{
+    for (uint64_t n = 0; !atomic_load(&stop); n++) {
+        cop_options options = now(context);
+        options.batch_updates = n & 1;
+        options.snapshots_max = 10 + n % 10;
+        CHECK_OK(cop_store_reconfigure(context, &options, COP_FOREVER, NULL));
+    }
+    return NULL;
+}
+
+START_TEST(beside_commits)
+{
+    cop_store *store = t_open();
+    pthread_t threads[2];
+
+    atomic_init(&stop, false);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, keep_changing, store), 0);
+    for (int64_t i = 1; i <= 2000; i++)
+        ck_assert_uint_eq(t_set_at(store, "n", cop_i64(i)), (uint64_t)i);
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    t_close(store);
+}
+END_TEST
+
+static void
+add(TCase *tests)
+{
+    tcase_add_test(tests, live_options_change);
+    tcase_add_test(tests, all_or_nothing);
+    tcase_add_test(tests, limits_are_in_force);
+    tcase_add_test(tests, beside_commits);
+}
+
+int
+main(void)
+{
+    return t_run("reconfigure", add);
+}

@@ -18,7 +18,7 @@
  *   top     owns a branch: the k greatest, as children 0, 1, ... with `path` and `value`
  *   custom  fold of the children in order of path: combine must be associative
  *
- * Children may be computed, and may be in branches that computed atoms own. A reducer comes after all
+ * Children may be computed (a lazy one becomes eager), and may be in branches that computed atoms own. A reducer comes after all
  * that may make something match, the owners of branches on the way included; whoever of them reads
  * it is in a circle with it. A reducer is no child of itself, nor is what is in its branch.
  * A result that is not finite is an error value, like that of any computed atom. Patterns count from

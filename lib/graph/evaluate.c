@@ -136,9 +136,8 @@ view_of(const cop__evaluator *run)
     return (cop__view){run->snapshot, run->graph->tree};
 }
 
-/* A lazy atom that is read here becomes an eager one: once the run is discarded, for nodes may move. */
-static cop_status
-wait_for_promotion(cop__evaluator *run, uint32_t id)
+cop_status
+cop__run_promote(cop__evaluator *run, uint32_t id)
 {
     if (must_be_alone(run))
         return run->stuck;
@@ -194,7 +193,7 @@ wait_for_atom(cop__evaluator *run, uint32_t id)
     if (record != NULL && record->node != 0)
         return cop__run_wait_for(run, record->node & ~COP_OWNED_CHILD);
     const cop__slot *slot = draft_slot(run, id);
-    return cop__unlikely(cop__slot_is_lazy(slot)) ? wait_for_promotion(run, id) : COP_OK;
+    return cop__unlikely(cop__slot_is_lazy(slot)) ? cop__run_promote(run, id) : COP_OK;
 }
 
 /* Behind the end of the list stands the owner of a branch that was read in. */

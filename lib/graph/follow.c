@@ -178,18 +178,24 @@ touch(cop__graph *graph, cop__follower *f)
         cop__mark_node(graph, node);
 }
 
-static cop_value
-value_of(const cop__graph *graph, uint32_t id)
-{
-    return cop__slot_value(cop__draft_slot(graph->tree, id));
-}
-
 static const cop_value absent; /* COP_NONE */
+
+/* The value of an atom in the draft. That of a lazy one is told once it has one. */
+static cop_value
+value_of(cop__graph *graph, cop__follower *f, uint32_t id)
+{
+    const cop__slot *slot = cop__draft_slot(graph->tree, id);
+    if (cop__likely(!cop__slot_is_lazy(slot)))
+        return cop__slot_value(slot);
+    if (cop__graph_grow(graph, &f->lazy, &f->lazy_capacity, f->lazy_count + 1, sizeof *f->lazy))
+        f->lazy[f->lazy_count++] = id;
+    return absent;
+}
 
 static void
 member_is(cop__graph *graph, cop__follower *f, uint32_t id, const cop__name *name)
 {
-    cop_value value = value_of(graph, id);
+    cop_value value = value_of(graph, f, id);
     cop_status status = cop__reduction_change(f->reduction, id, &value);
     if (status == COP_E_ABSENT)
         status = cop__reduction_insert(f->reduction, id, name->path, name->length, &value);
@@ -198,32 +204,30 @@ member_is(cop__graph *graph, cop__follower *f, uint32_t id, const cop__name *nam
 
 /* The value of an object's child in the draft, COP_NONE when there is none. */
 static cop_value
-child_value(const cop__graph *graph, uint32_t object, const char *segment, size_t length)
+child_value(cop__graph *graph, cop__follower *f, uint32_t object, const char *segment, size_t length)
 {
     const cop__name *name = NULL;
     if (cop__slot_type(cop__draft_slot(graph->tree, object)) == COP_OBJECT)
         name = cop__child_find(draft_view(graph), object, segment, length);
-    return name != NULL ? value_of(graph, name->id) : absent;
+    return name != NULL ? value_of(graph, f, name->id) : absent;
 }
 
 static void
 object_is(cop__graph *graph, cop__follower *f, uint32_t id, const cop__name *name)
 {
     const char *key_text = f->text + f->pattern_length, *value_text = key_text + f->key_length;
-    if (cop__grouping_has(f->grouping, id))
-        return;
-    cop_value key = child_value(graph, id, key_text, f->key_length);
-    cop_value value = child_value(graph, id, value_text, f->value_length);
+    cop_value key = child_value(graph, f, id, key_text, f->key_length);
+    cop_value value = child_value(graph, f, id, value_text, f->value_length);
     refused(graph,
             cop__grouping_insert(f->grouping, id, name->path, name->length, &key, &value));
 }
 
 /* What stands at the place of a child that goes: its successor, if it has one in the draft. */
 static cop_value
-successor(const cop__graph *graph, const cop__name *name)
+successor(cop__graph *graph, cop__follower *f, const cop__name *name)
 {
     const cop__name *now = cop__directory_find(draft_view(graph), 0, name->path, name->length);
-    return now != NULL && now->id != name->id ? value_of(graph, now->id) : absent;
+    return now != NULL && now->id != name->id ? value_of(graph, f, now->id) : absent;
 }
 
 static void
@@ -231,7 +235,7 @@ grouped_is(cop__graph *graph, cop__follower *f, enum role role, const cop__name 
 {
     if (!cop__grouping_has(f->grouping, name->parent))
         return; /* comes or goes itself */
-    cop_value value = gone ? successor(graph, name) : value_of(graph, name->id);
+    cop_value value = gone ? successor(graph, f, name) : value_of(graph, f, name->id);
     refused(graph, role == ROLE_KEY
                        ? cop__grouping_change_key(f->grouping, name->parent, &value)
                        : cop__grouping_change_value(f->grouping, name->parent, &value));
@@ -242,8 +246,11 @@ static void
 tell(cop__graph *graph, const cop__watch *watch, const cop__name *name, bool gone)
 {
     cop__follower *f = follower_of(graph, watch->reader);
+    bool object = watch->role == ROLE_OBJECT;
     if (!f->scanned || maker_of(graph, name->id) == f->node)
         return;
+    if (object && !gone && cop__grouping_has(f->grouping, name->id))
+        return; /* its value is nothing to a group, and who computes it may stand above */
     touch(graph, f);
     switch ((enum role)watch->role) {
     case ROLE_MEMBER:
@@ -291,8 +298,7 @@ edge_came(cop__graph *graph, uint32_t from, const cop__watch *watch)
     touch(graph, f);
 }
 
-/* Edges of a computed atom: to what its value, or something in its branch, matters to. The set of its
- * path's trie nodes is the last that was asked for. */
+/* Edges of a computed atom: to what its value, or something in its branch, matters to. */
 static void
 node_came(cop__graph *graph, uint32_t number, const cop__name *name)
 {
@@ -309,6 +315,13 @@ node_came(cop__graph *graph, uint32_t number, const cop__name *name)
             for (uint32_t w = p->node[at].watch; w != 0; w = p->watch[w].next)
                 edge_came(graph, number, &p->watch[w]);
     }
+}
+
+void
+cop__follow_promoted(cop__graph *graph, uint32_t id)
+{
+    if (cop__pattern_matched(&graph->patterns, id))
+        node_came(graph, graph->records[id].node, cop__info_name(cop__draft_info(graph->tree, id)));
 }
 
 void
@@ -482,7 +495,22 @@ below_is_final(cop__evaluator *run, cop__follower *f)
     return true;
 }
 
-/* A number as a segment, and one more behind a slash. */
+/* False: the run is stuck until a lazy atom has a node. */
+static bool
+none_is_lazy(cop__evaluator *run, cop__follower *f)
+{
+    const cop__graph *graph = run->graph;
+    for (; f->lazy_count > 0; f->lazy_count--) {
+        uint32_t id = f->lazy[f->lazy_count - 1];
+        const cop__slot *slot = cop__draft_slot(graph->tree, id);
+        if (slot != NULL && cop__slot_is_lazy(slot) && maker_of(graph, id) == 0) {
+            (void)cop__run_promote(run, id);
+            return false;
+        }
+    }
+    return true;
+}
+
 static cop_status
 emit_row(cop__graph *graph, char *path, size_t used, const char *last, const cop_value *value)
 {
@@ -558,7 +586,7 @@ cop__follow_run(cop_evaluation *evaluation, void *context, cop_value *result)
         run->stuck = COP_E_MEMORY;
         return COP_E_MEMORY;
     }
-    if (!below_is_final(run, f))
+    if (!none_is_lazy(run, f) || !below_is_final(run, f))
         return run->stuck;
     if (f->grouping == NULL) {
         cop__reduction_result(f->reduction, text, COP_REDUCER_TEXT, result);
@@ -673,6 +701,8 @@ follower_free(cop__graph *graph, cop__follower *f)
     cop__grouping_close(f->grouping);
     cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, f->edge,
                            f->edge_capacity * sizeof *f->edge);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, f->lazy,
+                           f->lazy_capacity * sizeof *f->lazy);
     cop__memory_free(graph->memory, COP_MEMORY_GRAPH, f, f->bytes, 16);
 }
 
@@ -700,6 +730,7 @@ cop__follow_abandon(cop__graph *graph)
     for (cop__follower *f = graph->follow.touched, *next; f != NULL; f = next) {
         next = f->next_touched;
         f->touched = false;
+        f->lazy_count = 0; /* the draft's */
         if (f->born)
             continue;
         if (f->grouping != NULL)

@@ -23,6 +23,9 @@
  * THE FIRST RUN scans: it walks the lists of children along the pattern, and takes in all that it
  * finds as the draft has it. What is told before that is not for it.
  *
+ * LAZY ATOMS that match become eager, as by any eager reader: the run that finds them waiting is
+ * discarded, once for each.
+ *
  * UNDO. The first change in a draft puts a mark into the reduction; cop__follow_abandon goes back to
  * it, cop__follow_published drops it. A follower that this draft defined goes with it instead, so its
  * scan is not logged.
@@ -61,6 +64,8 @@ typedef struct cop__follower {
     uint32_t watch[3];
     uint32_t *edge; /* numbers of edges to it */
     size_t edge_count, edge_capacity;
+    uint32_t *lazy; /* atoms that are to become eager */
+    size_t lazy_count, lazy_capacity;
     uint32_t looked; /* edges of which it is known that they are final in this wave */
     uint64_t looked_wave;
     bool born;    /* defined in this draft */
@@ -101,6 +106,8 @@ void cop__follow_end(struct cop__graph *graph);
 
 /* An atom that is there in the draft; its name matches, or may match now. */
 void cop__follow_came(struct cop__graph *graph, uint32_t id);
+/* A lazy atom has got a node. */
+void cop__follow_promoted(struct cop__graph *graph, uint32_t id);
 /* An atom of the published version is erased, or about to be. */
 void cop__follow_went_slow(struct cop__graph *graph, uint32_t id);
 void cop__follow_changed_slow(struct cop__graph *graph, uint32_t id);

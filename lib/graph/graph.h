@@ -447,6 +447,8 @@ void cop__run_on_snapshot(cop__evaluator *run, const cop_snapshot *snapshot,
                           struct cop__session *session);
 /* COP_OK when a node is up to date, as far as this run may know; else the run is stuck. */
 cop_status cop__run_wait_for(cop__evaluator *run, uint32_t number);
+/* A lazy atom that is read becomes an eager one: once the run is discarded, for nodes may move. Stuck. */
+cop_status cop__run_promote(cop__evaluator *run, uint32_t id);
 /* What has become of a run; *result becomes a value that may be stored. */
 enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result);
 

@@ -492,7 +492,10 @@ cop__lazy_promote(cop__graph *graph, uint32_t id)
         definition.label = lazy->side->label;
         definition.label_length = strlen(lazy->side->label);
     }
-    return cop__graph_define(graph, &definition, id) ? graph->records[id].node : 0;
+    if (!cop__graph_define(graph, &definition, id))
+        return 0;
+    cop__follow_promoted(graph, id);
+    return graph->tree->failed == COP_OK ? graph->records[id].node : 0;
 }
 
 /* ---- drafts ---- */

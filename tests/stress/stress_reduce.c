@@ -236,8 +236,11 @@ random_path(stress_random *r, char *path, bool field)
 static cop_status
 define_leaf(cop_txn *txn, const char *path, stress_random *r)
 {
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    options.kind = stress_below(r, 4) == 0 ? COP_LAZY : COP_EAGER;
     return cop_txn_define(txn, path, strlen(path), strstr(path, "key") ? key_function : leaf_function,
-                          &chain[stress_below(r, SOURCES)][stress_below(r, CHAIN)], NULL, NULL, NULL);
+                          &chain[stress_below(r, SOURCES)][stress_below(r, CHAIN)], &options, NULL,
+                          NULL);
 }
 
 static cop_status

@@ -359,6 +359,32 @@ START_TEST(children_may_be_computed)
 }
 END_TEST
 
+START_TEST(lazy_children_become_eager)
+{
+    cop_store *store = t_open();
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    twice t[4];
+    cop_atom source = t_make(store, "source", cop_i64(1));
+    options.kind = COP_LAZY;
+    for (unsigned i = 0; i < 4; i++)
+        t[i].of = source;
+    CHECK_OK(cop_computed_define(store, P("in/a"), twice_function, &t[0], &options, NULL, NULL));
+    CHECK_OK(cop_computed_define(store, P("in/b"), twice_function, &t[1], &options, NULL, NULL));
+    cop_atom sum = define(store, "sum", "in/*", COP_REDUCE_SUM);
+    is_value(store, sum, cop_i64(4));
+    define_group(store, "groups", "in/*", COP_REDUCE_SUM);
+    CHECK_OK(cop_computed_define(store, P("in/o/key"), twice_function, &t[2], &options, NULL, NULL));
+    CHECK_OK(cop_computed_define(store, P("in/o/value"), twice_function, &t[3], &options, NULL, NULL));
+    is_path(store, "groups/2", cop_i64(2));
+    CHECK_OK(cop_computed_define(store, P("in/c"), twice_function, &t[0], &options, NULL, NULL));
+    is_value(store, sum, cop_i64(6));
+    t_set(store, source, cop_i64(5));
+    is_value(store, sum, cop_i64(30));
+    is_path(store, "groups/10", cop_i64(10));
+    t_close(store);
+}
+END_TEST
+
 START_TEST(reducers_of_reducers)
 {
     cop_store *store = t_open();
@@ -930,6 +956,7 @@ add(TCase *tests)
     tcase_add_test(tests, order_and_history_do_not_matter);
     tcase_add_test(tests, custom_folds_in_order_of_path);
     tcase_add_test(tests, children_may_be_computed);
+    tcase_add_test(tests, lazy_children_become_eager);
     tcase_add_test(tests, reducers_of_reducers);
     tcase_add_test(tests, no_child_of_itself);
     tcase_add_test(tests, circles_are_errors_until_broken);

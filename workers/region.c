@@ -356,9 +356,13 @@ saving(uint32_t items, double ns_per_item, uint32_t others)
     return items * (ns_per_item * share - ITEM_OVERHEAD_NS);
 }
 
+bool cop__region_always;
+
 bool
 cop__region_worth(cop__region *region, uint32_t items, double ns_per_item)
 {
+    if (cop__region_always && region != NULL)
+        return region->wake = items > 1 && cop__load_relaxed(&region->lanes) > 1;
     if (!region || items < 2 || !(ns_per_item > COP_REGION_ITEM_NS) ||
         cop__load_relaxed(&region->lanes) == 1)
         return false;

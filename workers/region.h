@@ -64,6 +64,9 @@ void cop__region_account(cop__region *region, uint32_t items, double ns_per_item
 
 #define COP_REGION_ITEM_NS 60.0
 
+/* Test hook: everything is worth sharing. Set before a region is used. */
+extern bool cop__region_always __attribute__((visibility("hidden")));
+
 /* For workers: a range of items that the caller has to run and end, on its lane. */
 typedef struct cop__chunk {
     cop__region *region;

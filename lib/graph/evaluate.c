@@ -120,14 +120,22 @@ atom_slot(const cop__evaluator *run, cop_atom atom)
     return slot != NULL && slot->reserved == atom.generation && cop__slot_alive(slot) ? slot : NULL;
 }
 
+/* Ends a run that cannot go on beside others; also if its function goes on as if nothing were. */
+static bool
+run_apart(cop__evaluator *run, enum cop__outcome how)
+{
+    run->stuck = COP_E_PENDING;
+    run->apart = how;
+    run->slow = true;
+    run->public.cursor_ = &no_list;
+    return true;
+}
+
 /* What touches more than the run's own memory is left to the holder of the right alone. */
 static bool
 must_be_alone(cop__evaluator *run)
 {
-    if (!run->shared)
-        return false;
-    run->stuck = COP_E_STATE;
-    return true;
+    return run->shared && run_apart(run, COP_RUN_ALONE);
 }
 
 static cop__view
@@ -221,10 +229,7 @@ must_come_again(cop__evaluator *run, uint32_t id)
     if (!run->shared || record == NULL || record->node == 0)
         return false;
     const cop__node *node = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
-    if (node->height < run->limit)
-        return false;
-    run->stuck = COP_E_CONFLICT;
-    return true;
+    return node->height >= run->limit && run_apart(run, COP_RUN_AGAIN);
 }
 
 static uint64_t
@@ -596,6 +601,7 @@ void
 cop__run_reset(cop__evaluator *run)
 {
     run->stuck = COP_OK;
+    run->apart = COP_RUN_DONE;
     run->slow = false;
     run->above = 0;
     run->count = 0;
@@ -637,10 +643,8 @@ cop__run_finish(cop__evaluator *run, cop_status status, cop_value *result)
 {
     if (run->stuck == COP_E_MEMORY)
         return COP_RUN_REFUSED;
-    if (run->stuck == COP_E_STATE)
-        return COP_RUN_ALONE;
-    if (run->stuck == COP_E_CONFLICT)
-        return COP_RUN_AGAIN;
+    if (run->apart != COP_RUN_DONE)
+        return run->apart;
     if (run->stuck != COP_OK)
         return COP_RUN_STUCK;
     run_result(run, status, result);

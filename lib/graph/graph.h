@@ -195,6 +195,15 @@ typedef struct cop__scratch {
     size_t bytes;
 } cop__scratch;
 
+enum cop__outcome {
+    COP_RUN_DONE,    /* *result holds, and the node's list is right */
+    COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
+    COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
+    COP_RUN_ALONE,    /* discarded: it needs what runs side by side must not touch */
+    COP_RUN_AGAIN,    /* discarded: it read at or above its height while others ran */
+    COP_RUN_REFUSED   /* out of memory */
+};
+
 /* One run of a function. Each lane of a parallel level has one. */
 typedef struct cop__evaluator {
     cop_evaluation public; /* first: what the function is given */
@@ -204,6 +213,7 @@ typedef struct cop__evaluator {
     bool slow;      /* the list is being written down */
     bool shared;    /* other lanes run at the same time */
     cop_status stuck; /* what all further reads answer */
+    enum cop__outcome apart; /* beside others it cannot go on: ALONE or AGAIN; else DONE */
     uint32_t waits_for; /* the node that is not ready; 0: see promotes */
     uint32_t promotes;  /* stuck, and waits_for 0: this lazy atom is to become eager */
     uint64_t above;     /* the owner of a branch that stands in the list already */
@@ -425,14 +435,6 @@ cop__follow_went(cop__graph *graph, uint32_t id)
 
 /* ---- evaluate.c ---- */
 
-enum cop__outcome {
-    COP_RUN_DONE,    /* *result holds, and the node's list is right */
-    COP_RUN_RELISTED, /* *result holds; run->list is to be linked */
-    COP_RUN_STUCK,    /* discarded: waits for run->waits_for; run->list is to be linked */
-    COP_RUN_ALONE,    /* discarded: it needs what runs side by side must not touch */
-    COP_RUN_AGAIN,    /* discarded: it read at or above its height while others ran */
-    COP_RUN_REFUSED   /* out of memory */
-};
 void cop__run_init(cop__evaluator *run, cop__graph *graph);
 void cop__run_end(cop__evaluator *run);
 void cop__run_scratch_end(cop__evaluator *run);

@@ -554,7 +554,7 @@ cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
     double cost = graph->levels[height].cost / COST_UNIT;
     if (n < 2 || cop__region_lanes(graph->region) < 2)
         return false;
-    if (cost == 0 || graph->count.waves % SAMPLE_WAVES == 0) {
+    if ((cost == 0 || graph->count.waves % SAMPLE_WAVES == 0) && !cop__region_always) {
         *fine = sweep_timed(graph, height);
         return true;
     }

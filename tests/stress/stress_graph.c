@@ -6,8 +6,9 @@
  *   --seeds N    as many graphs (without: as many as the seconds allow)
  *   --first N    the number of the first one; a graph that failed is made again by its number
  *   --readers N  threads that read meanwhile (2)
- *   --workers N  threads of the pool, once there is one
+ *   --workers N  threads of the pool that levels are shared with (without: 0, 1, 2, 8 in turn)
  */
+#include "workers/region.h"
 #include "tests/stress/common.h"
 #include "tests/stress/recipe.h"
 
@@ -43,7 +44,10 @@ static const char *const properties[] = {
 };
 
 static uint64_t first_seed, seeds = UINT64_MAX;
-static unsigned readers = 2, workers;
+#define EACH_IN_TURN UINT32_MAX
+static unsigned readers = 2, workers = EACH_IN_TURN;
+static const unsigned worker_counts[] = {0, 1, 2, 8};
+static cop_pool *pool;
 static struct {
     uint64_t seeds, cyclic, commits, failed, nodes, cutoffs, circles, definitions, disposals;
 } total;
@@ -881,6 +885,9 @@ open_world(world *w, uint64_t seed)
     options.memory_chunk_bytes = 65536;
     options.memory_huge_pages = false;
     stress_need(cop_store_open(&options, &w->store, NULL), "open");
+    if (workers == EACH_IN_TURN)
+        stress_need(cop_pool_resize(pool, worker_counts[seed % 4]), "resize");
+    stress_need(cop_store_set_pool(w->store, pool), "set pool");
     w->book = calloc(1, sizeof *w->book);
     w->known = calloc(RECIPES_MAX, sizeof *w->known);
     if (w->book == NULL || w->known == NULL)
@@ -988,6 +995,10 @@ main(int argc, char **argv)
     argc = own_arguments(argc, argv);
     stress_start(argc, argv, 1);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    options.threads = workers == EACH_IN_TURN ? 0 : workers;
+    stress_need(cop_pool_open(&options, &pool, NULL), "open a pool");
+    cop__region_always = true;
     if (first_seed == 0)
         first_seed = stress.seed >> 16;
     printf("first graph %" PRIu64 ", %u readers\n", first_seed, readers);
@@ -1002,5 +1013,10 @@ main(int argc, char **argv)
            total.seeds, total.cyclic, total.commits, total.failed, total.definitions,
            total.disposals, total.circles, total.nodes, atomic_load(&read_nodes),
            atomic_load(&read_versions), atomic_load(&total_runs));
+    cop_pool_stats stats;
+    cop_pool_stats_take(pool, &stats);
+    printf("%" PRIu64 " levels shared, %" PRIu64 " chunks of them run by workers\n", stats.regions,
+           stats.chunks_by_workers);
+    cop_pool_close(pool);
     return stress_finish();
 }

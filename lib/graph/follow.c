@@ -37,8 +37,6 @@ bool
 cop__follow_each(const cop__graph *graph, const cop__node *node,
                  bool (*function)(void *context, uint32_t node), void *context)
 {
-    if (node->flags & COP_NODE_DYING)
-        return true;
     for (uint32_t e = cop__map_get(&graph->followed, cop__node_number(graph, node)); e != 0;
          e = graph->follow.edge[e].next)
         if (!function(context, graph->follow.edge[e].to))

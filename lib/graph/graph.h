@@ -239,6 +239,7 @@ typedef struct cop__graph {
     cop__block *blocks;
     cop__level *levels;
     uint64_t *level_map; /* a bit a height: it has dirty blocks */
+    size_t level_map_words;
     cop__arena arena;
     cop__tree *tree;
     cop__memory *memory;

@@ -345,7 +345,7 @@ cop__graph_end(cop__graph *graph)
     free_vector(graph, graph->records, graph->record_capacity, sizeof *graph->records);
     free_vector(graph, graph->blocks, graph->block_capacity, sizeof *graph->blocks);
     free_vector(graph, graph->levels, graph->level_capacity, sizeof *graph->levels);
-    free_vector(graph, graph->level_map, graph->level_capacity / 64, sizeof *graph->level_map);
+    free_vector(graph, graph->level_map, graph->level_map_words, sizeof *graph->level_map);
     free_vector(graph, graph->interests, graph->interest_capacity, sizeof *graph->interests);
     free_vector(graph, graph->sides, graph->side_capacity, sizeof *graph->sides);
     cop__map_end(graph, &graph->interest_of);

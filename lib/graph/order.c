@@ -37,26 +37,20 @@ level_make(cop__graph *graph, uint32_t height)
 {
     if (height >= COP_HEIGHT_EFFECT || height < graph->level_count)
         return true;
-    size_t words = graph->level_capacity / 64;
     if (height >= graph->level_capacity) {
         size_t more = ((size_t)height + 1 + height / 2 + 63) & ~(size_t)63;
-        uint64_t *map = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, graph->level_map,
-                                            words * sizeof *map, more / 64 * sizeof *map);
-        if (map == NULL) {
-            graph->tree->failed = COP_E_MEMORY;
+        size_t words = graph->level_map_words;
+        if (!cop__graph_grow(graph, &graph->level_map, &graph->level_map_words, more / 64,
+                             sizeof *graph->level_map))
             return false;
-        }
-        memset(map + words, 0, (more / 64 - words) * sizeof *map);
-        graph->level_map = map;
+        if (graph->level_map_words > words)
+            memset(graph->level_map + words, 0,
+                   (graph->level_map_words - words) * sizeof *graph->level_map);
         cop__level *levels =
             cop__memory_table(graph->memory, COP_MEMORY_GRAPH, graph->levels,
-                                graph->level_capacity * sizeof *levels, more * sizeof *levels);
-        if (levels == NULL) { /* the map back to the size that capacity tells */
+                              graph->level_capacity * sizeof *levels, more * sizeof *levels);
+        if (levels == NULL) {
             graph->tree->failed = COP_E_MEMORY;
-            uint64_t *back = cop__memory_table(graph->memory, COP_MEMORY_GRAPH, map,
-                                                 more / 64 * sizeof *map, words * sizeof *map);
-            if (back != NULL || words == 0)
-                graph->level_map = back;
             return false;
         }
         graph->levels = levels;
@@ -257,8 +251,9 @@ raise_push(void *context, uint32_t number)
 {
     walk *w = context;
     const cop__node *node = &w->graph->nodes[number];
-    if (!binds(node) || node->height > w->height || !(node->flags & COP_NODE_PLACED))
-        return true; /* a follower without a place gets it above all */
+    if (!binds(node) || node->height > w->height || (node->flags & COP_NODE_ACTIVE) ||
+        !(node->flags & COP_NODE_PLACED))
+        return true; /* who is on the stack of settle.c, or has no place yet, is seen to there */
     return stack_push(w->graph, number) && stack_push(w->graph, w->height + 1);
 }
 

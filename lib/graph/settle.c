@@ -14,6 +14,10 @@
  * at its first read that leads back, so each node leads to one other, and the members are those that
  * lead back to themselves.
  *
+ * Edges may go round before it is known whether a circle is real, and raising along them would not end.
+ * So nodes on the stack bind no heights, as members of circles do not; each is raised above what it
+ * stands on when it leaves the stack.
+ *
  * A member keeps the edges of its last run, so that a change anywhere in the circle makes it dirty; it
  * is always brought up to date here, and its edges do not bind heights. Once it completes it is an
  * ordinary node again and is raised above what it read.
@@ -181,6 +185,25 @@ height_above_followed(const cop__graph *graph, const cop__node *node)
     return height;
 }
 
+/* One above all that a node's list, or what it follows, has in it now. */
+static uint32_t
+height_over(const cop__graph *graph, const cop__node *node)
+{
+    if (node->flags & COP_NODE_FOLLOWER)
+        return height_above_followed(graph, node);
+    return cop__height_above(graph, cop__dependencies(graph, node), cop__dependency_count(node));
+}
+
+/* A new node whose run was discarded gets a height all the same, to have edges. A follower has all of
+ * its edges from the beginning. */
+static bool
+place_early(cop__graph *graph, cop__node *node)
+{
+    uint32_t height = node->flags & COP_NODE_FOLLOWER ? height_above_followed(graph, node) : 1;
+    return cop__place(graph, node, height) &&
+           (!(node->flags & COP_NODE_FOLLOWED) || cop__follow_lift(graph, node));
+}
+
 /* The top node has its value. */
 static bool
 complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const cop_value *value)
@@ -208,7 +231,7 @@ complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const co
 
 /* Its run was discarded: its list is kept, so that a circle has all its edges. */
 static bool
-stuck(cop__graph *graph, cop__node *node, bool only_fresh)
+stuck(cop__graph *graph, cop__node *node, bool *only_fresh)
 {
     cop__evaluator *run = &graph->run;
     uint32_t number = cop__node_number(graph, node), target = cop__run_waits_for(run);
@@ -218,28 +241,29 @@ stuck(cop__graph *graph, cop__node *node, bool only_fresh)
     cop__node *below = &graph->nodes[target];
     uint32_t flags = below->flags;
     graph->count.discarded++;
-    if (!((node->flags & COP_NODE_PLACED) || cop__place(graph, node, 1)) ||
+    if (!((node->flags & COP_NODE_PLACED) || place_early(graph, node)) ||
         !cop__relink(graph, node, run->list, run->count))
         return false;
     node->flags |= COP_NODE_POISONED;
     cop__mark_node(graph, node);
     cop__run_reset(run);
-    if (only_fresh && (flags & COP_NODE_PLACED) && !(flags & (COP_NODE_FRESH | COP_NODE_CYCLE))) {
+    if (*only_fresh && (flags & COP_NODE_PLACED) && !(flags & (COP_NODE_FRESH | COP_NODE_CYCLE))) {
         cop_status status = cop__reaches(graph, node, below);
         if (status == COP_OK) { /* the sweep will come to both */
             node->flags &= ~(uint32_t)COP_NODE_FRESH;
             frame_pop(graph);
-            return cop__raise(graph, node, below->height);
+            return cop__raise(graph, node, height_over(graph, node) - 1);
         }
         if (status == COP_E_MEMORY)
             return false;
+        *only_fresh = false; /* this node cannot be left to the sweep, nor what it waits for */
     }
     return visit(graph, target);
 }
 
 /* Runs the top node. */
 static bool
-run_top(cop__graph *graph, cop__node *node, bool only_fresh)
+run_top(cop__graph *graph, cop__node *node, bool *only_fresh)
 {
     cop_value value;
     cop__evaluator *run = &graph->run;
@@ -275,7 +299,21 @@ look_below(cop__graph *graph, cop__node *node, size_t frame)
         return visit(graph, cop__node_number(graph, below));
     }
     frame_pop(graph);
+    if (!(node->flags & COP_NODE_CYCLE) && !cop__raise(graph, node, height_over(graph, node) - 1))
+        return false;
     return settled(graph, node);
+}
+
+/* Out of memory: a node may stand lower than something that was raised while it was here. Its next
+ * run finds that out. */
+static void
+frame_drop(cop__graph *graph)
+{
+    frame_pop(graph);
+    cop__node *node = &graph->nodes[graph->frames.item[graph->frames.count]];
+    node->flags |= COP_NODE_POISONED;
+    if (node->flags & COP_NODE_PLACED)
+        cop__mark_node(graph, node);
 }
 
 /* Until the stack is down to where it was. */
@@ -288,13 +326,15 @@ pull(cop__graph *graph, uint32_t number, bool only_fresh)
         size_t frame = graph->frames.count - 2;
         cop__node *node = &graph->nodes[graph->frames.item[frame]];
         bool dirty = (node->flags & COP_NODE_FRESH) || cop__node_dirty(graph, node);
+        /* Who looks below comes back to what it looked at, so nothing may be left to the sweep then. */
+        only_fresh &= dirty || (node->flags & COP_NODE_SETTLED);
         if (node->flags & COP_NODE_SETTLED)
             frame_pop(graph);
         else
-            fine = dirty ? run_top(graph, node, only_fresh) : look_below(graph, node, frame);
+            fine = dirty ? run_top(graph, node, &only_fresh) : look_below(graph, node, frame);
     }
     while (graph->frames.count > bottom)
-        frame_pop(graph);
+        frame_drop(graph);
     return fine;
 }
 

@@ -6,7 +6,7 @@
  * have had its last one taken away meanwhile: submit pushes, then loads `threads`; resize stores 0,
  * and drains when the threads have ended; both in one order with the queue's own accesses. So
  * whichever comes second sees the other, and runs the task itself. With no threads and nothing in
- * between, submit runs it at once.
+ * between, submit runs it at once. (submit_apart does not: its tasks may wait for a thread.)
  *
  * `threads` says how many there are to be from now on when it shrinks, and how many there are when
  * it grows. Only who holds the lock changes it.
@@ -81,6 +81,7 @@ pool_new(const cop_pool_options *options)
     pool->log = (cop__log){options->log, options->log_context, NULL};
     snprintf(pool->name, sizeof pool->name, "%s", options->name);
     pthread_mutex_init(&pool->lock, NULL);
+    pthread_mutex_init(&pool->regions_lock, NULL);
     cop__event_init(&pool->events);
     cop__inject_init(&pool->inject);
     return pool;
@@ -94,6 +95,7 @@ pool_free(cop_pool *pool)
     for (uint32_t i = 0; i < cop__load_relaxed(&pool->regions_made); i++)
         cop__region_free(cop__load_relaxed(&pool->regions[i]));
     pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->regions_lock);
     munmap((void *)(uintptr_t)pool->alive, (size_t)sysconf(_SC_PAGESIZE));
     free(pool);
 }
@@ -295,6 +297,19 @@ cop_pool_submit(cop_pool *pool, cop_task_function function, void *context)
     cop__pool_post(pool);
     drain_if_alone(pool, worker);
     return COP_OK;
+}
+
+cop_status
+cop__pool_submit_apart(cop_pool *pool, cop_task_function function, void *context)
+{
+    if (cop__pool_forked(pool))
+        return COP_E_FORKED;
+    if (cop__unlikely(cop__load_relaxed(&pool->closing)))
+        return COP_E_CLOSING;
+    cop_status status = put(pool, cop__worker_here(pool), function, context);
+    if (status == COP_OK)
+        cop__pool_post(pool);
+    return status;
 }
 
 uint32_t

@@ -61,7 +61,8 @@ struct cop_pool {
     bool affinity;
     char name[COP_POOL_NAME_MAX + 1];
     cop__log log;
-    pthread_mutex_t lock; /* resizing; opening and closing regions */
+    pthread_mutex_t lock; /* resizing: held until those who leave have ended their tasks */
+    pthread_mutex_t regions_lock; /* opening and closing regions, which such a task may do */
     _Atomic uint32_t threads;
     _Atomic uint32_t workers_made;
     _Atomic uint32_t regions_made;
@@ -98,6 +99,10 @@ void cop__pool_post(cop_pool *pool);
 /* Submits the same task n times and then wakes as many workers at once; how many were accepted. */
 uint32_t cop__pool_submit_many(cop_pool *pool, cop_task_function function, void *context,
                                uint32_t n);
+
+/* As cop_pool_submit, but nothing runs within this call: without threads the task waits for one, or
+ * for the pool's closing. */
+cop_status cop__pool_submit_apart(cop_pool *pool, cop_task_function function, void *context);
 
 /* On the calling thread, which is no worker: runs what is in the injection queue. */
 void cop__pool_drain(cop_pool *pool);

@@ -52,7 +52,7 @@ struct cop__region {
     void *context;
     /* The owner's. */
     _Alignas(COP_CACHE_LINE) cop_pool *pool;
-    bool open;     /* under the pool's lock */
+    bool open;     /* under the pool's regions_lock */
     bool detached; /* not among the pool's regions: there are too many */
     bool wake;     /* parked workers, in the next run */
     unsigned off_doublings, good;
@@ -127,11 +127,11 @@ cop__region_open(cop_pool *pool)
 {
     if (!pool || cop__pool_forked(pool))
         return NULL;
-    pthread_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->regions_lock);
     cop__region *region = region_get(pool);
     if (region)
         reset(region);
-    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->regions_lock);
     return region;
 }
 
@@ -147,11 +147,11 @@ cop__region_close(cop__region *region)
         free(region);
         return;
     }
-    pthread_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->regions_lock);
     cop__store_relaxed(&region->runs, UINT64_C(0));
     cop__store_relaxed(&region->stalls, UINT64_C(0));
     region->open = false;
-    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->regions_lock);
 }
 
 void

@@ -7,8 +7,9 @@
  * A function finds its dependencies by reading; they may change freely from run to run, and may be
  * atoms that do not exist yet. It must be PURE: its result depends on nothing but what it reads and
  * an immutable context. It may be called from any thread of the store's pool, several functions at
- * the same time but one function of one atom never twice at once. It may be called more often than
- * its atom changes: a run that reads something not ready yet is discarded and repeated after it.
+ * the same time but one function of one atom never twice at once (of a lazy one: for one version).
+ * It may be called more often than its atom changes: a run that reads something not ready yet is
+ * discarded and repeated after it.
  *
  * Inside an evaluation only the cop_read family, cop_emit, cop_scratch, cop_fail and pure helpers
  * are allowed; every call on the store answers COP_E_IN_EVALUATION, cop_computed_dispose excepted.

@@ -8,7 +8,8 @@
  *
  * CLOSING. The closer sets "closed", retires the number on its queue, and runs the effect's end. An
  * effect that closes itself, or is closed by what it calls, has its end run after its run, by the
- * thread that runs it.
+ * thread that runs it. Once the number has left its queue its record is freed by the next holder of the
+ * right, so whoever else closes it looks at the record with the right alone.
  */
 #include "effect/effects.h"
 
@@ -212,26 +213,38 @@ frame_of(const cop_store *store, uint32_t index)
     return frame;
 }
 
-/* Another thread closes it: waits for its run all the same. Under the right neither its number nor its
- * queue is freed; the queue is kept while the run is waited for. */
 static void
-wait_beside(cop_store *store, const cop__effect_record *record, cop_effect effect)
+queue_keep(const cop_store *store, cop_effect_queue *queue)
 {
+    if (queue != &store->effects.own)
+        cop__add_relaxed(&queue->references, 1u);
+}
+
+static void
+queue_drop(const cop_store *store, cop_effect_queue *queue)
+{
+    if (queue != &store->effects.own)
+        cop__effect_queue_drop(queue);
+}
+
+/* Another thread closes it: waits for the run under way. Its record may be freed by now, or soon: the
+ * right keeps it until the queue is referred to. */
+static void
+wait_for_closer(cop_store *store, cop_effect effect)
+{
+    const cop__effect_record *record = cop__effect_record_of(&store->effects, effect.id);
     cop_effect_queue *queue = NULL;
     (void)cop__right_wait(store, COP_FOREVER);
     uint32_t state = cop__load_acquire(&record->state);
-    if (state >> COP_EFFECT_GENERATION == effect.generation && (state & COP_EFFECT_OPEN)) {
+    if (state >> COP_EFFECT_GENERATION == effect.generation) {
         queue = cop__effect_queue_of(store, record, state);
-        cop__add_relaxed(&queue->references, 1u);
+        queue_keep(store, queue);
     }
     cop__right_leave(store);
     if (queue == NULL)
         return;
     cop__effect_wait_stopped(&queue->queue, effect.id);
-    if (queue == &store->effects.own)
-        cop__sub_relaxed(&queue->references, 1u);
-    else
-        cop__effect_queue_drop(queue);
+    queue_drop(store, queue);
 }
 
 static void
@@ -247,16 +260,18 @@ effect_close(cop_store *store, cop_effect effect)
                    !(state & COP_EFFECT_OPEN) || inside != NULL))
         return;
     if (!first) {
-        wait_beside(store, record, effect);
+        wait_for_closer(store, effect);
         return;
     }
     cop_effect_queue *queue = cop__effect_queue_of(store, record, state);
+    queue_keep(store, queue); /* the effect's own reference ends with its number */
     cop__effect_queue_retire(&queue->queue, effect.id, inside != NULL);
     if (inside != NULL)
         inside->finish = true;
     else
         cop__effect_finish(store, record);
     cop__effect_queue_leave(&queue->queue, effect.id);
+    queue_drop(store, queue);
     cop__effects_drain_soon(store);
 }
 

@@ -168,6 +168,9 @@ cop_effect_queue *cop__effect_queue_of(cop_store *store, const cop__effect_recor
 void cop__effect_foreign(cop_store *store, uint32_t index, bool foreign);
 void cop__effect_list_free(cop_store *store, uint64_t list);
 void cop__effect_extra_free(cop_store *store, cop__effect_extra *extra);
+/* Effects whose dependencies are not known become due, to run once more: those of a queue that the
+ * caller serves, or (NULL) of all, which are told. Blocking. */
+void cop__effects_post_unlinked(cop_store *store, cop_effect_queue *only);
 /* Tells the queues that were posted to. Needs the right; before it is given back. */
 void cop__effects_signal(cop_store *store);
 
@@ -255,6 +258,7 @@ bool cop__effect_list_own(cop__executor *e);
 bool cop__effects_ask(void *context);
 /* Ends a reference. */
 void cop__effect_queue_drop(cop_effect_queue *queue);
+/* Needs the right. */
 void cop__effects_set_pool(cop_store *store, cop_pool *pool);
 
 #endif

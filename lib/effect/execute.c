@@ -25,7 +25,8 @@
  * a batch: effects of a batch that took long are claimed singly the next time, and those that are long
  * by themselves stay so.
  *
- * OUT OF MEMORY. An effect that could not be linked is marked; whoever serves next makes it due.
+ * OUT OF MEMORY. An effect that could not be linked is marked; whoever serves its queue next makes it
+ * due.
  */
 #include "effect/effects.h"
 
@@ -555,26 +556,13 @@ executor_end(cop__executor *e)
     cop__memory_free(memory, COP_MEMORY_GRAPH, e->linked, e->linked_capacity * sizeof *e->linked, 16);
 }
 
-/* Effects whose dependencies are not known run once more. */
-static void
-post_unlinked(cop_store *store)
-{
-    for (uint32_t i = 0; i < cop__load_acquire(&store->effects.count); i++) {
-        const cop__effect_record *record = cop__effect_record_of(&store->effects, i);
-        uint32_t state = cop__load_acquire(&record->state);
-        if ((state & COP_EFFECT_UNLINKED) && !(state & COP_EFFECT_CLOSED))
-            cop__effect_queue_post(&cop__effect_queue_of(store, record, state)->queue, i / 64,
-                                   UINT64_C(1) << (i % 64), 0);
-    }
-}
-
 cop_status
 cop__effects_serve(cop_effect_queue *queue, uint64_t most, uint64_t *ran)
 {
     cop_store *store = queue->store;
     cop__executor e;
     if (cop__unlikely(cop__load_seq_cst(&store->effects.unlinked) > 0))
-        post_unlinked(store);
+        cop__effects_post_unlinked(store, queue);
     memset(&e, 0, sizeof e);
     e.frame = (cop__effect_frame){
         .up = cop__effect_here, .store = store, .queue = queue, .index = COP_EFFECT_NONE};

@@ -5,8 +5,10 @@
  * THE POOL may be taken away and closed while another thread is about to submit a task to it. So
  * whoever submits counts itself first and loads the pool's address second; who takes the pool away
  * changes the address first and waits for the count second. A task that is still in the pool then
- * finds the store without it and does nothing. With no threads a pool runs a task within the call
- * that submits it, which may hold the commit right: such a task does nothing either.
+ * finds the store without it and does nothing. Whoever submits may hold the commit right, so nothing
+ * is run within that call, neither this task nor those of others: a pool that loses its last thread
+ * meanwhile keeps the task for the next one. A function of a computed atom may submit to a pool without
+ * threads, and be given the task to run: it leaves that to who is asked next.
  */
 #include <sched.h>
 
@@ -16,11 +18,10 @@
 #include "commit/combiner.h"
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
+#include "workers/pool_internal.h"
 
 #define TASK_RUNS 4096u   /* a worker's task, before it asks for another one */
 #define SETTLE_RUNS 1024u /* between two looks at the deadline */
-
-static _Thread_local bool submitting;
 
 /* ---- the pool ---- */
 
@@ -42,7 +43,7 @@ serve_task(void *context)
     struct cop__gate *gate = store->gate;
     cop_effect_queue *queue = &store->effects.own;
     cop__background_come(store);
-    if (!submitting && !cop__evaluating && !in_service_of(queue) &&
+    if (!cop__evaluating && !in_service_of(queue) &&
         cop__load_seq_cst(&store->effects.pool) != NULL) {
         if (cop__background_any(store))
             (void)cop__background_run(store, TASK_RUNS, NULL);
@@ -65,11 +66,8 @@ cop__effects_ask(void *context)
     cop__add_seq_cst(&store->effects.asking, 1u);
     cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
     if (pool != NULL && cop_pool_threads(pool) > 0) {
-        bool was = submitting;
-        submitting = true;
         cop__gate_use(store->gate);
-        asked = cop_pool_submit(pool, serve_task, store) == COP_OK;
-        submitting = was;
+        asked = cop__pool_submit_apart(pool, serve_task, store) == COP_OK;
         if (!asked)
             cop__gate_end_use(store->gate);
     }
@@ -194,6 +192,8 @@ settle(cop_store *store, uint64_t deadline)
     cop_status status = COP_OK;
     while (status == COP_OK && !(cop__effects_at_rest(&effects->rest) &&
                                  cop__load_seq_cst(&effects->unlinked) == 0)) {
+        if (cop__unlikely(cop__load_seq_cst(&effects->unlinked) > 0))
+            cop__effects_post_unlinked(store, NULL);
         status = cop__effects_serve(&effects->own, SETTLE_RUNS, NULL);
         if (status != COP_OK || cop__effects_at_rest(&effects->rest))
             continue;

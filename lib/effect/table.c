@@ -248,9 +248,9 @@ cop__effects_drain_soon(cop_store *store)
 /* ---- publication ---- */
 
 static void
-post(cop_store *store, cop_effect_queue *queue, uint32_t word, uint64_t bits)
+post(cop_store *store, cop_effect_queue *queue, uint32_t word, uint64_t bits, uint32_t round)
 {
-    cop__effect_queue_post(&queue->queue, word, bits, store->effects.round);
+    cop__effect_queue_post(&queue->queue, word, bits, round);
     if (queue->posted)
         return;
     queue->posted = true;
@@ -268,7 +268,7 @@ post_foreign(cop_store *store, uint32_t word, uint64_t bits)
         uint32_t state = cop__load_acquire(&record->state);
         if ((state & (COP_EFFECT_OPEN | COP_EFFECT_CLOSED)) == COP_EFFECT_OPEN)
             post(store, cop__effect_queue_of(store, record, state), word,
-                 UINT64_C(1) << (index % 64));
+                 UINT64_C(1) << (index % 64), store->effects.round);
     }
 }
 
@@ -280,12 +280,30 @@ effects_due(void *context, uint32_t word, uint64_t mask)
     const cop__effect_table *table = cop__effect_table_of(&store->effects, word * 64, &place);
     uint64_t foreign = mask & cop__load_acquire(&table->foreign[place / 64]);
     if (mask != foreign)
-        post(store, &store->effects.own, word, mask & ~foreign);
+        post(store, &store->effects.own, word, mask & ~foreign, store->effects.round);
     if (cop__unlikely(foreign != 0))
         post_foreign(store, word, foreign);
 }
 
-/* A task of the pool that would run within this call finds that out (cop__effects_ask). */
+/* With the right, so that no number is freed meanwhile. */
+void
+cop__effects_post_unlinked(cop_store *store, cop_effect_queue *only)
+{
+    (void)cop__right_wait(store, COP_FOREVER);
+    for (uint32_t i = 0; i < cop__load_relaxed(&store->effects.count); i++) {
+        const cop__effect_record *record = cop__effect_record_of(&store->effects, i);
+        uint32_t state = cop__load_acquire(&record->state);
+        if (!(state & COP_EFFECT_UNLINKED) || (state & COP_EFFECT_CLOSED))
+            continue;
+        cop_effect_queue *queue = cop__effect_queue_of(store, record, state);
+        if (only == NULL)
+            post(store, queue, i / 64, UINT64_C(1) << (i % 64), 0);
+        else if (queue == only)
+            cop__effect_queue_post(&queue->queue, i / 64, UINT64_C(1) << (i % 64), 0);
+    }
+    cop__right_leave(store);
+}
+
 void
 cop__effects_signal(cop_store *store)
 {

@@ -521,7 +521,7 @@ cop_scratch(cop_evaluation *evaluation, size_t size)
 {
     cop__evaluator *run = run_of(evaluation);
     size_t bytes = sizeof(cop__scratch) + size;
-    if (bytes < size)
+    if (bytes < size || (run->stuck == COP_OK && !slow_begin(run))) /* the slow way's end frees it */
         return NULL;
     cop__scratch *scratch = cop__memory_alloc(run->graph->memory, COP_MEMORY_GRAPH, bytes, 16);
     if (scratch == NULL)

@@ -524,7 +524,8 @@ page_happened(cop__graph *graph, const cop__undo *undo)
     const cop__page_entry *entry =
         &graph->tree->space[COP_SPACE_VALUES].entry[undo->number];
     const cop__slot *before = undo->page;
-    uint32_t left = entry->page != NULL ? entry->touched : UINT32_MAX;
+    bool dropped = entry->page == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
+    uint32_t left = dropped ? UINT32_MAX : entry->touched;
     for (; before != NULL && left != 0; left &= left - 1) {
         unsigned k = (unsigned)__builtin_ctz(left);
         slot_happened(graph, (undo->number << COP_SLOT_BITS) + k, &before[k]);

@@ -129,12 +129,13 @@ lane_prepare(cop__lane *lane, uint32_t pages)
 {
     cop__graph *graph = lane->run.graph;
     size_t had = lane->dirty_capacity;
-    if (!lane_grow(lane, &lane->dirty, &lane->dirty_capacity, graph->block_count, sizeof(uint64_t)) ||
-        !lane_grow(lane, &lane->blocks.item, &lane->blocks.capacity, graph->block_count,
+    if (!lane_grow(lane, &lane->dirty, &lane->dirty_capacity, graph->block_count, sizeof(uint64_t)))
+        return false;
+    memset(lane->dirty + had, 0, (lane->dirty_capacity - had) * sizeof(uint64_t));
+    if (!lane_grow(lane, &lane->blocks.item, &lane->blocks.capacity, graph->block_count,
                    sizeof(uint32_t)) ||
         !lane_grow(lane, &lane->adopted.item, &lane->adopted.capacity, pages, sizeof(uint32_t)))
         return false;
-    memset(lane->dirty + had, 0, (lane->dirty_capacity - had) * sizeof(uint64_t));
     cop__run_reset(&lane->run);
     lane->run.shared = true;
     lane->refused = false;
@@ -351,10 +352,10 @@ collect(cop__graph *graph, uint32_t height)
 }
 
 static void
-give_back(cop__graph *graph)
+give_back(cop__graph *graph, const cop__list32 *list)
 {
-    for (size_t i = 0; i < graph->front.count; i++)
-        cop__mark_node(graph, &graph->nodes[graph->front.item[i]]);
+    for (size_t i = 0; i < list->count; i++)
+        cop__mark_node(graph, &graph->nodes[list->item[i]]);
 }
 
 /* Makes the table of pages ready for lanes; how many pages they may copy, at most. */
@@ -513,7 +514,6 @@ run_side_by_side(cop__graph *graph, double cost)
     level_job job = {.graph = graph, .height = graph->nodes[graph->front.item[0]].height};
     if (!lanes_prepare(graph, lanes, pages) || !stash_fill(graph, pages)) {
         graph->tree->failed = COP_E_MEMORY;
-        give_back(graph);
         return false;
     }
     cop__store_relaxed(&job.pages, (uint32_t)graph->stash_count);
@@ -565,8 +565,12 @@ cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
     if (*fine && graph->front.count > 1) {
         *fine = run_side_by_side(graph, cost) && run_rest(graph);
         cop__region_account(graph->region, n, cost, cop__clock_ns() - begin);
+        if (cop__unlikely(!*fine)) { /* who of them has run nobody knows: all stay dirty */
+            give_back(graph, &graph->front);
+            give_back(graph, &graph->rest);
+        }
         return true;
     }
-    give_back(graph);
+    give_back(graph, &graph->front);
     return !*fine;
 }

@@ -19,14 +19,17 @@ cop_store_set_pool(cop_store *store, cop_pool *pool)
     cop__region *region = cop__region_open(pool);
     if (region == NULL && pool != NULL)
         status = COP_E_MEMORY;
-    if (status == COP_OK)
-        status = cop__right_wait(store, COP_FOREVER);
     if (status == COP_OK) {
-        cop__region *had = store->graph.region;
-        store->graph.region = region;
+        (void)cop__right_wait(store, COP_FOREVER);
+        status = cop__store_usable(store); /* else closing has let the pool go already */
+        if (status == COP_OK) {
+            cop__region *had = store->graph.region;
+            store->graph.region = region;
+            region = had;
+            cop__effects_set_pool(store, pool);
+        }
         cop__right_leave(store);
-        cop__region_close(had);
-        cop__effects_set_pool(store, pool);
+        cop__region_close(region);
     }
     cop__gate_end_use(gate);
     return status;

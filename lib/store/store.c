@@ -4,8 +4,9 @@
  *
  * CLOSING. `closing` is set first, so that new calls are refused, then the closing bit of the gate,
  * then a heavy barrier: whoever ends a pin, hold or use from here on sees it. What was submitted is
- * committed. Then the store is freed by whoever ends its last use: the closer, an unpin, a drop, a
- * released ticket (cop__store_progress, under the gate's lock, exactly once).
+ * committed, and the pool is let go, since what is left of the store may outlive it. Then the store
+ * is freed by whoever ends its last use: the closer, an unpin, a drop, a released ticket
+ * (cop__store_progress, under the gate's lock, exactly once).
  */
 #include "store/store_internal.h"
 
@@ -14,6 +15,7 @@
 #include "commit/combiner.h"
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
+#include "workers/region.h"
 
 #define ALIVE_BYTES ((size_t)4096)
 
@@ -65,8 +67,8 @@ store_end(cop_store *store)
 {
     cop__memory *memory = store->memory;
     if (store->graph.lazies != NULL) { /* the last of the graph to be made; effects come behind it */
+        cop__graph_end(&store->graph);  /* runs destructors, which may close effects */
         cop__effects_end(store);
-        cop__graph_end(&store->graph);
     }
     cop__tree_end(&store->tree);
     cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
@@ -212,6 +214,15 @@ cop__gate_end_use_closing(cop__gate *gate)
     cop__gate_unref(gate);
 }
 
+/* Needs the right. */
+static void
+leave_pool(cop_store *store)
+{
+    cop__region_close(store->graph.region);
+    store->graph.region = NULL;
+    cop__effects_set_pool(store, NULL);
+}
+
 static void
 closing_tell(cop_store *store)
 {
@@ -241,6 +252,7 @@ cop_store_close(cop_store *store)
         cop__combine(store, UINT32_MAX); /* waits for a push under way */
     cop__version_event(store); /* who waits for a version learns that none will come */
     cop__look_event(&store->graph);
+    leave_pool(store);
     cop__right_leave(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);

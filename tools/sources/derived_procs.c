@@ -331,13 +331,23 @@ choose(const struct table *t, enum member by, const struct row **chosen)
     return n;
 }
 
+/* A key is not terminated. */
+static int64_t
+pid_of(const struct row *row)
+{
+    int64_t pid = 0;
+    for (size_t i = 0; i < row->pid_length; i++)
+        pid = pid * 10 + (row->pid[i] - '0');
+    return pid;
+}
+
 static cop_status
 emit_chosen(cop_evaluation *e, uint32_t place, const struct row *row, const char *key,
             const cop_value *value)
 {
     char at[16];
     size_t n = (size_t)snprintf(at, sizeof at, "%u", place);
-    const cop_value pid = cop_i64(strtoll(row->pid, NULL, 10));
+    const cop_value pid = cop_i64(pid_of(row));
     cop_status status = derived_emit(e, at, n, "pid", &pid);
     if (status == COP_OK && row->value[NAME].type == COP_STRING)
         status = derived_emit(e, at, n, "name", &row->value[NAME]);

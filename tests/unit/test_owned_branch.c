@@ -624,7 +624,7 @@ START_TEST(readers_defined_before_and_after)
     reader before[4] = {
         {.path = "own/a"}, {.path = "own/b/c"}, {.path = "up/0"}, {.path = "own/2"}};
     reader after[4];
-    char name[16];
+    char name[32];
     memcpy(after, before, sizeof after);
     t_set_at(store, "own2", cop_i64(1));
     for (int i = 0; i < 4; i++) {

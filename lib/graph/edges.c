@@ -370,9 +370,8 @@ note_relinked(cop__graph *graph, cop__node *node)
     cop__list32 *log = &graph->relinked;
     if (node->flags & (COP_NODE_RELINKED | COP_NODE_EFFECT))
         return true;
-    if (!cop__graph_grow(graph, &log->item, &log->capacity, log->count + 1, sizeof *log->item))
+    if (!cop__list_push(graph, log, cop__node_number(graph, node)))
         return false;
-    log->item[log->count++] = cop__node_number(graph, node);
     node->flags |= COP_NODE_RELINKED;
     return true;
 }

@@ -316,6 +316,7 @@ void cop__node_completes_beside(const cop__graph *graph, const cop__node *node);
 /* ---- order.c ---- */
 
 bool cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, size_t element);
+bool cop__list_push(cop__graph *graph, cop__list32 *list, uint32_t item);
 /* Puts a node that has no place at a height. Its dirty bit is clear. */
 bool cop__place(cop__graph *graph, cop__node *node, uint32_t height);
 /* Takes its place away; true when it was dirty. */
@@ -482,8 +483,6 @@ bool cop__node_wait(cop__graph *graph, cop__node *node, const uint64_t *list, si
 bool cop__sweep_level(cop__graph *graph, uint32_t height);
 /* Runs a node, whose dirty bit has been taken, whatever its flags. */
 enum cop__step cop__node_run(cop__graph *graph, cop__node *node);
-
-#define COP_VALUE_MASK UINT64_C(0xffffffff0000ff0f) /* of a slot's first word: what is the value's */
 
 /* What may be stored as it is: null, bool, i64, finite f64. */
 static inline bool

@@ -140,15 +140,6 @@ node_free(cop__graph *graph, cop__node *node, bool published)
     graph->count.nodes--;
 }
 
-static bool
-list_push(cop__graph *graph, cop__list32 *list, uint32_t item)
-{
-    if (!cop__graph_grow(graph, &list->item, &list->capacity, list->count + 1, sizeof *list->item))
-        return false;
-    list->item[list->count++] = item;
-    return true;
-}
-
 bool
 cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t id)
 {
@@ -165,7 +156,7 @@ cop__graph_define(cop__graph *graph, const cop__definition *definition, uint32_t
     graph->records[id].node = cop__node_number(graph, node);
     if (side_make(graph, node, definition) &&
         (definition->reduce == NULL || cop__follow_open(graph, node, definition->reduce)) &&
-        list_push(graph, &graph->fresh, cop__node_number(graph, node)))
+        cop__list_push(graph, &graph->fresh, cop__node_number(graph, node)))
         return true;
     node_free(graph, node, false);
     return false;
@@ -182,7 +173,7 @@ cop__graph_dying(cop__graph *graph, uint32_t id)
     cop__node *node = &graph->nodes[record->node];
     if (node->flags & COP_NODE_DYING)
         return true;
-    if (!list_push(graph, &graph->dying, record->node))
+    if (!cop__list_push(graph, &graph->dying, record->node))
         return false;
     node->flags |= COP_NODE_DYING;
     return true;
@@ -238,7 +229,7 @@ cop__graph_stillborn(cop__graph *graph)
             (record->node == number && slot != NULL && cop__slot_alive(slot) &&
              (slot->type & COP_SLOT_COMPUTED)))
             continue;
-        if (!list_push(graph, &graph->dying, number))
+        if (!cop__list_push(graph, &graph->dying, number))
             return false;
         node->flags |= COP_NODE_DYING;
         if (record->node == number)

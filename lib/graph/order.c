@@ -24,6 +24,15 @@ cop__graph_grow(cop__graph *graph, void *vector, size_t *capacity, size_t need, 
     return true;
 }
 
+bool
+cop__list_push(cop__graph *graph, cop__list32 *list, uint32_t item)
+{
+    if (!cop__graph_grow(graph, &list->item, &list->capacity, list->count + 1, sizeof *list->item))
+        return false;
+    list->item[list->count++] = item;
+    return true;
+}
+
 /* ---- levels ---- */
 
 static cop__level *
@@ -227,17 +236,6 @@ typedef struct walk {
     bool found;
 } walk;
 
-static bool
-stack_push(cop__graph *graph, uint32_t item)
-{
-    cop__list32 *stack = &graph->stack;
-    if (!cop__graph_grow(graph, &stack->item, &stack->capacity, stack->count + 1,
-                         sizeof *stack->item))
-        return false;
-    stack->item[stack->count++] = item;
-    return true;
-}
-
 /* Members of circles and effects bind no heights. */
 static bool
 binds(const cop__node *node)
@@ -254,7 +252,7 @@ raise_push(void *context, uint32_t number)
     if (!binds(node) || node->height > w->height || (node->flags & COP_NODE_ACTIVE) ||
         !(node->flags & COP_NODE_PLACED))
         return true; /* who is on the stack of settle.c, or has no place yet, is seen to there */
-    return stack_push(w->graph, number) && stack_push(w->graph, w->height + 1);
+    return cop__list_push(w->graph, &w->graph->stack, number) && cop__list_push(w->graph, &w->graph->stack, w->height + 1);
 }
 
 static bool
@@ -312,7 +310,7 @@ reach_push(void *context, uint32_t number)
     if (!binds(node) || node->height >= w->target->height || (node->flags & COP_NODE_SEEN))
         return true;
     node->flags |= COP_NODE_SEEN;
-    return stack_push(w->graph, number);
+    return cop__list_push(w->graph, &w->graph->stack, number);
 }
 
 cop_status

@@ -215,14 +215,14 @@ lane_store(cop__lane *lane, level_job *job, const cop__node *node, const uint64_
     cop__page_entry *entry = &graph->tree->space[COP_SPACE_VALUES].entry[number];
     const uint64_t *now = (const uint64_t *)cop__wave_page(entry) + 2 * (size_t)k;
     uint64_t had = now[0];
-    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && now[1] == word[1])
+    if (((had ^ word[0]) & COP_SLOT_VALUE) == 0 && now[1] == word[1])
         return true;
     if ((had & COP_SLOT_TYPE) > COP_F64)
         return false;
     uint64_t *slot = lane_own(lane, job, number, entry) + 2 * (size_t)k;
     if (had & COP_SLOT_NAMED)
         (void)__atomic_fetch_or(&entry->touched, UINT32_C(1) << k, __ATOMIC_RELAXED);
-    slot[0] = (had & ~COP_VALUE_MASK) | (word[0] & COP_VALUE_MASK);
+    slot[0] = (had & ~COP_SLOT_VALUE) | (word[0] & COP_SLOT_VALUE);
     slot[1] = word[1];
     lane->changed++;
     lane_mark(lane, &graph->records[node->id].dependents);
@@ -301,15 +301,6 @@ job_run(void *context, unsigned number, uint32_t begin, uint32_t end)
 
 /* ---- before and after ---- */
 
-static bool
-push(cop__graph *graph, cop__list32 *list, uint32_t item)
-{
-    if (!cop__graph_grow(graph, &list->item, &list->capacity, list->count + 1, sizeof *list->item))
-        return false;
-    list->item[list->count++] = item;
-    return true;
-}
-
 static uint32_t
 level_count(const cop__graph *graph, uint32_t height)
 {
@@ -340,7 +331,7 @@ collect(cop__graph *graph, uint32_t height)
         for (; left != 0; left &= left - 1) {
             uint32_t number = slots[__builtin_ctzll(left)];
             bool alone = (graph->nodes[number].flags & NOT_BESIDE_OTHERS) != 0;
-            bool pushed = fine && push(graph, alone ? &graph->rest : &graph->front, number);
+            bool pushed = fine && cop__list_push(graph, alone ? &graph->rest : &graph->front, number);
             if (alone || !pushed)
                 stay |= left & -left;
             fine &= pushed;
@@ -436,9 +427,9 @@ record_do(cop__graph *graph, const log_record *record, const uint64_t *list)
     switch ((enum cop__outcome)record->outcome) {
     case COP_RUN_ALONE:
         node->flags |= COP_NODE_ALONE;
-        return push(graph, &graph->rest, record->node);
+        return cop__list_push(graph, &graph->rest, record->node);
     case COP_RUN_AGAIN:
-        return push(graph, &graph->rest, record->node);
+        return cop__list_push(graph, &graph->rest, record->node);
     default:
         break;
     }

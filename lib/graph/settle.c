@@ -26,21 +26,12 @@
 
 #include <stdio.h>
 
-static bool
-list_push(cop__graph *graph, cop__list32 *list, uint32_t item)
-{
-    if (!cop__graph_grow(graph, &list->item, &list->capacity, list->count + 1, sizeof *list->item))
-        return false;
-    list->item[list->count++] = item;
-    return true;
-}
-
 /* ---- frames: a node's number, and the next entry of its list to look at ---- */
 
 static bool
 frame_push(cop__graph *graph, uint32_t number)
 {
-    if (!list_push(graph, &graph->frames, number) || !list_push(graph, &graph->frames, 0))
+    if (!cop__list_push(graph, &graph->frames, number) || !cop__list_push(graph, &graph->frames, 0))
         return false;
     graph->nodes[number].flags |= COP_NODE_ACTIVE;
     graph->count.pulled++;
@@ -58,7 +49,7 @@ static bool
 settled(cop__graph *graph, cop__node *node)
 {
     if (!(node->flags & COP_NODE_SETTLED) &&
-        !list_push(graph, &graph->settled, cop__node_number(graph, node)))
+        !cop__list_push(graph, &graph->settled, cop__node_number(graph, node)))
         return false;
     node->flags |= COP_NODE_SETTLED;
     return true;
@@ -106,7 +97,7 @@ member(cop__graph *graph, cop__node *node, const cop_value *error)
     bool placed = (node->flags & COP_NODE_PLACED) || cop__place(graph, node, 1);
     node->flags &= ~(uint32_t)COP_NODE_FRESH;
     if (!(node->flags & COP_NODE_CYCLE) &&
-        !list_push(graph, &graph->circular, cop__node_number(graph, node)))
+        !cop__list_push(graph, &graph->circular, cop__node_number(graph, node)))
         return false;
     node->flags |= COP_NODE_CYCLE;
     bool fine = placed && cop__node_store(graph, node, error);

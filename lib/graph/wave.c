@@ -167,14 +167,14 @@ store_plain(cop__graph *graph, cop__node *node, const uint64_t *word)
     cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[node->id >> COP_SLOT_BITS];
     uint64_t *slot = (uint64_t *)entry->page + 2 * (size_t)(node->id & (COP_SLOTS - 1));
     uint64_t had = slot[0];
-    if (((had ^ word[0]) & COP_VALUE_MASK) == 0 && slot[1] == word[1]) {
+    if (((had ^ word[0]) & COP_SLOT_VALUE) == 0 && slot[1] == word[1]) {
         graph->count.cutoffs++;
         return COP_STEP_ON;
     }
     if (cop__unlikely(entry->birth != tree->stamp ||
                       (had & (COP_SLOT_TYPE | COP_SLOT_NAMED)) > COP_F64))
         return store_slow(graph, node, word);
-    slot[0] = (had & ~COP_VALUE_MASK) | (word[0] & COP_VALUE_MASK);
+    slot[0] = (had & ~COP_SLOT_VALUE) | (word[0] & COP_SLOT_VALUE);
     slot[1] = word[1];
     return COP_STEP_CHANGED;
 }

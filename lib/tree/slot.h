@@ -204,11 +204,14 @@ cop__slot_same(const cop__slot *a, const cop__slot *b)
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots are read as two 64-bit words");
 
+/* Of a slot's first eight bytes: what is the value's, not flags and not generation. */
+#define COP_SLOT_VALUE UINT64_C(0xffffffff0000ff0f)
+
 /* The slot's first eight bytes as a public value has them: no flags, no generation. */
 static inline uint64_t
 cop__slot_public_word(uint64_t word)
 {
-    return word & UINT64_C(0xffffffff0000ff0f);
+    return word & COP_SLOT_VALUE;
 }
 
 /*

@@ -46,7 +46,6 @@ cop_graph_look(cop_store *store, cop_atom atom, bool on, uint64_t deadline)
     cop__node *node;
     cop__look *look = NULL;
     status = cop__inspect_node(store, atom, &node);
-    cop__look_sweep(graph);
     if (status == COP_OK)
         look = on ? cop__look_at(graph, node) : cop__look_of(graph, node);
     if (status == COP_OK && on && look == NULL)
@@ -108,7 +107,6 @@ inquiry_begin(inquiry *q, cop_atom *atom)
     if (status != COP_OK)
         return status;
     *atom = cop__atom_of_node(q->store, node);
-    cop__look_sweep(graph);
     q->look = look_hold(graph, node);
     if (q->look == NULL)
         return no_look(graph);

@@ -119,7 +119,9 @@ cop__inspect_begin(cop_store *store, uint64_t deadline)
         return status;
     cop__gate_use(store->gate);
     status = cop__right_wait(store, deadline);
-    if (status != COP_OK)
+    if (status == COP_OK)
+        cop__look_sweep(&store->graph); /* what its last user left while another held the right */
+    else
         cop__gate_end_use(store->gate);
     return status;
 }

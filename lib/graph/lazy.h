@@ -215,7 +215,7 @@ typedef cop_status (*cop__input_function)(void *context, uint64_t what, cop_atom
 cop_status cop__lazy_each_input(cop__lazy_head *head, const cop_snapshot *snapshot,
                                 cop__input_function function, void *context);
 
-/* ---- memos (lazy.c), under the record's lock ---- */
+/* ---- memos (memo.c), under the record's lock ---- */
 
 cop__memo *cop__memo_at(const cop__lazy *lazy, uint64_t stamp);
 /* The memo is valid at this stamp too; it is the one used last. */
@@ -223,8 +223,15 @@ void cop__memo_use(cop__lazy *lazy, cop__memo *memo, uint64_t stamp);
 /* Takes a new one in, and lets an old one go. */
 void cop__memo_link(cop__lazy *lazy, cop__memo *memo, uint64_t stamp);
 void cop__memo_free(cop__graph *graph, cop__memo *memo);
+void cop__memos_end(cop__lazy *lazy);
 /* Without locks: puts the record where the clock and the scan find it. */
 void cop__lazy_list(cop__lazy *lazy, bool crowded);
+/* Under lazies.lock: takes it out of the clock's ring. */
+void cop__lazy_unlist(cop__lazies *all, cop__lazy *lazy);
+/* A scan found these stamps held. True when one lies in from .. to. */
+bool cop__held_between(const uint64_t *stamps, size_t n, uint64_t from, uint64_t to);
+/* Frees texts that nobody can have. True when the record still has more memos than it should. */
+bool cop__memos_thin(cop__lazy *lazy, const uint64_t *stamps, size_t n, uint64_t current);
 /* Frees memos while there are more bytes than this. */
 void cop__lazies_evict(cop__graph *graph, uint64_t most);
 static inline uint64_t
@@ -242,7 +249,7 @@ cop_status cop__lazy_evaluate(cop__lazy *lazy, const cop_snapshot *snapshot, cop
                               cop_value *plain);
 void cop__memo_release(cop__lazy *lazy, cop__memo *memo);
 
-/* What reads inside such a run do (evaluate.c sends them here). */
+/* What reads inside such a run do (lazy_read.c; evaluate.c sends them here). */
 struct cop__session;
 cop_status cop__session_read(struct cop__session *session, cop_atom atom, bool tracked,
                              cop_value *value);

@@ -27,8 +27,7 @@ static bool
 walk_widen(input_walk *walk)
 {
     size_t wide = walk->capacity ? walk->capacity * 2 : 16;
-    cop__lazy **seen =
-        cop__memory_zalloc(walk->memory, COP_MEMORY_GRAPH, wide * sizeof *seen, 16);
+    cop__lazy **seen = cop__memory_zalloc(walk->memory, COP_MEMORY_GRAPH, wide * sizeof *seen, 16);
     if (seen == NULL)
         return false;
     for (size_t i = 0; i < walk->capacity; i++)
@@ -102,7 +101,8 @@ cop__lazy_each_input(cop__lazy_head *head, const cop_snapshot *snapshot,
             cop__memo_release(lazy, memo);
         }
     }
-    cop__memory_free(walk.memory, COP_MEMORY_GRAPH, walk.seen, walk.capacity * sizeof *walk.seen, 16);
+    cop__memory_free(walk.memory, COP_MEMORY_GRAPH, walk.seen, walk.capacity * sizeof *walk.seen,
+                     16);
     cop__memory_free(walk.memory, COP_MEMORY_GRAPH, walk.todo,
                      walk.todo_capacity * sizeof *walk.todo, 16);
     return status;

@@ -2,288 +2,21 @@
 /*
  * Evaluating a record in a version: a session, on the thread of the read that wants it. See lazy.h.
  *
- * A stack of frames stands for the calls of a recursive evaluation. The top frame first compares the
- * inputs of its record's memos with the version, in the order in which they were read: a pure function
- * would read the same as long as they are the same, so nothing is evaluated that a run would not ask
- * for. If no memo holds, the function runs. Either may come upon a lazy atom that is not ready: that one
- * goes on top; a comparison goes on where it stopped, a run is discarded and repeated.
+ * A stack of frames stands for the calls of a recursive evaluation. The top frame first compares
+ * the inputs of its record's memos with the version, in the order in which they were read: a pure
+ * function would read the same as long as they are the same, so nothing is evaluated that a run
+ * would not ask for. If no memo holds, the function runs. Either may come upon a lazy atom that is
+ * not ready: that one goes on top; a comparison goes on where it stopped, a run is discarded and
+ * repeated.
  *
- * A session keeps the memos that the frames on its stack have seen, so that they are neither freed nor
- * evaluated twice while it lasts.
+ * A session keeps the memos that the frames on its stack have seen, so that they are neither freed
+ * nor evaluated twice while it lasts.
  */
-#include "graph/lazy.h"
+#include "graph/lazy_session.h"
 
 #include <stdio.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "tree/path.h"
-
-typedef struct cop__frame {
-    struct cop__frame *below;
-    cop__lazy *lazy;
-    struct cop__session *session;
-    struct cop__frame *next_running; /* of the same record, under its lock */
-    cop__memo *candidate[COP_LAZY_MEMOS];
-    uint32_t candidates, tried;
-    uint64_t at; /* the next input of the candidate that is being compared */
-    size_t kept; /* what the session keeps from here on is this frame's */
-} cop__frame;
-
-typedef struct kept_memo {
-    cop__lazy *lazy;
-    cop__memo *memo;
-} kept_memo;
-
-typedef struct cop__session {
-    cop__evaluator run;
-    const cop_snapshot *snapshot;
-    cop__frame *top, *spare;
-    cop__lazy *wants;  /* what is to be ready before the top frame can go on */
-    cop__lazy *waits;  /* for another session; under lazies.lock */
-    cop__memo *result; /* of the lowest frame */
-    cop_value plain;   /* the same, when there was no memory to remember it */
-    bool unremembered;
-    bool twice; /* the next frame runs although another session has it */
-    cop__input *input;
-    size_t inputs, input_capacity;
-    char *text; /* of paths */
-    size_t text_used, text_capacity;
-    kept_memo *kept;
-    size_t kept_count, kept_capacity;
-} cop__session;
-
 static _Thread_local cop__session *session_now;
-
-static uint64_t
-stamp_of(const cop__session *session)
-{
-    return session->snapshot->stamp;
-}
-
-static cop__memory *
-memory_of(const cop__session *session)
-{
-    return session->run.graph->memory;
-}
-
-static bool
-grow(const cop__session *session, void *vector, size_t *capacity, size_t need, size_t element)
-{
-    void **p = vector;
-    if (need <= *capacity)
-        return true;
-    size_t more = *capacity * 2 > need ? *capacity * 2 : need + 15;
-    void *grown = cop__memory_realloc(memory_of(session), COP_MEMORY_GRAPH, *p, *capacity * element,
-                                      more * element);
-    if (grown == NULL)
-        return false;
-    *p = grown;
-    *capacity = more;
-    return true;
-}
-
-/* ---- what a session keeps ---- */
-
-static bool
-keep_room(cop__session *session)
-{
-    return grow(session, &session->kept, &session->kept_capacity, session->kept_count + 1,
-                sizeof *session->kept);
-}
-
-/* The memo of a record at this session's stamp, kept; NULL: not ready, or *status says why. */
-static cop__memo *
-ready(cop__session *session, cop__lazy *lazy, cop_status *status)
-{
-    *status = keep_room(session) ? COP_OK : COP_E_MEMORY;
-    if (*status != COP_OK)
-        return NULL;
-    pthread_mutex_lock(&lazy->lock);
-    cop__memo *memo = cop__memo_at(lazy, stamp_of(session));
-    if (memo != NULL)
-        memo->references++;
-    pthread_mutex_unlock(&lazy->lock);
-    if (memo != NULL)
-        session->kept[session->kept_count++] = (kept_memo){lazy, memo};
-    return memo;
-}
-
-static void
-release_from(cop__session *session, size_t first)
-{
-    while (session->kept_count > first) {
-        const kept_memo *last = &session->kept[--session->kept_count];
-        cop__memo_release(last->lazy, last->memo);
-    }
-}
-
-/* ---- what an atom holds ---- */
-
-/* In the form of an input's words. COP_E_PENDING: a lazy one that is not ready. */
-static cop_status
-state_of_slot(cop__session *session, const cop__slot *slot, cop__input *input)
-{
-    cop_status status = COP_OK;
-    input->word[0] = input->word[1] = input->more = 0;
-    if (slot == NULL)
-        return COP_OK;
-    if (cop__slot_is_lazy(slot)) {
-        cop__lazy *lazy = (cop__lazy *)(void *)cop__slot_lazy(slot);
-        const cop__memo *memo = ready(session, lazy, &status);
-        session->wants = lazy;
-        if (memo == NULL)
-            return status != COP_OK ? status : COP_E_PENDING;
-        input->word[0] = COP_SLOT_LAZY;
-        input->word[1] = memo->serial;
-        return COP_OK;
-    }
-    if (cop__slot_is_branch(slot)) {
-        input->word[0] = cop__slot_type(slot);
-        return COP_OK;
-    }
-    memcpy(input->word, slot, sizeof input->word);
-    input->word[0] = cop__slot_public_word(input->word[0]);
-    if (cop__slot_is_long(slot)) {
-        XXH128_hash_t hash = XXH3_128bits_withSeed(cop_value_data(slot), cop_value_length(slot),
-                                                   session->snapshot->hash_seed);
-        input->word[1] = hash.low64;
-        input->more = hash.high64;
-    }
-    return COP_OK;
-}
-
-static void
-state_of_list(const cop__session *session, const cop__slot *slot, cop__input *input)
-{
-    cop__view view = {session->snapshot, NULL};
-    bool branch = slot != NULL && cop__slot_is_branch(slot);
-    input->word[0] = branch ? cop__list_changed(view, slot) : 0;
-    input->word[1] = branch ? cop__list_count(view, slot) + UINT64_C(1) : 0;
-    input->more = 0;
-}
-
-static uint64_t
-pack(cop_atom atom)
-{
-    return (uint64_t)atom.generation << 32 | atom.id;
-}
-
-/* Where a path leads, packed; 0: nowhere. */
-static uint64_t
-state_of_path(const cop__session *session, const char *path, size_t length)
-{
-    cop__view view = {session->snapshot, NULL};
-    cop__found found = cop__path_resolve(view, path, length);
-    if (!found.found)
-        return 0;
-    return pack((cop_atom){found.id, cop__root_slot(session->snapshot, found.id)->reserved});
-}
-
-/* Whether an input of a memo holds the same in this version. COP_E_PENDING, COP_E_MEMORY. */
-static cop_status
-input_same(cop__session *session, const cop__memo *memo, const cop__input *input, bool *same)
-{
-    cop__input now = *input;
-    cop_status status = COP_OK;
-    const cop__slot *slot;
-    switch (input->what & COP_DEPENDS_WHAT) {
-    case COP_DEPENDS_PATH:
-        now.word[0] = state_of_path(session, cop__memo_texts(memo) + input->word[1], input->more);
-        break;
-    case COP_DEPENDS_LIST:
-        slot = cop__root_atom(session->snapshot, cop__input_atom(input->what));
-        state_of_list(session, slot, &now);
-        break;
-    default:
-        slot = cop__root_atom(session->snapshot, cop__input_atom(input->what));
-        status = state_of_slot(session, slot, &now);
-        break;
-    }
-    *same = now.word[0] == input->word[0] && now.word[1] == input->word[1] &&
-            now.more == input->more;
-    return status;
-}
-
-/* ---- reads of a run ---- */
-
-static cop_status
-stuck(cop__session *session, cop_status status)
-{
-    session->run.stuck = status;
-    return status;
-}
-
-static cop_status
-note(cop__session *session, cop__input input)
-{
-    if (!grow(session, &session->input, &session->input_capacity, session->inputs + 1,
-              sizeof *session->input))
-        return stuck(session, COP_E_MEMORY);
-    session->input[session->inputs++] = input;
-    return COP_OK;
-}
-
-cop_status
-cop__session_read(cop__session *session, cop_atom atom, bool tracked, cop_value *value)
-{
-    if (session->run.stuck != COP_OK)
-        return session->run.stuck;
-    const cop__slot *slot = cop__root_atom(session->snapshot, atom);
-    cop__input input = {.what = COP_DEPENDS_VALUE | (pack(atom) & ~COP_DEPENDS_WHAT)};
-    cop_status status = state_of_slot(session, slot, &input);
-    if (status != COP_OK)
-        return stuck(session, status);
-    if (tracked && note(session, input) != COP_OK)
-        return COP_E_MEMORY;
-    if (slot == NULL)
-        return COP_E_GONE;
-    if (cop__slot_is_lazy(slot))
-        *value = session->kept[session->kept_count - 1].memo->value;
-    else
-        cop__slot_read(slot, value);
-    if (value->type == COP_ERROR)
-        session->run.failed = *value;
-    return COP_OK;
-}
-
-cop_status
-cop__session_find(cop__session *session, const char *path, size_t length, cop_atom *atom)
-{
-    if (session->run.stuck != COP_OK)
-        return session->run.stuck;
-    cop_status status = cop_path_check(path, length, NULL);
-    if (status != COP_OK)
-        return status;
-    if (!grow(session, &session->text, &session->text_capacity, session->text_used + length, 1))
-        return stuck(session, COP_E_MEMORY);
-    uint64_t to = state_of_path(session, path, length);
-    status = note(session,
-                  (cop__input){COP_DEPENDS_PATH, {to, session->text_used}, length});
-    if (status != COP_OK)
-        return status;
-    if (length > 0)
-        memcpy(session->text + session->text_used, path, length);
-    session->text_used += length;
-    *atom = cop__input_atom(to);
-    return to != 0 ? COP_OK : COP_E_ABSENT;
-}
-
-cop_status
-cop__session_list(cop__session *session, cop_atom branch, const cop__slot **slot)
-{
-    cop_value value;
-    cop_status status = cop__session_read(session, branch, true, &value);
-    if (status != COP_OK)
-        return status;
-    *slot = cop__root_atom(session->snapshot, branch);
-    if (!cop__slot_is_branch(*slot))
-        return COP_E_NOT_BRANCH;
-    cop__input input = {.what = COP_DEPENDS_LIST | (pack(branch) & ~COP_DEPENDS_WHAT)};
-    state_of_list(session, *slot, &input);
-    return note(session, input);
-}
 
 /* ---- frames ---- */
 
@@ -295,7 +28,7 @@ frame_new(cop__session *session)
         session->spare = frame->below;
         return frame;
     }
-    return cop__memory_alloc(memory_of(session), COP_MEMORY_GRAPH, sizeof *frame, 16);
+    return cop__memory_alloc(cop__session_memory(session), COP_MEMORY_GRAPH, sizeof *frame, 16);
 }
 
 /* Under the record's lock. */
@@ -351,15 +84,15 @@ frame_enter(cop__session *session, cop__lazy *lazy, cop__frame *frame)
 }
 
 /* Whether this session may wait for who runs the record: false when that one waits, perhaps through
- * others, for this one. Under lazies.lock, where sessions say what they wait for; a session is looked
- * at under the lock of a record that it runs, and so is there. */
+ * others, for this one. Under lazies.lock, where sessions say what they wait for; a session is
+ * looked at under the lock of a record that it runs, and so is there. */
 static bool
 may_wait(const cop__session *session, cop__lazy *lazy)
 {
     for (unsigned steps = 0; lazy != NULL; steps++) {
         pthread_mutex_lock(&lazy->lock);
-        const cop__frame *frame = running_at(lazy, stamp_of(session), NULL);
-        bool mine = running_at(lazy, stamp_of(session), session) != NULL;
+        const cop__frame *frame = running_at(lazy, cop__session_stamp(session), NULL);
+        bool mine = running_at(lazy, cop__session_stamp(session), session) != NULL;
         cop__lazy *next = frame != NULL ? frame->session->waits : NULL;
         pthread_mutex_unlock(&lazy->lock);
         if (mine || steps > 100000)
@@ -382,7 +115,7 @@ wait_for(cop__session *session, cop__lazy *lazy)
     if (!may)
         return false;
     pthread_mutex_lock(&lazy->lock);
-    bool runs = running_at(lazy, stamp_of(session), NULL) != NULL;
+    bool runs = running_at(lazy, cop__session_stamp(session), NULL) != NULL;
     uint32_t events = cop__load_relaxed(&lazy->events);
     cop__add_seq_cst(&lazy->sleepers, 1u);
     pthread_mutex_unlock(&lazy->lock);
@@ -404,8 +137,8 @@ memo_new(cop__session *session, const cop_value *value)
     cop__graph *graph = session->run.graph;
     bool outside = cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE;
     size_t length = outside ? cop_value_length(value) : 0;
-    size_t bytes = sizeof(cop__memo) + session->inputs * sizeof(cop__input) + session->text_used +
-                   length;
+    size_t bytes =
+        sizeof(cop__memo) + session->inputs * sizeof(cop__input) + session->text_used + length;
     cop__memo *memo = cop__memory_alloc(graph->memory, COP_MEMORY_GRAPH, bytes, 16);
     if (memo == NULL) {
         cop__lazies_evict(graph, 0);
@@ -437,7 +170,7 @@ frame_pop(cop__session *session, cop__memo *memo)
 {
     cop__frame *frame = session->top;
     cop__lazy *lazy = frame->lazy;
-    release_from(session, frame->kept);
+    cop__session_release(session, frame->kept);
     session->top = frame->below;
     frame->below = session->spare;
     session->spare = frame;
@@ -447,7 +180,7 @@ frame_pop(cop__session *session, cop__memo *memo)
     }
     if (memo == NULL)
         return COP_OK;
-    if (!keep_room(session)) {
+    if (!cop__session_keep_room(session)) {
         cop__memo_release(lazy, memo);
         return COP_E_MEMORY;
     }
@@ -461,7 +194,7 @@ finish(cop__session *session, cop__memo *memo, bool fresh)
 {
     cop__frame *frame = session->top;
     cop__lazy *lazy = frame->lazy;
-    uint64_t stamp = stamp_of(session);
+    uint64_t stamp = cop__session_stamp(session);
     pthread_mutex_lock(&lazy->lock);
     cop__memo *other = cop__memo_at(lazy, stamp);
     if (other == NULL && fresh)
@@ -532,8 +265,8 @@ name_circle(const cop_snapshot *snapshot, const uint32_t *id, size_t n, char *te
     return used;
 }
 
-/* The frames from the top down to `first` read each other: each gets the error that names them all. It
- * is not compared with other versions, but found anew there. */
+/* The frames from the top down to `first` read each other: each gets the error that names them all.
+ * It is not compared with other versions, but found anew there. */
 static cop_status
 circle(cop__session *session, const cop__frame *first)
 {
@@ -541,7 +274,8 @@ circle(cop__session *session, const cop__frame *first)
     size_t n = 1;
     for (const cop__frame *frame = session->top; frame != first; frame = frame->below)
         n++;
-    uint32_t *id = cop__memory_alloc(memory_of(session), COP_MEMORY_GRAPH, n * sizeof *id, 16);
+    uint32_t *id =
+        cop__memory_alloc(cop__session_memory(session), COP_MEMORY_GRAPH, n * sizeof *id, 16);
     if (id == NULL)
         return COP_E_MEMORY;
     size_t i = n;
@@ -549,7 +283,7 @@ circle(cop__session *session, const cop__frame *first)
         id[--i] = frame->lazy->atom.id;
     cop_value error =
         cop_error_value(text, name_circle(session->snapshot, id, n, text, sizeof text));
-    cop__memory_free(memory_of(session), COP_MEMORY_GRAPH, id, n * sizeof *id, 16);
+    cop__memory_free(cop__session_memory(session), COP_MEMORY_GRAPH, id, n * sizeof *id, 16);
     session->inputs = session->text_used = 0;
     for (cop_status status = COP_OK; n > 0; n--) {
         cop__memo *memo = memo_new(session, &error);
@@ -574,9 +308,9 @@ want(cop__session *session, cop__lazy *lazy)
     bool twice = false;
     for (;;) {
         pthread_mutex_lock(&lazy->lock);
-        const cop__frame *mine = running_at(lazy, stamp_of(session), session);
-        bool done = cop__memo_at(lazy, stamp_of(session)) != NULL;
-        bool free = twice || running_at(lazy, stamp_of(session), NULL) == NULL;
+        const cop__frame *mine = running_at(lazy, cop__session_stamp(session), session);
+        bool done = cop__memo_at(lazy, cop__session_stamp(session)) != NULL;
+        bool free = twice || running_at(lazy, cop__session_stamp(session), NULL) == NULL;
         if (mine == NULL && !done && free) {
             frame_enter(session, lazy, frame);
             pthread_mutex_unlock(&lazy->lock);
@@ -598,7 +332,7 @@ compare(cop__session *session, cop__frame *frame)
     cop__memo *memo = frame->candidate[frame->tried];
     bool same = true;
     for (; same && frame->at < memo->inputs; frame->at += same) {
-        cop_status status = input_same(session, memo, &memo->input[frame->at], &same);
+        cop_status status = cop__session_input_same(session, memo, &memo->input[frame->at], &same);
         if (status == COP_E_PENDING)
             return want(session, session->wants);
         if (status != COP_OK)
@@ -608,7 +342,7 @@ compare(cop__session *session, cop__frame *frame)
         return finish(session, memo, false);
     frame->tried++;
     frame->at = 0;
-    release_from(session, frame->kept);
+    cop__session_release(session, frame->kept);
     return COP_OK;
 }
 
@@ -638,7 +372,7 @@ run(cop__session *session, cop__frame *frame)
     enum cop__outcome outcome = cop__run_finish(&session->run, answer, &value);
     if (outcome == COP_RUN_STUCK) {
         cop__run_scratch_end(&session->run);
-        release_from(session, kept); /* what it read; what was evaluated for it stays */
+        cop__session_release(session, kept); /* what it read; what was evaluated for it stays */
         return want(session, session->wants);
     }
     if (outcome == COP_RUN_REFUSED) {
@@ -659,7 +393,7 @@ step(cop__session *session)
     if (frame->tried < frame->candidates)
         return compare(session, frame);
     /* Where two sessions run the same, the other one may have been first. */
-    cop__memo *memo = ready(session, frame->lazy, &status);
+    cop__memo *memo = cop__session_ready(session, frame->lazy, &status);
     if (memo != NULL)
         return finish(session, memo, false);
     return status == COP_OK ? run(session, frame) : status;
@@ -669,7 +403,7 @@ step(cop__session *session)
 static void
 session_end(cop__session *session)
 {
-    cop__memory *memory = memory_of(session);
+    cop__memory *memory = cop__session_memory(session);
     while (session->top != NULL) {
         cop__lazy *lazy = session->top->lazy;
         pthread_mutex_lock(&lazy->lock);
@@ -678,7 +412,7 @@ session_end(cop__session *session)
         wake(lazy);
         (void)frame_pop(session, NULL);
     }
-    release_from(session, 0);
+    cop__session_release(session, 0);
     while (session->spare != NULL) {
         cop__frame *below = session->spare->below;
         cop__memory_free(memory, COP_MEMORY_GRAPH, session->spare, sizeof(cop__frame), 16);
@@ -693,7 +427,8 @@ session_end(cop__session *session)
 }
 
 cop_status
-cop__lazy_evaluate(cop__lazy *lazy, const cop_snapshot *snapshot, cop__memo **memo, cop_value *plain)
+cop__lazy_evaluate(cop__lazy *lazy, const cop_snapshot *snapshot, cop__memo **memo,
+                   cop_value *plain)
 {
     cop__session session;
     cop__graph *graph = lazy->graph;
@@ -712,7 +447,7 @@ cop__lazy_evaluate(cop__lazy *lazy, const cop_snapshot *snapshot, cop__memo **me
             status = step(&session);
         /* Else another session had it ready: it is there now, unless it has gone again. */
         if (status == COP_OK && session.result == NULL && !session.unremembered &&
-            ready(&session, lazy, &status) != NULL)
+            cop__session_ready(&session, lazy, &status) != NULL)
             session.result = session.kept[--session.kept_count].memo;
     } while (status == COP_OK && session.result == NULL && !session.unremembered);
     session_now = NULL;

@@ -105,12 +105,6 @@ state_of_list(const cop__session *session, const cop__slot *slot, cop__input *in
     input->more = 0;
 }
 
-static uint64_t
-pack(cop_atom atom)
-{
-    return (uint64_t)atom.generation << 32 | atom.id;
-}
-
 /* Where a path leads, packed; 0: nowhere. */
 static uint64_t
 state_of_path(const cop__session *session, const char *path, size_t length)
@@ -119,7 +113,7 @@ state_of_path(const cop__session *session, const char *path, size_t length)
     cop__found found = cop__path_resolve(view, path, length);
     if (!found.found)
         return 0;
-    return pack((cop_atom){found.id, cop__root_slot(session->snapshot, found.id)->reserved});
+    return cop__pack((cop_atom){found.id, cop__root_slot(session->snapshot, found.id)->reserved});
 }
 
 /* Whether an input of a memo holds the same in this version. COP_E_PENDING, COP_E_MEMORY. */
@@ -157,8 +151,8 @@ stuck(cop__session *session, cop_status status)
     return status;
 }
 
-static cop_status
-note(cop__session *session, cop__input input)
+cop_status
+cop__session_note(cop__session *session, cop__input input)
 {
     if (!cop__session_grow(session, &session->input, &session->input_capacity, session->inputs + 1,
                            sizeof *session->input))
@@ -173,11 +167,11 @@ cop__session_read(cop__session *session, cop_atom atom, bool tracked, cop_value 
     if (session->run.stuck != COP_OK)
         return session->run.stuck;
     const cop__slot *slot = cop__root_atom(session->snapshot, atom);
-    cop__input input = {.what = COP_DEPENDS_VALUE | (pack(atom) & ~COP_DEPENDS_WHAT)};
+    cop__input input = {.what = COP_DEPENDS_VALUE | (cop__pack(atom) & ~COP_DEPENDS_WHAT)};
     cop_status status = state_of_slot(session, slot, &input);
     if (status != COP_OK)
         return stuck(session, status);
-    if (tracked && note(session, input) != COP_OK)
+    if (tracked && cop__session_note(session, input) != COP_OK)
         return COP_E_MEMORY;
     if (slot == NULL)
         return COP_E_GONE;
@@ -202,7 +196,9 @@ cop__session_find(cop__session *session, const char *path, size_t length, cop_at
                            session->text_used + length, 1))
         return stuck(session, COP_E_MEMORY);
     uint64_t to = state_of_path(session, path, length);
-    status = note(session, (cop__input){COP_DEPENDS_PATH, {to, session->text_used}, length});
+    status = cop__session_note(
+        session,
+        (cop__input){COP_DEPENDS_PATH, {to, session->text_used - session->top->text}, length});
     if (status != COP_OK)
         return status;
     if (length > 0)
@@ -222,7 +218,7 @@ cop__session_list(cop__session *session, cop_atom branch, const cop__slot **slot
     *slot = cop__root_atom(session->snapshot, branch);
     if (!cop__slot_is_branch(*slot))
         return COP_E_NOT_BRANCH;
-    cop__input input = {.what = COP_DEPENDS_LIST | (pack(branch) & ~COP_DEPENDS_WHAT)};
+    cop__input input = {.what = COP_DEPENDS_LIST | (cop__pack(branch) & ~COP_DEPENDS_WHAT)};
     state_of_list(session, *slot, &input);
-    return note(session, input);
+    return cop__session_note(session, input);
 }

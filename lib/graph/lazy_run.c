@@ -10,7 +10,9 @@
  * repeated.
  *
  * A session keeps the memos that the frames on its stack have seen, so that they are neither freed
- * nor evaluated twice while it lasts.
+ * nor evaluated twice while it lasts. What a discarded run had read stays noted below what the
+ * frames above it note, until it is repeated: if the frame turns out to be in a circle, that is
+ * what may break it.
  */
 #include "graph/lazy_session.h"
 
@@ -72,7 +74,9 @@ frame_enter(cop__session *session, cop__lazy *lazy, cop__frame *frame)
                           .lazy = lazy,
                           .session = session,
                           .next_running = lazy->running,
-                          .kept = session->kept_count};
+                          .kept = session->kept_count,
+                          .input = session->inputs,
+                          .text = session->text_used};
     lazy->running = frame;
     session->top = frame;
     for (cop__memo *memo = lazy->memos; memo != NULL && frame->candidates < COP_LAZY_MEMOS;
@@ -130,15 +134,16 @@ wait_for(cop__session *session, cop__lazy *lazy)
 
 /* ---- results ---- */
 
-/* A memo of what the session noted; not linked yet. */
+/* A memo of what the top frame noted; not linked yet. */
 static cop__memo *
 memo_new(cop__session *session, const cop_value *value)
 {
     cop__graph *graph = session->run.graph;
+    const cop__frame *frame = session->top;
+    size_t inputs = session->inputs - frame->input, texts = session->text_used - frame->text;
     bool outside = cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE;
     size_t length = outside ? cop_value_length(value) : 0;
-    size_t bytes =
-        sizeof(cop__memo) + session->inputs * sizeof(cop__input) + session->text_used + length;
+    size_t bytes = sizeof(cop__memo) + inputs * sizeof(cop__input) + texts + length;
     cop__memo *memo = cop__memory_alloc(graph->memory, COP_MEMORY_GRAPH, bytes, 16);
     if (memo == NULL) {
         cop__lazies_evict(graph, 0);
@@ -149,19 +154,27 @@ memo_new(cop__session *session, const cop_value *value)
     memo->bytes = bytes;
     memo->circle = false;
     memo->value = *value;
-    memo->inputs = session->inputs;
-    if (session->inputs > 0)
-        memcpy(memo->input, session->input, session->inputs * sizeof *session->input);
+    memo->inputs = inputs;
+    if (inputs > 0)
+        memcpy(memo->input, session->input + frame->input, inputs * sizeof *session->input);
     char *text = (char *)&memo->input[memo->inputs];
-    if (session->text_used > 0)
-        memcpy(text, session->text, session->text_used);
+    if (texts > 0)
+        memcpy(text, session->text + frame->text, texts);
     if (outside) {
-        text += session->text_used;
+        text += texts;
         memcpy(text, cop_value_data(value), length);
         memo->value = cop_text((cop_type)value->type, text, length);
     }
     cop__add_relaxed(&graph->lazies->bytes, bytes);
     return memo;
+}
+
+/* Forgets what the top frame noted. */
+static void
+notes_clear(cop__session *session)
+{
+    session->inputs = session->top->input;
+    session->text_used = session->top->text;
 }
 
 /* The top frame is off the stack; what it came to is kept for the one below. */
@@ -171,6 +184,7 @@ frame_pop(cop__session *session, cop__memo *memo)
     cop__frame *frame = session->top;
     cop__lazy *lazy = frame->lazy;
     cop__session_release(session, frame->kept);
+    notes_clear(session);
     session->top = frame->below;
     frame->below = session->spare;
     session->spare = frame;
@@ -265,12 +279,54 @@ name_circle(const cop_snapshot *snapshot, const uint32_t *id, size_t n, char *te
     return used;
 }
 
+/* What the top frame compared, as if its function had read it. */
+static cop_status
+note_compared(cop__session *session, const cop__frame *frame)
+{
+    const cop__memo *memo = frame->candidate[frame->tried];
+    size_t texts = 0;
+    for (uint64_t i = 0; i < frame->at; i++) {
+        const cop__input *input = &memo->input[i];
+        if ((input->what & COP_DEPENDS_WHAT) == COP_DEPENDS_PATH)
+            texts = (size_t)(input->word[1] + input->more);
+        if (cop__session_note(session, *input) != COP_OK)
+            return COP_E_MEMORY;
+    }
+    if (!cop__session_grow(session, &session->text, &session->text_capacity,
+                           session->text_used + texts, 1))
+        return COP_E_MEMORY;
+    if (texts > 0)
+        memcpy(session->text + session->text_used, cop__memo_texts(memo), texts);
+    session->text_used += texts;
+    return COP_OK;
+}
+
+/* The top frame is a member, and waits for the next one. Its memo is made of what it has read up to
+ * there: a change of that may break the circle, and who read the error has to hear of it. */
+static cop_status
+member(cop__session *session, const cop__lazy *next, const cop_value *error)
+{
+    const cop__frame *frame = session->top;
+    cop__input input = {.what = COP_DEPENDS_VALUE | (cop__pack(next->atom) & ~COP_DEPENDS_WHAT),
+                        .word = {COP_SLOT_LAZY}};
+    if (frame->tried < frame->candidates && note_compared(session, frame) != COP_OK)
+        return COP_E_MEMORY;
+    if (cop__session_note(session, input) != COP_OK)
+        return COP_E_MEMORY;
+    cop__memo *memo = memo_new(session, error);
+    if (memo == NULL)
+        return COP_E_MEMORY;
+    memo->circle = true;
+    return finish(session, memo, true);
+}
+
 /* The frames from the top down to `first` read each other: each gets the error that names them all.
  * It is not compared with other versions, but found anew there. */
 static cop_status
 circle(cop__session *session, const cop__frame *first)
 {
     char text[1024];
+    const cop__lazy *next = first->lazy;
     size_t n = 1;
     for (const cop__frame *frame = session->top; frame != first; frame = frame->below)
         n++;
@@ -284,16 +340,13 @@ circle(cop__session *session, const cop__frame *first)
     cop_value error =
         cop_error_value(text, name_circle(session->snapshot, id, n, text, sizeof text));
     cop__memory_free(cop__session_memory(session), COP_MEMORY_GRAPH, id, n * sizeof *id, 16);
-    session->inputs = session->text_used = 0;
-    for (cop_status status = COP_OK; n > 0; n--) {
-        cop__memo *memo = memo_new(session, &error);
-        if (memo != NULL)
-            memo->circle = true;
-        status = memo != NULL ? finish(session, memo, true) : COP_E_MEMORY;
-        if (status != COP_OK)
-            return status;
+    cop_status status = COP_OK;
+    for (; status == COP_OK && n > 0; n--) {
+        const cop__lazy *member_of = session->top->lazy;
+        status = member(session, next, &error);
+        next = member_of;
     }
-    return COP_OK;
+    return status;
 }
 
 /* ---- the work ---- */
@@ -354,7 +407,7 @@ call(cop__session *session, const cop__lazy *lazy, cop_value *value)
     run->stuck = COP_OK;
     run->failed.type = COP_NONE;
     run->message[0] = 0;
-    session->inputs = session->text_used = 0;
+    notes_clear(session);
     *value = cop_null();
     cop__evaluating = true;
     cop_status status = lazy->function(&run->public, lazy->context, value);

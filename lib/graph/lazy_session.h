@@ -12,8 +12,9 @@ typedef struct cop__frame {
     struct cop__frame *next_running; /* of the same record, under its lock */
     cop__memo *candidate[COP_LAZY_MEMOS];
     uint32_t candidates, tried;
-    uint64_t at; /* the next input of the candidate that is being compared */
-    size_t kept; /* what the session keeps from here on is this frame's */
+    uint64_t at;        /* the next input of the candidate that is being compared */
+    size_t kept;        /* what the session keeps from here on is this frame's */
+    size_t input, text; /* and what it notes */
 } cop__frame;
 
 typedef struct kept_memo {
@@ -50,9 +51,17 @@ cop__session_memory(const cop__session *session)
     return session->run.graph->memory;
 }
 
+static inline uint64_t
+cop__pack(cop_atom atom)
+{
+    return (uint64_t)atom.generation << 32 | atom.id;
+}
+
 /* A vector of the session's. False: out of memory. */
 bool cop__session_grow(const cop__session *session, void *vector, size_t *capacity, size_t need,
                        size_t element);
+/* Writes an input of the top frame down. COP_E_MEMORY. */
+cop_status cop__session_note(cop__session *session, cop__input input);
 /* Room to keep one more memo. */
 bool cop__session_keep_room(cop__session *session);
 /* The memo of a record at this session's stamp, kept; NULL: not ready, or *status says why. */

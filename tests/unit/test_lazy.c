@@ -857,6 +857,15 @@ look(cop_evaluation *evaluation, void *context)
     return cop_read_i64(evaluation, *(cop_atom *)context, &effect_saw);
 }
 
+/* A circle is no failure of its own. */
+static cop_status
+look_quietly(cop_evaluation *evaluation, void *context)
+{
+    effect_saw = 0;
+    (void)look(evaluation, context);
+    return COP_OK;
+}
+
 static void
 effects(void)
 {
@@ -913,6 +922,87 @@ START_TEST(an_effect_runs_when_a_path_or_list_that_a_lazy_one_read_changes)
     effects();
     ck_assert_int_eq(effect_saw, 18);
     cop_effect_close(store, effect[1]);
+}
+END_TEST
+
+/* Member 2 alone reads what opens the circle, by path or by number. */
+static bool gate_by_path;
+
+static cop_status
+gated(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    size_t i = (size_t)(uintptr_t)context;
+    int64_t value = 0;
+    cop_value gate = cop_i64(1);
+    cop_status status = COP_OK;
+    if (i == 2 && gate_by_path) {
+        status = cop_read_at(evaluation, "gate/open", 9, &gate);
+        if (status == COP_E_ABSENT) {
+            status = COP_OK;
+            gate = cop_i64(1);
+        }
+    } else if (i == 2) {
+        status = cop_read(evaluation, a, &gate);
+    }
+    if (status == COP_OK && cop_value_i64(&gate) != 0)
+        status = cop_read_i64(evaluation, ring[(i + 1) % 3], &value);
+    *result = cop_i64(value + 1);
+    return status;
+}
+
+static void
+define_gated(void)
+{
+    static const char *const names[] = {"r0", "r1", "r2"};
+    for (size_t i = 0; i < 3; i++)
+        ring[i] = lazy(names[i], gated, (void *)(uintptr_t)i);
+}
+
+START_TEST(an_effect_runs_when_the_circle_that_it_read_is_broken)
+{
+    gate_by_path = _i % 2 != 0;
+    define_gated();
+    cop_atom above = lazy("above", twice, &ring[0]);
+    cop_atom read = _i / 2 < 3 ? ring[_i / 2] : above;
+    int64_t open = read.id == above.id ? 6 : 3 - _i / 2;
+    cop_effect effect;
+    CHECK_OK(cop_effect_open(store, look_quietly, &read, NULL, &effect, NULL));
+    for (int round = 0; round < 3; round++) { /* from the second on memos are compared, not made */
+        if (gate_by_path)
+            t_set_at(store, "gate/open", cop_i64(1 + round));
+        else
+            t_set(store, a, cop_i64(1 + round));
+        effect_saw = -1;
+        effects();
+        ck_assert_int_eq(effect_saw, 0);
+        if (gate_by_path)
+            t_set_at(store, "gate/open", cop_i64(0));
+        else
+            t_set(store, a, cop_i64(0));
+        effects();
+        ck_assert_int_eq(effect_saw, open);
+    }
+    cop_effect_close(store, effect);
+}
+END_TEST
+
+START_TEST(a_transaction_rests_on_what_would_break_a_circle)
+{
+    cop_value value, one = cop_i64(1);
+    define_gated();
+    for (int i = 0; i < 3; i++) {
+        gate_by_path = i == 2;
+        t_set(store, a, cop_i64(1));
+        cop_txn *txn = t_begin(store);
+        CHECK_OK(cop_txn_get(txn, ring[i], &value));
+        ck_assert_int_eq(value.type, COP_ERROR);
+        CHECK_OK(cop_txn_set(txn, b, &one));
+        if (gate_by_path)
+            t_set_at(store, "gate/open", cop_i64(0));
+        else
+            t_set(store, a, cop_i64(0));
+        t_commit_fails(store, txn, COP_E_CONFLICT);
+    }
 }
 END_TEST
 
@@ -1089,6 +1179,8 @@ add(TCase *tests)
     tcase_add_test(tests, transact_reads_lazy_ones);
     tcase_add_test(tests, an_effect_runs_when_what_a_lazy_one_rests_on_changes);
     tcase_add_test(tests, an_effect_runs_when_a_path_or_list_that_a_lazy_one_read_changes);
+    tcase_add_loop_test(tests, an_effect_runs_when_the_circle_that_it_read_is_broken, 0, 8);
+    tcase_add_test(tests, a_transaction_rests_on_what_would_break_a_circle);
     tcase_add_test(tests, a_disposed_one_still_reads_in_an_old_snapshot);
     tcase_add_test(tests, destroy_runs_once_however_it_goes);
     tcase_add_test(tests, clearing_a_branch_ends_those_in_it);

@@ -266,6 +266,7 @@ typedef struct cop__graph {
     cop__interest *interests;
     size_t interest_capacity;
     uint32_t interest_count, interest_free, interests_live, interests_loose;
+    bool interests_led; /* in this draft a path was found to lead elsewhere */
     cop__map interest_of;
     cop__map side_of;
     cop__side **sides; /* number 0 is none */
@@ -417,6 +418,9 @@ void cop__interest_went(cop__graph *graph, uint32_t id);
 void cop__interest_list_changed(cop__graph *graph, uint32_t id);
 /* After all changes: paths that may lead elsewhere. */
 void cop__interest_moved(cop__graph *graph);
+/* The draft is abandoned: paths lead again where they led. The next one may lead them to an atom of the
+ * same number, which must not look like no change. O(paths) if any was found to lead elsewhere. */
+void cop__interest_abandon(cop__graph *graph);
 
 /* ---- follow.c ---- */
 

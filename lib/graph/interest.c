@@ -3,8 +3,9 @@
  * Dependencies that are no atom's value: what a path leads to, which children a branch has.
  *
  * A path is found by its hash when an atom of that name comes or goes. A path one of whose segments
- * looks like a position in an array may lead elsewhere without any name changing; such "loose" paths
- * are resolved anew after a batch that made, erased or moved atoms. Number 0 stands for no interest.
+ * looks like a position in an array may lead elsewhere without any name changing; such "loose"
+ * paths are resolved anew after a batch that made, erased or moved atoms. Number 0 stands for no
+ * interest.
  */
 #include "graph/graph.h"
 
@@ -41,8 +42,8 @@ cop__map_put(cop__graph *graph, cop__map *map, uint64_t key, uint32_t value)
     if (map->count + 1 > map->capacity / 4 * 3) {
         uint32_t wide = map->capacity ? map->capacity * 2 : 16;
         cop__map grown = {.capacity = wide};
-        grown.entry = cop__memory_zalloc(graph->memory, COP_MEMORY_GRAPH,
-                                         wide * sizeof *grown.entry, 16);
+        grown.entry =
+            cop__memory_zalloc(graph->memory, COP_MEMORY_GRAPH, wide * sizeof *grown.entry, 16);
         if (grown.entry == NULL) {
             graph->tree->failed = COP_E_MEMORY;
             return false;
@@ -62,7 +63,8 @@ cop__map_get(const cop__map *map, uint64_t key)
 {
     if (map->count == 0)
         return 0;
-    for (uint32_t i = slot_of(map, key); map->entry[i].value != 0; i = (i + 1) & (map->capacity - 1))
+    for (uint32_t i = slot_of(map, key); map->entry[i].value != 0;
+         i = (i + 1) & (map->capacity - 1))
         if (map->entry[i].key == key)
             return map->entry[i].value;
     return 0;
@@ -174,6 +176,7 @@ cop__interest_path(cop__graph *graph, const char *path, size_t length, cop_atom 
                                 .loose = looks_loose(path, length)};
     graph->interests_live++;
     graph->interests_loose += interest->loose;
+    graph->interests_led = true; /* perhaps to an atom of this draft */
     return number;
 }
 
@@ -222,6 +225,18 @@ cop__interest_drop(cop__graph *graph, uint32_t number)
     interest_free(graph, number);
 }
 
+/* Where a path leads, {0, 0}: nowhere. */
+static cop_atom
+path_leads(cop__view view, const cop__interest *interest)
+{
+    cop__found found = cop__path_resolve(view, interest->path, interest->length);
+    if (!found.found)
+        return (cop_atom){0, 0};
+    const cop__slot *slot = view.root != NULL ? cop__root_slot(view.root, found.id)
+                                              : cop__draft_slot(view.tree, found.id);
+    return (cop_atom){found.id, slot->reserved};
+}
+
 /* ---- what happened ---- */
 
 static void
@@ -234,6 +249,7 @@ path_happened(cop__graph *graph, const cop__name *name, bool came)
     if (number == 0)
         return;
     cop__interest *interest = &graph->interests[number];
+    graph->interests_led = true;
     if (came)
         interest->atom = (cop_atom){name->id, name->generation};
     else if (interest->atom.id == name->id && interest->atom.generation == name->generation)
@@ -284,14 +300,21 @@ cop__interest_moved(cop__graph *graph)
         cop__interest *interest = &graph->interests[i];
         if (interest->path == NULL || !interest->loose)
             continue;
-        cop__found found =
-            cop__path_resolve((cop__view){NULL, graph->tree}, interest->path, interest->length);
-        cop_atom now = {0, 0};
-        if (found.found)
-            now = (cop_atom){found.id, cop__draft_slot(graph->tree, found.id)->reserved};
+        cop_atom now = path_leads((cop__view){NULL, graph->tree}, interest);
         if (now.id != interest->atom.id || now.generation != interest->atom.generation) {
             interest->atom = now;
+            graph->interests_led = true;
             cop__dependents_mark(graph, &interest->dependents);
         }
     }
+}
+
+void
+cop__interest_abandon(cop__graph *graph)
+{
+    cop__view published = {graph->tree->root, NULL};
+    for (uint32_t i = 1; graph->interests_led && i < graph->interest_count; i++)
+        if (graph->interests[i].path != NULL)
+            graph->interests[i].atom = path_leads(published, &graph->interests[i]);
+    graph->interests_led = false;
 }

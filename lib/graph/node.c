@@ -265,6 +265,7 @@ cop__graph_abandon(cop__graph *graph)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
     log_end(graph, true);
+    cop__interest_abandon(graph);
     cop__own_abandon(graph);
     effects_take(graph, false);
     if (graph->looks != NULL)
@@ -279,6 +280,7 @@ cop__graph_published(cop__graph *graph)
     if (cop__graph_idle(graph))
         return;
     cop__follow_published(graph);
+    graph->interests_led = false;
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     log_end(graph, false);

@@ -1114,6 +1114,64 @@ START_TEST(every_request_refused)
 }
 END_TEST
 
+/* Whether a path leads anywhere: a run that reads nothing else, and so keeps its list. */
+static cop_status
+whether(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    cop_atom atom;
+    cop_status status = cop_read_find(evaluation, P("list/0"), &atom);
+    (void)context;
+    *result = cop_i64(status == COP_OK);
+    return status == COP_OK || status == COP_E_ABSENT ? COP_OK : status;
+}
+
+static cop_status
+whether_text(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    static char text[400];
+    int64_t found;
+    cop_status status = cop_read_i64(evaluation, *(cop_atom *)context, &found);
+    memset(text, found ? 'y' : 'n', sizeof text);
+    *result = cop_string(text, sizeof text);
+    return status;
+}
+
+static cop_status
+append(cop_store *store, cop_atom list)
+{
+    cop_txn *txn = t_begin(store);
+    cop_value value = cop_i64(1);
+    cop_status status = cop_txn_insert(txn, list, COP_AT_END, &value, NULL);
+    if (status == COP_OK)
+        return cop_txn_commit(txn, NULL, NULL);
+    cop_txn_cancel(txn);
+    return status;
+}
+
+START_TEST(a_path_into_an_array_leads_where_it_led_when_a_wave_is_abandoned)
+{
+    bool refused = true;
+    for (int64_t k = 0; refused; k++) {
+        cop_store *store = t_open();
+        t_set_at(store, "list", cop_array());
+        cop_atom list = t_find(store, "list"), found, text;
+        CHECK_OK(cop_computed_define(store, P("found"), whether, NULL, NULL, &found, NULL));
+        CHECK_OK(cop_computed_define(store, P("text"), whether_text, &found, NULL, &text, NULL));
+        atomic_store(&cop__store_memory(store)->fail_countdown, k);
+        cop_status status = append(store, list);
+        atomic_store(&cop__store_memory(store)->fail_countdown, -1);
+        refused = status == COP_E_MEMORY;
+        if (refused) {
+            t_is_i64(store, found, 0);
+            CHECK_OK(append(store, list));
+        }
+        t_is_i64(store, found, 1);
+        t_close(store);
+        ck_assert_int_lt(k, 1000);
+    }
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -1142,6 +1200,7 @@ add(TCase *tests)
     tcase_add_test(tests, calls_inside_an_evaluation_are_refused);
     tcase_add_loop_test(tests, a_long_chain, 0, 2);
     tcase_add_loop_test(tests, every_request_refused, 0, OPERATIONS * WAYS);
+    tcase_add_test(tests, a_path_into_an_array_leads_where_it_led_when_a_wave_is_abandoned);
 }
 
 int

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "tests/support/store_test.h"
+#include "workers/region.h"
 
 #define NODES 192
 #define TRIES 400 /* waves, until some are shared */
@@ -137,6 +138,47 @@ START_TEST(who_reads_by_path_for_the_first_time_runs_alone)
 }
 END_TEST
 
+/* --- circles -------------------------------------------------------------------------------------- */
+
+/* By the selector alone, or by its neighbour of the same height, which reads it. */
+static cop_status
+read_neighbour(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    int64_t number;
+    size_t i = (size_t)((cop_atom *)context - node);
+    cop_status status = cop_read_i64(evaluation, selector, &number);
+
+    if (status == COP_OK && number % 2 != 0)
+        status = cop_read_i64(evaluation, node[i ^ 1], &number);
+    *result = cop_i64(number);
+    return status;
+}
+
+/* Each pair comes to be a circle in the same level of the same wave. */
+START_TEST(all_circles_of_a_level_are_settled)
+{
+    cop_value value;
+    const cop_snapshot *snapshot;
+
+    open_all();
+    cop__region_always = true;
+    for (int i = 0; i < NODES; i++)
+        CHECK_OK(cop_computed_define(store, NULL, 0, read_neighbour, &node[i], NULL, &node[i], NULL));
+    for (int64_t number = 1; number < 9; number++) {
+        CHECK_OK(set(selector, number));
+        CHECK_OK(cop_snapshot_take(store, &snapshot));
+        for (int i = 0; i < NODES; i++) {
+            CHECK_OK(cop_get(snapshot, node[i], &value));
+            ck_assert_int_eq(value.type, number % 2 != 0 ? COP_ERROR : COP_I64);
+        }
+        cop_snapshot_drop(snapshot);
+    }
+    cop__region_always = false;
+    ck_assert_uint_gt(regions(), 0);
+    close_all();
+}
+END_TEST
+
 /* --- out of memory -------------------------------------------------------------------------------- */
 
 /* Each follows a source of its own choice. */
@@ -216,6 +258,7 @@ static void
 add_tests(TCase *tests)
 {
     tcase_add_test(tests, who_reads_by_path_for_the_first_time_runs_alone);
+    tcase_add_test(tests, all_circles_of_a_level_are_settled);
     tcase_add_loop_test(tests, nothing_is_missed_after_a_wave_without_memory, 0, 24);
 }
 

@@ -128,8 +128,9 @@ COP_PUBLIC cop_status cop_computed_origin(const cop_snapshot *snapshot, cop_atom
                                           uint64_t *version);
 
 /* Erases the atom (and the branch it owns) and ends its function: what read it reads "gone". Legal at
- * any time from any thread, inside its own function too; takes effect in a later commit, and at once
- * when nobody commits. Idempotent. Erasing the atom in a transaction does the same. COP_E_MEMORY,
+ * any time from any thread, inside its own function too: then it takes effect in the commit that follows
+ * the wave or, of a lazy or background one, its read, which that thread does at once unless another one
+ * is committing, and then that one does. Idempotent. Erasing the atom in a transaction does the same. COP_E_MEMORY,
  * COP_E_CLOSING, COP_E_COMPUTED (a child of a branch that another one owns). Lock-free inside an
  * evaluation, else blocking. */
 COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);

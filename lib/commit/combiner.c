@@ -103,6 +103,13 @@ counters_publish(cop_store *store)
 }
 
 void
+cop__disposed_soon(cop_store *store)
+{
+    if (cop__unlikely(cop__load_seq_cst(&store->graph.disposed)) && cop__right_try(store))
+        cop__right_leave(store);
+}
+
+void
 cop__right_leave(cop_store *store)
 {
     do {
@@ -132,7 +139,8 @@ cop__right_leave(cop_store *store)
         if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0))
             cop__fd_signal(store); /* queued while the right was held: the host's loop must look */
     } while ((cop__load_seq_cst(&store->want_reclaim) ||
-              cop__load_seq_cst(&store->effects.ended)) &&
+              cop__load_seq_cst(&store->effects.ended) ||
+              cop__load_seq_cst(&store->graph.disposed)) &&
              cop__right_try(store));
 }
 

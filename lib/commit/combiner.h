@@ -34,5 +34,7 @@ void cop__fd_signal(cop_store *store);
 void cop__version_event(cop_store *store);
 /* Frees what a dropped snapshot held: now if the right is free, else by its holder. */
 void cop__reclaim_soon(cop_store *store);
+/* The same for what functions disposed of, once they are done. */
+void cop__disposed_soon(cop_store *store);
 
 #endif

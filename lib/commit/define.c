@@ -142,7 +142,8 @@ dispose_later(cop_store *store, cop_atom atom)
     else if (txn != NULL)
         cop_txn_cancel(txn);
     cop__evaluating = true;
-    cop__store_release(&store->graph.disposed, true);
+    if (status == COP_OK)
+        cop__store_seq_cst(&store->graph.disposed, true);
     return status;
 }
 

@@ -18,6 +18,8 @@
 
 #include <stdio.h>
 
+#include "commit/combiner.h"
+
 static _Thread_local cop__session *session_now;
 
 /* ---- frames ---- */
@@ -508,6 +510,8 @@ cop__lazy_evaluate(cop__lazy *lazy, const cop_snapshot *snapshot, cop__memo **me
         *plain = session.plain;
     *memo = session.result;
     session_end(&session);
+    if (!cop__evaluating)
+        cop__disposed_soon(snapshot->store); /* by its function */
     if (cop__load_relaxed(&graph->lazies->bytes) > cop__lazies_limit(graph))
         cop__lazies_evict(graph, cop__lazies_limit(graph));
     return status;

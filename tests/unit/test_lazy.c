@@ -1023,6 +1023,39 @@ START_TEST(a_disposed_one_still_reads_in_an_old_snapshot)
 }
 END_TEST
 
+static cop_atom victim;
+
+static cop_status
+dispose_of_victim(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    (void)evaluation;
+    (void)context;
+    CHECK_OK(cop_computed_dispose(store, victim));
+    *result = cop_i64(5);
+    return COP_OK;
+}
+
+static bool
+is_there(cop_atom atom)
+{
+    cop_value value;
+    const cop_snapshot *snapshot = t_take(store);
+    cop_status status = cop_get(snapshot, atom, &value);
+    cop_snapshot_drop(snapshot);
+    return status != COP_E_GONE;
+}
+
+/* Of itself, or of another one: nobody else commits. */
+START_TEST(what_it_disposes_of_has_gone_when_the_read_is_done)
+{
+    cop_atom other = lazy("other", sum, NULL), d = lazy("d", dispose_of_victim, NULL);
+    victim = _i ? other : d;
+    ck_assert_int_eq(now(d), 5);
+    ck_assert(!is_there(victim));
+    ck_assert(is_there(_i ? d : other));
+}
+END_TEST
+
 START_TEST(destroy_runs_once_however_it_goes)
 {
     cop_atom s = lazy("dir/s", sum, NULL);
@@ -1182,6 +1215,7 @@ add(TCase *tests)
     tcase_add_loop_test(tests, an_effect_runs_when_the_circle_that_it_read_is_broken, 0, 8);
     tcase_add_test(tests, a_transaction_rests_on_what_would_break_a_circle);
     tcase_add_test(tests, a_disposed_one_still_reads_in_an_old_snapshot);
+    tcase_add_loop_test(tests, what_it_disposes_of_has_gone_when_the_read_is_done, 0, 2);
     tcase_add_test(tests, destroy_runs_once_however_it_goes);
     tcase_add_test(tests, clearing_a_branch_ends_those_in_it);
     tcase_add_test(tests, a_snapshot_that_outlives_the_store_still_evaluates);

@@ -179,6 +179,8 @@ cop__background_run(cop_store *store, uint64_t most, uint64_t *results)
     uint64_t atoms = cop__load_relaxed(&store->graph.lazies->backgrounds);
     if (atoms > 0)
         status = run_due(store, most > 0 ? most : RESULTS_AN_ATOM * atoms, results);
+    if (status == COP_E_MEMORY || status == COP_E_LIMIT)
+        cop__fd_signal(store); /* who polls comes again */
     cop__gate_end_use(gate);
     return status;
 }

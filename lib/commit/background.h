@@ -21,8 +21,8 @@
 
 /* Brings background atoms up to date until none is due, at most `most` results (0: 64 an atom, so that
  * atoms that feed each other for ever do not keep the thread). *results (may be NULL) counts them.
- * COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION, COP_E_MEMORY (what was not brought up to date stays
- * due). Thread-safe, blocking. */
+ * COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION, COP_E_MEMORY and COP_E_LIMIT (what was not brought up
+ * to date stays due, and the store's descriptor readable). Thread-safe, blocking. */
 cop_status cop__background_run(cop_store *store, uint64_t most, uint64_t *results);
 
 /* After a publication: somebody may be asked to serve. Needs the right. */

@@ -96,6 +96,7 @@ typedef struct cop__effects {
     _Atomic(cop_pool *) pool;
     _Atomic uint32_t asking; /* threads that are submitting a task to it */
     _Atomic uint64_t failed, cut;
+    _Atomic bool refused; /* workers came for nothing, and it was logged */
     cop_effect_queue own;
     cop__effect_rest rest;
 } cop__effects;

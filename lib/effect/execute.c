@@ -26,7 +26,8 @@
  * by themselves stay so.
  *
  * OUT OF MEMORY. An effect that could not be linked is marked; whoever serves its queue next makes it
- * due.
+ * due. Where nothing can be pinned, what was claimed is due again. Either way the caller hears of it, and
+ * the queue's descriptor stays readable; a worker of the pool comes again by itself (serve.c).
  */
 #include "effect/effects.h"
 
@@ -580,5 +581,7 @@ cop__effects_serve(cop_effect_queue *queue, uint64_t most, uint64_t *ran)
     cop__effects_drain_soon(store);
     if (ran != NULL)
         *ran = e.ran;
+    if (e.status != COP_OK)
+        cop__effect_queue_left(&queue->queue);
     return e.status;
 }

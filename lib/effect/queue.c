@@ -196,10 +196,16 @@ ask_for_server(cop__effect_queue *queue)
 }
 
 void
-cop__effect_queue_signal(cop__effect_queue *queue)
+cop__effect_queue_left(cop__effect_queue *queue)
 {
     tell_sleepers(queue->rest);
     fd_signal(queue);
+}
+
+void
+cop__effect_queue_signal(cop__effect_queue *queue)
+{
+    cop__effect_queue_left(queue);
     ask_for_server(queue);
 }
 

@@ -128,6 +128,8 @@ void cop__effect_queue_post(cop__effect_queue *queue, uint32_t word, uint64_t bi
 /* To be called after the posts of a publication, once: wakes who sleeps, makes the descriptor
  * readable, asks for a thread. Two loads when nobody has to be told. */
 void cop__effect_queue_signal(cop__effect_queue *queue);
+/* A server stops although something is due, or has to be: the same, but nobody is asked. */
+void cop__effect_queue_left(cop__effect_queue *queue);
 
 /* ---- serving ---- */
 

@@ -5,12 +5,17 @@
  * THE POOL may be taken away and closed while another thread is about to submit a task to it. So
  * whoever submits counts itself first and loads the pool's address second; who takes the pool away
  * changes the address first and waits for the count second. A task that is still in the pool then
- * finds the store without it and does nothing. Whoever submits may hold the commit right, so nothing
- * is run within that call, neither this task nor those of others: a pool that loses its last thread
- * meanwhile keeps the task for the next one. A function of a computed atom may submit to a pool without
- * threads, and be given the task to run: it leaves that to who is asked next.
+ * finds the store without it and does nothing. Whoever submits may hold the commit right, so
+ * nothing is run within that call, neither this task nor those of others: a pool that loses its
+ * last thread meanwhile keeps the task for the next one. A function of a computed atom may submit
+ * to a pool without threads, and be given the task to run: it leaves that to who is asked next.
+ *
+ * REFUSED. A worker that finds no memory or no reader slot has nobody to tell, and what would make
+ * either free calls nobody. So it pauses, and comes again behind the pool's other tasks; the log
+ * says so once, until one of them gets on again.
  */
 #include <sched.h>
+#include <time.h>
 
 #include "effect/effects.h"
 
@@ -18,15 +23,17 @@
 #include "commit/combiner.h"
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
+#include "store/log.h"
 #include "workers/pool_internal.h"
 
 #define TASK_RUNS 4096u   /* a worker's task, before it asks for another one */
+#define AGAIN_NS 1000000  /* pause of a worker that was refused what it needs */
 #define SETTLE_RUNS 1024u /* between two looks at the deadline */
 
 /* ---- the pool ---- */
 
-/* An effect that waits for a pool works along there, and may come by its own queue again: it is left to
- * the search that follows the effect. */
+/* An effect that waits for a pool works along there, and may come by its own queue again: it is
+ * left to the search that follows the effect. */
 static bool
 in_service_of(const cop_effect_queue *queue)
 {
@@ -34,6 +41,24 @@ in_service_of(const cop_effect_queue *queue)
     while (frame != NULL && frame->queue != queue)
         frame = frame->up;
     return frame != NULL;
+}
+
+/* How a worker's service ended. */
+static void
+serve_ended(cop_store *store, cop_status status)
+{
+    cop__effects *effects = &store->effects;
+    struct timespec pause = {0, AGAIN_NS};
+    if (status != COP_E_MEMORY && status != COP_E_LIMIT && status != COP_E_PINS) {
+        cop__store_relaxed(&effects->refused, false);
+        return;
+    }
+    if (!cop__swap_acq_rel(&effects->refused, true))
+        cop__log_write(&store->log, COP_LOG_WARNING,
+                       "effects or background atoms have to wait: %s: %s", cop_status_name(status),
+                       cop_status_message(status));
+    (void)nanosleep(&pause, NULL);
+    cop__effect_queue_signal(&effects->own.queue);
 }
 
 static void
@@ -45,9 +70,10 @@ serve_task(void *context)
     cop__background_come(store);
     if (!cop__evaluating && !in_service_of(queue) &&
         cop__load_seq_cst(&store->effects.pool) != NULL) {
-        if (cop__background_any(store))
-            (void)cop__background_run(store, TASK_RUNS, NULL);
-        (void)cop__effects_serve(queue, TASK_RUNS, NULL);
+        cop_status background =
+            cop__background_any(store) ? cop__background_run(store, TASK_RUNS, NULL) : COP_OK;
+        cop_status status = cop__effects_serve(queue, TASK_RUNS, NULL);
+        serve_ended(store, status == COP_OK ? background : status);
     } else {
         (void)cop__swap_seq_cst(&queue->queue.asked, 0u);
         if (cop__background_any(store))
@@ -139,8 +165,8 @@ cop_effect_queue_fd(cop_effect_queue *queue, int *fd)
 
 /* ---- running ---- */
 
-/* The store's own queue stands for its background atoms too: they come first, so that effects see their
- * results. */
+/* The store's own queue stands for its background atoms too: they come first, so that effects see
+ * their results. */
 static cop_status
 run_queue(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64_t *ran)
 {
@@ -190,8 +216,8 @@ settle(cop_store *store, uint64_t deadline)
 {
     cop__effects *effects = &store->effects;
     cop_status status = COP_OK;
-    while (status == COP_OK && !(cop__effects_at_rest(&effects->rest) &&
-                                 cop__load_seq_cst(&effects->unlinked) == 0)) {
+    while (status == COP_OK &&
+           !(cop__effects_at_rest(&effects->rest) && cop__load_seq_cst(&effects->unlinked) == 0)) {
         if (cop__unlikely(cop__load_seq_cst(&effects->unlinked) > 0))
             cop__effects_post_unlinked(store, NULL);
         status = cop__effects_serve(&effects->own, SETTLE_RUNS, NULL);
@@ -220,7 +246,8 @@ cop_effects_settle(cop_store *store, uint64_t deadline)
         status = settle(store, deadline);
         if (status == COP_OK && cop__background_any(store))
             status = cop__background_run(store, 0, &results);
-        if (status == COP_OK && results > 0 && deadline != COP_FOREVER && cop__clock_ns() >= deadline)
+        if (status == COP_OK && results > 0 && deadline != COP_FOREVER &&
+            cop__clock_ns() >= deadline)
             status = COP_E_TIMEOUT;
     } while (status == COP_OK && results > 0);
     cop__gate_end_use(gate);

@@ -564,6 +564,63 @@ START_TEST(without_memory_it_stays_due)
 END_TEST
 
 static void
+memory_gone(bool gone)
+{
+    atomic_store(&store->memory->fail_for_ever, gone);
+    atomic_store(&store->memory->fail_countdown, gone ? 0 : -1);
+}
+
+/* The first run leaves no memory for its result. */
+static cop_status
+twice_without_memory(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    cop_status status = twice(evaluation, context, result);
+    if (atomic_load(&runs) == 1)
+        memory_gone(true);
+    return status;
+}
+
+START_TEST(without_memory_the_descriptor_stays_readable)
+{
+    struct pollfd ready = {.events = POLLIN};
+    CHECK_OK(cop_store_fd(store, &ready.fd));
+    cop_atom d = background("d", twice_without_memory, &a);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(poll(&ready, 1, 0), 1);
+        CHECK_STATUS(cop_store_poll(store), COP_E_MEMORY);
+    }
+    memory_gone(false);
+    ck_assert_int_eq(poll(&ready, 1, 0), 1);
+    CHECK_OK(cop_store_poll(store));
+    t_is_i64(store, d, 2);
+}
+END_TEST
+
+START_TEST(workers_without_memory_come_again)
+{
+    cop_pool *pool;
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    cop_value value = cop_null();
+    options.threads = 1;
+    CHECK_OK(cop_pool_open(&options, &pool, NULL));
+    CHECK_OK(cop_store_set_pool(store, pool));
+    cop_atom d = background("d", twice_without_memory, &a);
+    usleep(30000);
+    memory_gone(false);
+    for (int waits = 0; value.type == COP_NULL; waits++) {
+        cop_pin_t pin = cop_pin(store);
+        CHECK_OK(cop_get(pin.snapshot, d, &value));
+        cop_unpin(pin);
+        ck_assert_int_lt(waits, 20000);
+        usleep(500);
+    }
+    ck_assert_int_eq(cop_value_i64(&value), 2);
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    cop_pool_close(pool);
+}
+END_TEST
+
+static void
 add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -588,6 +645,8 @@ add(TCase *tests)
     tcase_add_test(tests, workers_of_a_pool_serve_it);
     tcase_add_test(tests, each_held_version_says_where_its_value_came_from);
     tcase_add_test(tests, it_ends_like_any_atom);
+    tcase_add_test(tests, without_memory_the_descriptor_stays_readable);
+    tcase_add_test(tests, workers_without_memory_come_again);
     tcase_add_test(tests, without_memory_it_stays_due);
 }
 

@@ -5,8 +5,10 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/base.h"
+#include "reclaim/gate.h"
 #include "reclaim/memory.h"
 #include "store/store_internal.h"
 #include "tests/support/store_test.h"
@@ -1080,6 +1082,122 @@ START_TEST(a_pool_runs_the_stores_own_queue)
 }
 END_TEST
 
+static cop_pool *
+serve_by_pool(cop_store *store)
+{
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    cop_pool *pool;
+
+    options.threads = 2;
+    CHECK_OK(cop_pool_open(&options, &pool, NULL));
+    CHECK_OK(cop_store_set_pool(store, pool));
+    return pool;
+}
+
+/* Until effects are at rest, and all their dependencies known: nobody else does anything. */
+static void
+wait_for_rest(cop_store *store)
+{
+    for (int waits = 0; !cop__effects_at_rest(&store->effects.rest) ||
+                        cop__load_seq_cst(&store->effects.unlinked) > 0;
+         waits++) {
+        ck_assert_int_lt(waits, 20000);
+        usleep(500);
+    }
+}
+
+static void
+readers_most(cop_store *store, size_t n)
+{
+    pthread_mutex_lock(&store->gate->lock);
+    store->gate->owned_max = n;
+    pthread_mutex_unlock(&store->gate->lock);
+}
+
+START_TEST(workers_without_a_reader_slot_come_again)
+{
+    cop_store *store = open_store(100);
+    watcher w = {.atom = {make(store, 1)}};
+    size_t most = store->gate->owned_max;
+
+    readers_most(store, 0);
+    cop_pool *pool = serve_by_pool(store);
+    open_with(store, &w, NULL);
+    usleep(30000);
+    ck_assert_uint_eq(w.runs, 0);
+    readers_most(store, most);
+    wait_for_rest(store);
+    ck_assert_int_eq(w.saw, 1);
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    cop_pool_close(pool);
+    t_close(store);
+    ck_assert_uint_eq(log_lines, 1); /* once, however often they come */
+    ck_assert_ptr_nonnull(strstr(logged[0], "COP_E_LIMIT"));
+}
+END_TEST
+
+static void
+memory_gone(cop_store *store, bool gone)
+{
+    atomic_store(&store->memory->fail_for_ever, gone);
+    atomic_store(&store->memory->fail_countdown, gone ? 0 : -1);
+}
+
+/* The first run leaves no memory to tell the graph what it read. */
+static void
+take_memory(watcher *w, cop_evaluation *evaluation)
+{
+    (void)evaluation;
+    if (w->runs == 1)
+        memory_gone(w->store, true);
+}
+
+START_TEST(workers_without_memory_come_again)
+{
+    cop_store *store = open_store(100);
+    watcher w = {.atom = {make(store, 1)}, .inside = take_memory};
+    cop_pool *pool = serve_by_pool(store);
+
+    open_with(store, &w, NULL);
+    usleep(30000);
+    memory_gone(store, false);
+    wait_for_rest(store);
+    ck_assert_uint_ge(w.runs, 2);
+    set(store, w.atom[0], 2);
+    wait_for_rest(store);
+    ck_assert_int_eq(w.saw, 2);
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    cop_pool_close(pool);
+    t_close(store);
+    ck_assert_uint_ge(log_lines, 1);
+}
+END_TEST
+
+START_TEST(a_queue_that_cannot_be_served_stays_readable)
+{
+    cop_store *store = open_store(100);
+    watcher w = {.store = store, .atom = {make(store, 1)}, .inside = take_memory};
+    struct pollfd ready = {.events = POLLIN};
+    uint64_t ran;
+
+    CHECK_OK(cop_effect_queue_open(store, &w.queue));
+    CHECK_OK(cop_effect_queue_fd(w.queue, &ready.fd));
+    open_with(store, &w, &(cop_effect_options){.size = sizeof(cop_effect_options), .queue = w.queue});
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(poll(&ready, 1, 0), 1);
+        CHECK_STATUS(cop_effects_run(store, w.queue, 0, &ran), COP_E_MEMORY);
+        ck_assert_uint_eq(ran, i == 0);
+    }
+    memory_gone(store, false);
+    ck_assert_int_eq(poll(&ready, 1, 0), 1);
+    ck_assert_uint_eq(run(store, w.queue), 1);
+    ck_assert_int_eq(poll(&ready, 1, 0), 0);
+    cop_effect_close(store, w.effect);
+    cop_effect_queue_close(w.queue);
+    t_close(store);
+}
+END_TEST
+
 /* --- out of memory ------------------------------------------------------------------------------ */
 
 static void
@@ -1205,6 +1323,9 @@ add_tests(TCase *tests)
     tcase_add_test(tests, a_queue_may_be_closed_after_the_store);
     tcase_add_test(tests, an_effect_may_serve_another_queue);
     tcase_add_test(tests, a_pool_runs_the_stores_own_queue);
+    tcase_add_test(tests, workers_without_a_reader_slot_come_again);
+    tcase_add_test(tests, workers_without_memory_come_again);
+    tcase_add_test(tests, a_queue_that_cannot_be_served_stays_readable);
     tcase_add_test(tests, without_memory_nothing_is_lost);
     tcase_add_test(tests, many_effects_cost_little_memory);
 }

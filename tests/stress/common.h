@@ -45,7 +45,8 @@
 #endif
 
 enum { STRESS_PROPERTIES = 24, STRESS_THREADS = 64, STRESS_COMPLAINTS = 20 };
-enum { STRESS_EXTRA_S = 20, STRESS_GRACE_S = 60 }; /* beyond --seconds: for checks, to the watchdog */
+/* Beyond --seconds: for what was not checked yet, and until the watchdog. */
+enum { STRESS_EXTRA_S = 20, STRESS_GRACE_S = 60 };
 
 typedef struct stress_property {
     const char *what;

@@ -9,7 +9,7 @@
 set -u
 
 build=${1:-${top_builddir:-.}}
-limit=60
+limit=240
 tries=3
 
 # fault | the command, from the build directory, that must catch it

@@ -4,7 +4,7 @@
 # Runs one test for make check: gives a stress program its seconds, bounds
 # the time, and sets what the sanitizers want. From the environment:
 #   COP_STRESS_SECONDS  seconds for each stress program (2)
-#   COP_TEST_TIMEOUT    seconds after which a test is ended and has failed (180)
+#   COP_TEST_TIMEOUT    seconds after which a test is ended and has failed (600)
 #   COP_SANITIZE        no, address or thread: how the program was built
 #   COP_TEST_WRAPPER    a command to run the program under, such as valgrind
 set -eu
@@ -36,5 +36,5 @@ esac
 
 # SIGABRT first, so that what hangs leaves a trace where there is a core.
 # shellcheck disable=SC2086 # the wrapper is a command with its arguments
-exec timeout --signal=ABRT --kill-after=10 "${COP_TEST_TIMEOUT:-180}" \
+exec timeout --signal=ABRT --kill-after=10 "${COP_TEST_TIMEOUT:-600}" \
     ${COP_TEST_WRAPPER:-} "$program" "$@"

@@ -14,6 +14,7 @@ TOP = os.environ.get("top_srcdir") or os.path.join(HERE, "..", "..")
 BUILD = os.environ.get("top_builddir") or os.path.join(TOP, "build")
 PROGRAM = os.environ.get("COPPICE") or os.path.join(BUILD, "coppice")
 SLOW = 4 if os.environ.get("COP_SANITIZE", "no") != "no" or os.environ.get("COP_TEST_WRAPPER") else 1
+PATIENCE = 60  # seconds for what comes by itself: the machine may be busy with other things
 
 class Count:
     passed = 0
@@ -64,9 +65,11 @@ class Server:
         if self.port is None:
             raise RuntimeError("the server did not start: " + self.process.stderr.read())
         self.output = []
-        for stream, lines in ((self.process.stdout, self.output),
-                              (self.process.stderr, self.complaints)):
-            threading.Thread(target=lambda s=stream, to=lines: to.extend(s), daemon=True).start()
+        self.readers = [threading.Thread(target=lambda s=stream, to=lines: to.extend(s), daemon=True)
+                        for stream, lines in ((self.process.stdout, self.output),
+                                              (self.process.stderr, self.complaints))]
+        for reader in self.readers:
+            reader.start()
 
     def __enter__(self):
         return self
@@ -78,11 +81,14 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(20 * SLOW)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             check(False, "the server ends when told to")
             return self.process.wait()
+        finally:
+            for reader in self.readers:  # all that it has written is there
+                reader.join(PATIENCE)
 
     def call(self, method, target, body=None, headers=None, host=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30 * SLOW)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from harness import PROGRAM, SLOW, Server, check, equal
+from harness import PATIENCE, PROGRAM, SLOW, Server, check, equal
 
 
 def meminfo():
@@ -16,8 +16,8 @@ def meminfo():
         return {line.split(":")[0]: int(line.split(":")[1].split()[0]) for line in file}
 
 
-def wait_for(condition, seconds=5):
-    deadline = time.time() + seconds * SLOW
+def wait_for(condition):
+    deadline = time.time() + PATIENCE
     while time.time() < deadline:
         if condition():
             return True
@@ -60,7 +60,8 @@ def test_host_source():
             child = subprocess.Popen(["sleep", "60"])
             path = "/host/procs/%d" % child.pid
             check(wait_for(lambda: s.get(path).status == 200), "a process that starts appears")
-            equal(s.get(path + "/name").json, "sleep", "with its name")
+            # It may have been seen between fork and exec, with the name of this one.
+            check(wait_for(lambda: s.get(path + "/name").json == "sleep"), "with its name")
             child.kill()
             child.wait()
             check(wait_for(lambda: s.get(path).status == 404), "and one that ends goes")
@@ -88,7 +89,7 @@ def whole_versions(s):
     last, count, bad = 0, 0, []
     connection = http.client.HTTPConnection("127.0.0.1", s.port, timeout=20 * SLOW)
     began = time.time()
-    while time.time() - began < 1.0:
+    while time.time() - began < 1 or (count < 100 and time.time() - began < PATIENCE):
         connection.request("GET", "/v1/state/host/procs")
         response = connection.getresponse()
         procs = json.loads(response.read())
@@ -99,7 +100,7 @@ def whole_versions(s):
         last, count = version, count + 1
     connection.close()
     equal(bad, [], "every version read is whole")
-    check(count * SLOW >= 100, "GETs a second during sweeps", count)
+    check(count >= 100, "GETs during sweeps", count)
 
 
 def test_status_line():
@@ -109,7 +110,7 @@ def test_status_line():
                                stdout=slave, stderr=slave)
     os.close(slave)
     seen = b""
-    deadline = time.time() + 10 * SLOW
+    deadline = time.time() + PATIENCE
     while time.time() < deadline and seen.count(b"commits/s") < 3:
         if select.select([master], [], [], 0.2)[0]:
             seen += os.read(master, 4096)
@@ -118,5 +119,5 @@ def test_status_line():
         check(word in seen, "the status line has %r" % word)
     equal(seen.count(b"curl"), 3, "three commands to try")
     process.send_signal(signal.SIGINT)
-    equal(process.wait(20 * SLOW), 0, "ends on a terminal")
+    equal(process.wait(PATIENCE), 0, "ends on a terminal")
     os.close(master)

@@ -341,6 +341,11 @@ main(int argc, char **argv)
 
     stress_start(argc, argv, 6);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(TRANSACT_LOST);
+    stress_at_end(ADD_LOST);
+    stress_at_end(COMPARE_LOST);
+    stress_at_end(MAX_KEPT);
+    stress_at_end(EMPTY_QUEUE);
     stress_need(cop_store_open(NULL, &store, NULL), "open");
     by_transact = make("counter/transact");
     by_add = make("counter/add");

@@ -1002,10 +1002,10 @@ main(int argc, char **argv)
     if (first_seed == 0)
         first_seed = stress.seed >> 16;
     printf("first graph %" PRIu64 ", %u readers\n", first_seed, readers);
-    for (uint64_t i = 0; i < seeds && !stress_over() && !any_broken(); i++)
-        one_graph(first_seed + i);
     if (readers == 0)
         stress_check(READ_STORED, true, "nobody reads");
+    for (uint64_t i = 0; i < seeds && !stress_over() && !any_broken(); i++)
+        one_graph(first_seed + i);
     printf("%" PRIu64 " graphs (%" PRIu64 " with circles), %" PRIu64 " commits, %" PRIu64
            " failed ones\n%" PRIu64 " definitions, %" PRIu64 " disposals from inside, %" PRIu64
            " circles\n%" PRIu64 " nodes checked, %" PRIu64 " by readers in %" PRIu64

@@ -332,6 +332,10 @@ main(int argc, char **argv)
 {
     stress_start(argc, argv, 6);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(UNWRITTEN);
+    stress_at_end(STALE);
+    stress_at_end(LOST);
+    stress_at_end(BACKWARDS);
     check_the_checker();
     do {
         open_round();

@@ -404,6 +404,8 @@ main(int argc, char **argv)
 {
     stress_start(argc, argv, 5);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(BACKGROUND_LAST);
+    stress_at_end(DESTROYED);
     stress_need(cop_store_open(NULL, &store, NULL), "open");
     build();
     atomic_store(&writing, true);

@@ -395,6 +395,7 @@ main(int argc, char **argv)
 
     stress_start(argc, argv, 4);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(COMES_BACK);
     readers = stress.threads;
     open_store();
     start_pattern();

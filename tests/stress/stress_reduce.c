@@ -457,9 +457,10 @@ main(int argc, char **argv)
     }
     stress_start(left, argv, 2);
     stress_properties(properties, sizeof properties / sizeof *properties);
-    stress_run(stress.threads, body);
+    stress_at_end(RELEASED);
     if (stress.threads == 1)
         stress_check(READ, true, "nobody reads");
+    stress_run(stress.threads, body);
     stress_count(total.commits);
     printf("%" PRIu64 " stores, %" PRIu64 " commits, %" PRIu64 " refused, %" PRIu64 " failed, %" PRIu64
            " definitions\n",

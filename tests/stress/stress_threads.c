@@ -214,6 +214,10 @@ main(int argc, char **argv)
 
     stress_start(argc, argv, 3);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(LEAKS_COUNTED);
+    stress_at_end(LEAKS_LOGGED);
+    stress_at_end(SLOTS_BACK);
+    stress_at_end(NOTHING_HELD);
     if (stress.threads > SPAWNERS_MAX)
         stress.threads = SPAWNERS_MAX;
     open_store();

@@ -231,6 +231,8 @@ main(int argc, char **argv)
 
     stress_start(argc, argv, 6);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(CONFLICTS_COUNTED);
+    stress_at_end(SUM_AT_END);
     open_accounts();
     stress_run(stress.threads < 2 ? 2 : stress.threads, body);
     stress_need(cop_stats_take(store, &stats), "stats");

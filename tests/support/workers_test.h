@@ -77,7 +77,7 @@ run_suite(const char *name, void (*add)(TCase *tests))
     SRunner *runner;
     int failed;
 
-    tcase_set_timeout(tests, 60);
+    tcase_set_timeout(tests, 120);
     add(tests);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);

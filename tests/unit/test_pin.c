@@ -473,6 +473,7 @@ pin_suite(void)
     TCase *scans = tcase_create("scans");
     TCase *threads = tcase_create("threads");
 
+    tcase_set_timeout(scans, 120);
     tcase_set_timeout(threads, 120);
     tcase_add_test(scans, layout);
     tcase_add_test(scans, free_slots_hold_nothing);

@@ -224,6 +224,7 @@ value_suite(void)
 {
     Suite *suite = suite_create("value");
     TCase *values = tcase_create("values");
+    tcase_set_timeout(values, 120);
     tcase_add_test(values, numbers_read_back);
     tcase_add_test(values, simple_values);
     tcase_add_test(values, text_inside_and_outside);

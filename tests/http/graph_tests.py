@@ -4,6 +4,7 @@ host/derived against an independent computation from the same version."""
 import collections
 import json
 import os
+import pwd
 import re
 import threading
 import time
@@ -16,6 +17,10 @@ STATES = {"R": "running", "S": "sleeping", "D": "waiting", "T": "stopped", "t": 
           "Z": "zombie", "I": "idle", "X": "dead"}
 TICKS = ("user_ticks", "nice_ticks", "system_ticks", "idle_ticks", "iowait_ticks", "irq_ticks",
          "softirq_ticks", "steal_ticks")
+
+
+def user():
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def ratio(part, whole):
@@ -58,7 +63,7 @@ def grouped(rows, key, ticks):
 
 
 def top(rows, key, told, value):
-    best = sorted(rows, key=lambda row: (-row[key], row["pid"]))[:10]
+    best = sorted(rows, key=lambda row: (-row[key], str(row["pid"])))[:10]
     return {str(i): {"pid": row["pid"], "name": row["name"], "user": row["user"], told: value(row)}
             for i, row in enumerate(best)}
 
@@ -68,10 +73,8 @@ def independent(host):
     seconds = 0.0
     if "time_us" in host["previous"]:
         seconds = (host["time_us"] - host["previous"]["time_us"]) / 1e6
-    had = host["previous"].get("procs")
-    ticks = seconds * host["ticks_per_second"] if had is not None else 0.0
-    rows = [dict(p, pid=int(pid), used=max(0, p["ticks"] - (had or {}).get(pid, 0)))
-            for pid, p in host["procs"].items()]
+    ticks = seconds * host["ticks_per_second"]
+    rows = [dict(p, pid=int(pid), used=p["recent_ticks"]) for pid, p in host["procs"].items()]
     states = collections.Counter(STATES.get(row["state"], "other") for row in rows)
     m = host["mem"]
     return {
@@ -95,6 +98,24 @@ def independent(host):
     }
 
 
+class Ticks:
+    """recent_ticks of the processes against their ticks in the sweep that host/previous is of."""
+
+    def __init__(self):
+        self.sweeps, self.compared = {}, 0
+
+    def look(self, host):
+        self.sweeps[host["time_us"]] = {pid: p["ticks"] for pid, p in host["procs"].items()}
+        before = self.sweeps.get(host["previous"].get("time_us"))
+        wrong = {}
+        for pid, p in host["procs"].items() if before else ():
+            if pid in before:
+                self.compared += 1
+                if p["recent_ticks"] != max(0, p["ticks"] - before[pid]):
+                    wrong[pid] = (p, before[pid])
+        return wrong
+
+
 def load_averages():
     """Busy share of all CPUs since boot, as /proc/stat counts it."""
     with open("/proc/stat", encoding="ascii") as file:
@@ -104,11 +125,12 @@ def load_averages():
 
 def test_derived():
     with Server("--host", "--rate", "20") as s:
-        check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "host/derived")
-        seen = 0
+        check(wait_for(lambda: s.get("/host/derived/top_cpu/0").status == 200), "host/derived")
+        seen, ticks = 0, Ticks()
         deadline = time.time() + 4 * SLOW
-        while time.time() < deadline and seen < 60:
+        while time.time() < deadline and (seen < 60 or not ticks.compared):
             host = s.get("/host").json
+            equal(ticks.look(host), {}, "recent_ticks are what has grown since host/previous")
             derived = host.pop("derived")
             wanted = independent(host)
             for part in wanted:
@@ -119,6 +141,7 @@ def test_derived():
             seen += 1
             time.sleep(0.03)
         check(1 <= seen < 1000, "host/derived agrees with what it is computed from, bit for bit", seen)
+        check(ticks.compared > 0, "recent_ticks were compared", len(ticks.sweeps))
         # Against the machine itself: two seconds of /proc/stat and ten readings in between.
         before = load_averages()
         shares = []
@@ -134,6 +157,12 @@ def test_derived():
         check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "erased, it comes back")
         s.put("/host/derived", 5)
         check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "replaced, too")
+        for path in ("/host/totals", "/host/totals/users"):
+            s.call("DELETE", "/v1/state" + path)
+            check(wait_for(lambda: s.get("/host/derived/users/" + user()).status == 200),
+                  path + " erased, users come back")
+        s.put("/host/totals", 5)
+        check(wait_for(lambda: s.get("/host/derived/users/" + user()).status == 200), "replaced, too")
         problem(s.put("/host/derived/cpu/total", 1), 409, "state", "a write to what is computed")
 
 
@@ -160,6 +189,9 @@ def test_why():
         code, out, err = run("why", *at, "--wait", "5000", "host/derived/cpu")
         check(code == 0 and "because " in out and "host/time_us" in out and "reads " in out and err == "",
               "coppice why", (code, out, err))
+        code, out, err = run("why", *at, "--wait", "5000", "host/totals/users/recent_ticks")
+        check(code == 0 and "because something that matches its pattern changed\n" in out,
+              "coppice why of a reducer", (code, out, err))
         code, out, err = run("why", *at, "--json", "--wait", "5000", "host/derived/memory")
         equal(json.loads(out)["label"], "memory and swap in use", "coppice why --json")
         check(out.count("\n") == 1, "on one line")
@@ -226,19 +258,21 @@ def test_why_at_the_end():
 def test_graph():
     with Server("--host", "--rate", "20") as s:
         at = ["--server", "http://127.0.0.1:%d" % s.port]
-        check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "host/derived")
+        check(wait_for(lambda: s.get("/host/derived/top_cpu/0").status == 200), "host/derived")
         graph = s.call("GET", "/v1/graph").json
         equal(graph["complete"], True, "complete")
         nodes = {n["path"]: n for n in graph["nodes"]}
-        equal(sum(n["kind"] == "branch" for n in graph["nodes"]), 9, "nine owners of branches")
+        equal(sum(n["kind"] == "branch" for n in graph["nodes"]), 18, "owners of branches")
         ids = {n["id"] for n in graph["nodes"]}
         check(all(e["to"] in ids and (e["from"] in ids or e["from"].startswith("absent:"))
                   for e in graph["edges"]), "edges lead from node to node")
+        edges = {(e["from"], e["to"]): e for e in graph["edges"]}
+        edge = edges.get((nodes["host/cpu"]["id"], nodes["host/derived/cpu"]["id"]))
+        check(edge and edge["on"] == "children" and edge["reads"] > 8 * os.cpu_count(),
+              "what is read below a listed branch is one edge", edge)
         states = nodes["host/derived/processes"]
-        edges = [e for e in graph["edges"] if e["to"] == states["id"]]
-        equal([e["from"] for e in edges], [nodes["host/procs"]["id"]],
-              "what is read below a listed branch is one edge")
-        check(edges[0]["on"] == "children" and edges[0]["reads"] > 100, "with its reads", edges)
+        equal([e["from"] for e in graph["edges"] if e["to"] == states["id"]],
+              [nodes["host/totals/states"]["id"]], "what is read in an owned branch is one edge")
         near = s.call("GET", "/v1/graph?around=host/derived/memory&depth=1").json
         equal(sorted(n["path"] for n in near["nodes"]), ["host/derived/memory", "host/mem"], "around")
         near = s.call("GET", "/v1/graph?around=host%2Fmem&depth=1").json
@@ -254,7 +288,7 @@ def test_graph():
         code, out, err = run("graph", *at, "--dot")
         check(code == 0 and out.startswith("digraph coppice {\n") and out.endswith("}\n") and err == "",
               "coppice graph --dot", (code, err))
-        equal(out.count("shape=folder"), 9, "its nodes")
+        equal(out.count("shape=folder"), 18, "its nodes")
         equal(out.count("{"), out.count("}"), "its braces")
         check(all(re.match(r'  "[^"]+" (-> "[^"]+" )?(\[.*\])?;$|  (node|edge) \[|  rankdir', line) or
                   re.match(r'  "[^"]+" -> "[^"]+";$', line)

@@ -2,6 +2,7 @@
 """The graph over HTTP and from the command line, why an atom ran, options of a running server, and
 host/derived against an independent computation from the same version."""
 import collections
+import http.client
 import json
 import os
 import pwd
@@ -368,36 +369,98 @@ def test_live_options():
         equal(s.put("/big", "x" * 2000000).status, 201, "accepts them again")
 
 
-def test_threads_under_load():
-    """The thread count is changed ten times while clients write and the host is swept."""
-    with Server("--host", "--rate", "50") as s:
-        check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "host/derived")
-        s.put("/count", {"a": 0, "b": 0, "c": 0})
-        sent = {"a": 0, "b": 0, "c": 0}
-        bad, stop = [], threading.Event()
+class Load:
+    """Clients on connections that are kept: two read host/derived, two put new atoms, two add to counters.
+    What they did is counted, what was refused or went back a version is remembered."""
 
-        def write(key):
-            while not stop.is_set():
-                answer = s.call("POST", "/v1/transaction",
-                                {"operations": [{"op": "add", "path": "count/" + key, "value": 1}]})
-                if answer.status != 200:
-                    bad.append((answer.status, answer.body))
-                sent[key] += 1
-        threads = [threading.Thread(target=write, args=(key,)) for key in sent]
-        for t in threads:
+    def __init__(self, server):
+        self.server, self.bad, self.ending = server, [], threading.Event()
+        self.gets, self.puts, self.adds = [0, 0], [0, 0], [0, 0]
+        clients = [(f, i) for f in (self.read, self.put, self.add) for i in (0, 1)]
+        self.threads = [threading.Thread(target=self.client, args=client) for client in clients]
+        for t in self.threads:
             t.start()
+
+    def client(self, act, i):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30 * SLOW)
+        version = 0
+        try:
+            while not self.ending.is_set():
+                response = act(connection, i)
+                body = response.read()
+                seen = int(response.headers.get("Coppice-Version", 0))
+                if response.status not in (200, 201) or seen < version:
+                    self.bad.append((response.status, version, seen, body[:200]))
+                version = seen
+        except Exception as error:  # it ends, and the test fails
+            self.bad.append(repr(error))
+        connection.close()
+
+    def ask(self, connection, method, path, document=None):
+        body = None if document is None else json.dumps(document)
+        connection.request(method, "/v1/" + path, body, {"Content-Type": "application/json"})
+        return connection.getresponse()
+
+    def read(self, connection, i):
+        response = self.ask(connection, "GET", "state/host/derived")
+        self.gets[i] += 1
+        return response
+
+    def put(self, connection, i):
+        response = self.ask(connection, "PUT", "state/puts/%d-%d" % (i, self.puts[i]), self.puts[i])
+        self.puts[i] += response.status == 201
+        return response
+
+    def add(self, connection, i):
+        response = self.ask(connection, "POST", "transaction", {"operations": [
+            {"op": "add", "path": "sums/%d" % i, "value": 1},
+            {"op": "add", "path": "sums/all", "value": 1}]})
+        self.adds[i] += response.status == 200
+        return response
+
+    def rate(self, seconds):
+        """Requests a second while `seconds` pass."""
+        before, began = self.count(), time.time()
+        time.sleep(seconds)
+        return round((self.count() - before) / (time.time() - began))
+
+    def count(self):
+        return sum(self.gets + self.puts + self.adds)
+
+    def end(self):
+        self.ending.set()
+        for t in self.threads:
+            t.join()
+
+
+def test_threads_under_load():
+    """The thread count is changed ten times while clients read and write and the host is swept."""
+    with Server("--host", "--rate", "50") as s:
+        check(wait_for(lambda: s.get("/host/derived/top_cpu/0").status == 200), "host/derived")
+        s.put("/puts", {})
+        s.put("/sums", {"0": 0, "1": 0, "all": 0})
+        load = Load(s)
+        rates = [load.rate(0.7)]
         for n in (4, 0, 1, 16, 2, 64, 3, 1, 8, 2):
             answer = patch(s, {"workers.threads": n})
             equal((answer.status, answer.json.get("workers.threads")), (200, n), "%d threads" % n)
             equal(s.stats()["workers"]["threads"], n or max(1, len(os.sched_getaffinity(0)) - 1),
                   "%d threads run" % n)
-            time.sleep(0.2)
-        stop.set()
-        for t in threads:
-            t.join()
-        equal(bad, [], "no error")
-        equal(s.get("/count").json, sent, "no lost work")
-        check(sum(sent.values()) > 50, "there was some", sent)
+            rates.append(load.rate(0.15))
+        for _ in range(5):  # others may have the processors for a while
+            rates.append(load.rate(0.7))
+            if rates[-1] > rates[0] / 4:
+                break
+        load.end()
+        equal(load.bad, [], "no error, no version that goes back")
+        equal(len(s.get("/puts").json), sum(load.puts), "PUTs accepted are in the state")
+        equal(s.get("/sums").json, {"0": load.adds[0], "1": load.adds[1], "all": sum(load.adds)},
+              "so are transactions")
+        check(min(sum(load.gets), sum(load.puts), sum(load.adds)) > 50, "there were some",
+              (load.gets, load.puts, load.adds))
+        check(rates[-1] > rates[0] / 4, "as fast afterwards as before, about", rates)
+        if os.environ.get("VERBOSE"):
+            print("requests a second before, with each count, and after: %r" % rates)
         host = s.get("/host").json
         derived = host.pop("derived")
         equal(derived, independent(host), "derived values are right afterwards")

@@ -76,8 +76,10 @@ print_causes(const json_t *why)
     long long total = number_of(why, "causes_total");
     if (strcmp(text_of(why, "cause"), "defined") == 0)
         printf("because it was defined\n");
-    else if (total == 0)
+    else if (strcmp(text_of(why, "cause"), "repeated") == 0)
         printf("because a commit was abandoned, or it had to wait for something\n");
+    else if (total == 0)
+        printf("because something that matches its pattern changed\n");
     else
         printf("because %lld of what it had read changed\n", total);
     json_array_foreach(causes, i, cause)

@@ -137,6 +137,11 @@ COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);
 
 /* ---- inside an evaluation ---- */
 
+/* How values lie in memory, for the inline reads below; the library asserts that it is so. */
+#define COP_READ_ATOMS_ 32u                        /* a page, and the bytes of its table entry */
+#define COP_READ_VALUE_ UINT64_C(0xffffffff0000ff0f) /* of a slot's first word: the value's */
+#define COP_READ_TYPE_ UINT64_C(15)
+
 COP_PUBLIC cop_status cop_read_slow_(cop_evaluation *evaluation, cop_atom atom, cop_value *value);
 
 /* If this atom is what last time's run read here: its slot. */
@@ -147,9 +152,9 @@ cop_read_next_(cop_evaluation *evaluation, cop_atom atom, uint64_t word[2])
     if (__builtin_expect(*cursor != ((uint64_t)atom.generation << 32 | atom.id), 0))
         return false;
     evaluation->cursor_ = cursor + 1;
-    const void *entry = evaluation->table_ + (atom.id & ~UINT32_C(31)); /* of 32 bytes, one for 32 atoms */
+    const void *entry = evaluation->table_ + (atom.id & ~(COP_READ_ATOMS_ - 1));
     const char *page = __atomic_load_n((char *const *)entry, __ATOMIC_ACQUIRE);
-    memcpy(word, page + (size_t)(atom.id & 31) * 16, 16);
+    memcpy(word, page + (size_t)(atom.id & (COP_READ_ATOMS_ - 1)) * 16, 16);
     return true;
 }
 
@@ -165,7 +170,7 @@ cop_read(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
     uint64_t word[2];
     if (__builtin_expect(!cop_read_next_(evaluation, atom, word), 0))
         return cop_read_slow_(evaluation, atom, value);
-    word[0] &= UINT64_C(0xffffffff0000ff0f);
+    word[0] &= COP_READ_VALUE_;
     memcpy(value, word, sizeof word);
     return COP_OK;
 }
@@ -199,7 +204,7 @@ cop_read_payload_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted, ui
 {
     uint64_t word[2], slow;
     bool next = cop_read_next_(evaluation, atom, word);
-    if (__builtin_expect(next && (word[0] & 15) == (uint64_t)wanted, 1)) {
+    if (__builtin_expect(next && (word[0] & COP_READ_TYPE_) == (uint64_t)wanted, 1)) {
         *payload = word[1];
         return COP_OK;
     }

@@ -109,8 +109,8 @@ typedef struct cop_graph_query {
 
 #define COP_GRAPH_QUERY_INIT {sizeof(cop_graph_query), NULL, 1, 100000, UINT64_MAX}
 
-/* Tells the nodes of one moment, with their edges; sources behind what reads them. The edges of a lazy
- * or background atom are what it read when it was last needed; none before, and it is found from
+/* Tells the nodes of one moment, with their edges; sources behind what reads them. A reducer has no
+ * edges, since it follows a pattern: it is told as EAGER or BRANCH. The edges of a lazy or background atom are what it read when it was last needed; none before, and it is found from
  * itself only, not from what it reads. query may be NULL.
  * COP_E_GONE (around), COP_E_LIMIT: there are more than `most`, and those were told. COP_E_INVALID,
  * COP_E_MEMORY, COP_E_TIMEOUT. Holds up commits for O(nodes told and their lists). */
@@ -129,7 +129,8 @@ COP_PUBLIC cop_status cop_graph_look(cop_store *store, cop_atom atom, bool on, u
 
 typedef enum cop_run_cause {
     COP_CAUSE_DEFINED,    /* its first run */
-    COP_CAUSE_DEPENDENCY, /* what it read last time has changed: see causes */
+    COP_CAUSE_DEPENDENCY, /* what it read last time has changed: see causes. Of a reducer: what it
+                             follows has, and causes are not listed */
     COP_CAUSE_REPEATED    /* a commit was abandoned, or it waited for something, or left a circle */
 } cop_run_cause;
 COP_PUBLIC const char *cop_run_cause_name(cop_run_cause cause); /* "defined", "dependency", "repeated" */

@@ -6,6 +6,7 @@
  * half-way, and then the whole draft is abandoned.
  */
 #include "commit/txn.h"
+#include "effect/scope_define.h"
 #include "graph/lazy.h"
 #include "tree/atoms.h"
 #include "tree/path.h"
@@ -314,6 +315,8 @@ apply_define(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     const cop__definition *definition = op->text;
     cop_status status = COP_OK;
+    if (definition->scoped != NULL && !cop__scoped_begin(definition->scoped))
+        return COP_E_STATE;
     if (definition->path == NULL) {
         status = apply_create(txn, op, tree);
     } else {
@@ -330,6 +333,8 @@ apply_define(cop_txn *txn, cop__op *op, cop__tree *tree)
     slot->type |= COP_SLOT_COMPUTED;
     if (definition->out != NULL)
         *definition->out = op->made;
+    if (definition->scoped != NULL)
+        cop__scoped_made(definition->scoped, op->made);
     if (definition->kind != COP_EAGER)
         return done(cop__lazy_define(&txn->store->graph, definition, op->made, slot));
     return done(cop__graph_define(&txn->store->graph, definition, op->made.id));

@@ -3,6 +3,7 @@
 #include "commit/define.h"
 
 #include "commit/combiner.h"
+#include "effect/scope_define.h"
 #include "graph/graph.h"
 #include "reclaim/gate.h"
 #include "store/log.h"
@@ -58,14 +59,14 @@ cop__definition_make(cop_txn *txn, const char *path, size_t length,
     }
     definition->equal = options->equal;
     definition->destroy = options->destroy;
-    definition->scope = options->scope;
     definition->kind = (uint8_t)options->kind;
     definition->branch = options->branch;
     return definition;
 }
 
 cop_status
-cop__definition_add(cop_txn *txn, cop__definition *definition, cop_atom *atom, cop_error *error)
+cop__definition_add(cop_txn *txn, cop__definition *definition, cop_scope *scope, cop_atom *atom,
+                    cop_error *error)
 {
     definition->out = atom;
     cop__op op = {.code = COP_OP_DEFINE,
@@ -74,6 +75,15 @@ cop__definition_add(cop_txn *txn, cop__definition *definition, cop_atom *atom, c
     cop_status status = cop__op_add(txn, op, NULL);
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));
+    if (scope != NULL) {
+        status = cop__scoped_add(scope, txn->store, &txn->scoped);
+        if (status != COP_OK) {
+            txn->op_count--;
+            return cop__fail(error, status, "options.scope: %s",
+                             status == COP_E_STATE ? "it is disposed" : cop_status_message(status));
+        }
+        definition->scoped = txn->scoped;
+    }
     if (atom != NULL)
         *atom = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
     return COP_OK;
@@ -100,7 +110,7 @@ cop_txn_define(cop_txn *txn, const char *path, size_t length, cop_computed_funct
         return cop__fail(error, COP_E_MEMORY, "%s", cop_status_message(COP_E_MEMORY));
     definition->function = function;
     definition->context = context;
-    return cop__definition_add(txn, definition, atom, error);
+    return cop__definition_add(txn, definition, options.scope, atom, error);
 }
 
 cop_status

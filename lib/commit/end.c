@@ -53,10 +53,19 @@ static const char *const op_names[] = {
     [COP_OP_RESULT] = "result",
 };
 
-static bool
-op_has_path(const cop__op *op)
+/* The path that an operation was given; NULL: none. */
+static const char *
+op_path(const cop__op *op, size_t *length)
 {
-    return op->code == COP_OP_SET_AT || op->code == COP_OP_ERASE_AT || op->code == COP_OP_CLEAR_AT;
+    const cop__definition *definition = op->text;
+    *length = op->number;
+    if (op->code == COP_OP_DEFINE) {
+        *length = definition->length;
+        return definition->path;
+    }
+    return op->code == COP_OP_SET_AT || op->code == COP_OP_ERASE_AT || op->code == COP_OP_CLEAR_AT
+               ? op->text
+               : NULL;
 }
 
 /* Says which operation could not be applied. */
@@ -71,10 +80,12 @@ explain(const cop_txn *txn, cop_status status, cop_error *error)
         return;
     }
     const cop__op *op = &txn->ops[txn->failed_op];
-    if (op_has_path(op))
+    size_t length;
+    const char *path = op_path(op, &length);
+    if (path != NULL)
         (void)cop__fail(error, status, "operation %u, %s %.*s: %s", txn->failed_op,
-                        op_names[op->code], (int)(op->number < 128 ? op->number : 128),
-                        (const char *)op->text, cop_status_message(status));
+                        op_names[op->code], (int)(length < 128 ? length : 128), path,
+                        cop_status_message(status));
     else
         (void)cop__fail(error, status, "operation %u, %s: %s", txn->failed_op, op_names[op->code],
                         cop_status_message(status));

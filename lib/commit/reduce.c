@@ -102,7 +102,6 @@ add(cop_txn *txn, const reduce_request *request, cop_atom *atom, cop_error *erro
     computed.branch = owns_branch(request);
     computed.label = options->label;
     computed.destroy = options->destroy;
-    computed.scope = options->scope;
     cop__reduce_definition *reduce = cop__txn_bytes(txn, sizeof *reduce);
     cop__definition *definition =
         cop__definition_make(txn, request->path, request->length, &computed);
@@ -122,7 +121,7 @@ add(cop_txn *txn, const reduce_request *request, cop_atom *atom, cop_error *erro
         return status;
     definition->context = options->context;
     definition->reduce = reduce;
-    return cop__definition_add(txn, definition, atom, error);
+    return cop__definition_add(txn, definition, options->scope, atom, error);
 }
 
 static cop_status

@@ -3,6 +3,7 @@
 #include "commit/txn.h"
 
 #include "commit/combiner.h"
+#include "effect/scope_define.h"
 #include "reclaim/gate.h"
 #include "tree/path.h"
 
@@ -106,6 +107,8 @@ ops_grow(cop_txn *txn)
 static void
 txn_release_parts(cop_txn *txn, cop__memory *memory)
 {
+    if (cop__unlikely(txn->scoped != NULL))
+        cop__scoped_end(txn->scoped, cop__load_acquire(&txn->state) == COP_TXN_DONE && txn->result == COP_OK);
     chunks_free(txn, memory);
     if (txn->ops != txn->inline_ops)
         cop__memory_free(memory, COP_MEMORY_TXN, txn->ops, txn->op_capacity * sizeof *txn->ops, 16);
@@ -155,6 +158,7 @@ txn_reset(cop_txn *txn)
     txn->out_count = txn->out_capacity = 0;
     txn->snapshot = NULL;
     txn->chunks = NULL;
+    txn->scoped = NULL;
     txn->alone = false;
     txn->wants_fresh = false;
     txn->failed_op = 0;

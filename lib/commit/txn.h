@@ -119,6 +119,7 @@ struct cop_txn {
     size_t out_count, out_capacity;
     const cop_snapshot *snapshot; /* of its reads */
     struct cop__arena_chunk *chunks;
+    struct cop__scoped *scoped; /* of atoms that it defines under scopes */
     char *arena_next;
     size_t arena_left, arena_used;
     struct cop_txn *batch_next;

@@ -11,10 +11,18 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "effect/effects.h"
 #include "tree/path.h"
+
+/* What cop_read of computed.h, which is compiled into the host, takes for granted. */
+_Static_assert(COP_READ_VALUE_ == COP_SLOT_VALUE && COP_READ_TYPE_ == COP_SLOT_TYPE,
+               "a slot is read as a value with the same masks");
+_Static_assert(COP_READ_ATOMS_ == COP_SLOTS && sizeof(cop__page_entry) == COP_READ_ATOMS_ &&
+                   offsetof(cop__page_entry, page) == 0 && sizeof(cop__slot) == 16,
+               "a page's entry is found from an atom's number");
 
 static const uint64_t no_list = COP_DEPENDENCY_END - 1; /* matches no handle: every read is slow */
 

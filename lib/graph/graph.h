@@ -181,7 +181,6 @@ typedef struct cop__side {
     cop_equal_function equal;
     cop_destructor destroy;
     void *context;
-    cop_scope *scope;
     size_t bytes; /* of this record */
     char label[]; /* terminated */
 } cop__side;
@@ -542,7 +541,7 @@ typedef struct cop__definition {
     size_t length, label_length;
     cop_equal_function equal;
     cop_destructor destroy;
-    cop_scope *scope;
+    struct cop__scoped *scoped; /* its record in options.scope; NULL: none */
     const cop__reduce_definition *reduce; /* a reducer: function and context are the library's */
     cop_atom *out; /* where the handle is written as soon as there is one; NULL: nowhere */
     uint8_t kind;

@@ -290,6 +290,17 @@ cop__look_node_gone(cop__graph *graph, const cop__node *node)
 
 /* ---- a run ---- */
 
+/* A reducer runs when something that it follows has changed; what it was is not kept. */
+static cop_run_cause
+cause_of(const cop__node *node, const cop__looked_run *run)
+{
+    bool changed = run->causes != NULL && run->causes->total > 0;
+    if (node->flags & COP_NODE_FRESH)
+        return COP_CAUSE_DEFINED;
+    return changed || (node->flags & COP_NODE_FOLLOWER) ? COP_CAUSE_DEPENDENCY
+                                                        : COP_CAUSE_REPEATED;
+}
+
 static void
 look_open(cop__graph *graph, cop__look *look, const cop__node *node)
 {
@@ -300,9 +311,7 @@ look_open(cop__graph *graph, cop__look *look, const cop__node *node)
     look->changed = graph->count.changed;
     run->causes =
         see_list(graph, cop__dependencies(graph, node), cop__dependency_count(node), true);
-    run->cause = node->flags & COP_NODE_FRESH                    ? COP_CAUSE_DEFINED
-                 : run->causes != NULL && run->causes->total > 0 ? COP_CAUSE_DEPENDENCY
-                                                                 : COP_CAUSE_REPEATED;
+    run->cause = cause_of(node, run);
 }
 
 cop_status

@@ -16,8 +16,7 @@ side_bytes(const cop__definition *definition)
 static bool
 needs_side(const cop__definition *definition)
 {
-    return definition->equal != NULL || definition->destroy != NULL || definition->scope != NULL ||
-           definition->label != NULL;
+    return definition->equal != NULL || definition->destroy != NULL || definition->label != NULL;
 }
 
 static bool
@@ -43,7 +42,6 @@ side_make(cop__graph *graph, cop__node *node, const cop__definition *definition)
     side->equal = definition->equal;
     side->destroy = definition->destroy;
     side->context = definition->context;
-    side->scope = definition->scope;
     side->bytes = side_bytes(definition);
     if (definition->label != NULL)
         memcpy(side->label, definition->label, definition->label_length);

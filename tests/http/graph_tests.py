@@ -2,8 +2,10 @@
 """The graph over HTTP and from the command line, why an atom ran, options of a running server, and
 host/derived against an independent computation from the same version."""
 import collections
+import http.client
 import json
 import os
+import pwd
 import re
 import threading
 import time
@@ -16,6 +18,10 @@ STATES = {"R": "running", "S": "sleeping", "D": "waiting", "T": "stopped", "t": 
           "Z": "zombie", "I": "idle", "X": "dead"}
 TICKS = ("user_ticks", "nice_ticks", "system_ticks", "idle_ticks", "iowait_ticks", "irq_ticks",
          "softirq_ticks", "steal_ticks")
+
+
+def user():
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def ratio(part, whole):
@@ -58,7 +64,7 @@ def grouped(rows, key, ticks):
 
 
 def top(rows, key, told, value):
-    best = sorted(rows, key=lambda row: (-row[key], row["pid"]))[:10]
+    best = sorted(rows, key=lambda row: (-row[key], str(row["pid"])))[:10]
     return {str(i): {"pid": row["pid"], "name": row["name"], "user": row["user"], told: value(row)}
             for i, row in enumerate(best)}
 
@@ -68,10 +74,8 @@ def independent(host):
     seconds = 0.0
     if "time_us" in host["previous"]:
         seconds = (host["time_us"] - host["previous"]["time_us"]) / 1e6
-    had = host["previous"].get("procs")
-    ticks = seconds * host["ticks_per_second"] if had is not None else 0.0
-    rows = [dict(p, pid=int(pid), used=max(0, p["ticks"] - (had or {}).get(pid, 0)))
-            for pid, p in host["procs"].items()]
+    ticks = seconds * host["ticks_per_second"]
+    rows = [dict(p, pid=int(pid), used=p["recent_ticks"]) for pid, p in host["procs"].items()]
     states = collections.Counter(STATES.get(row["state"], "other") for row in rows)
     m = host["mem"]
     return {
@@ -95,6 +99,24 @@ def independent(host):
     }
 
 
+class Ticks:
+    """recent_ticks of the processes against their ticks in the sweep that host/previous is of."""
+
+    def __init__(self):
+        self.sweeps, self.compared = {}, 0
+
+    def look(self, host):
+        self.sweeps[host["time_us"]] = {pid: p["ticks"] for pid, p in host["procs"].items()}
+        before = self.sweeps.get(host["previous"].get("time_us"))
+        wrong = {}
+        for pid, p in host["procs"].items() if before else ():
+            if pid in before:
+                self.compared += 1
+                if p["recent_ticks"] != max(0, p["ticks"] - before[pid]):
+                    wrong[pid] = (p, before[pid])
+        return wrong
+
+
 def load_averages():
     """Busy share of all CPUs since boot, as /proc/stat counts it."""
     with open("/proc/stat", encoding="ascii") as file:
@@ -116,11 +138,13 @@ def busy_seen_and_told(s):
 
 def test_derived():
     with Server("--host", "--rate", "20") as s:
-        check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "host/derived")
-        seen = 0
+        check(wait_for(lambda: s.get("/host/derived/top_cpu/0").status == 200), "host/derived")
+        seen, ticks = 0, Ticks()
         deadline = time.time() + 4 * SLOW
-        while time.time() < deadline and seen < 60 or seen == 0:
+        patience = deadline + 60
+        while (time.time() < deadline and seen < 60) or (time.time() < patience and not (seen and ticks.compared)):
             host = s.get("/host").json
+            equal(ticks.look(host), {}, "recent_ticks are what has grown since host/previous")
             derived = host.pop("derived")
             wanted = independent(host)
             for part in wanted:
@@ -131,6 +155,7 @@ def test_derived():
             seen += 1
             time.sleep(0.03)
         check(1 <= seen < 1000, "host/derived agrees with what it is computed from, bit for bit", seen)
+        check(ticks.compared > 0, "recent_ticks were compared", len(ticks.sweeps))
         pairs = [busy_seen_and_told(s)]
         while abs(pairs[-1][0] - pairs[-1][1]) >= 0.25 and len(pairs) < 20:
             pairs.append(busy_seen_and_told(s))
@@ -140,6 +165,12 @@ def test_derived():
         check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "erased, it comes back")
         s.put("/host/derived", 5)
         check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "replaced, too")
+        for path in ("/host/totals", "/host/totals/users"):
+            s.call("DELETE", "/v1/state" + path)
+            check(wait_for(lambda: s.get("/host/derived/users/" + user()).status == 200),
+                  path + " erased, users come back")
+        s.put("/host/totals", 5)
+        check(wait_for(lambda: s.get("/host/derived/users/" + user()).status == 200), "replaced, too")
         problem(s.put("/host/derived/cpu/total", 1), 409, "state", "a write to what is computed")
 
 
@@ -166,6 +197,9 @@ def test_why():
         code, out, err = run("why", *at, "--wait", "5000", "host/derived/cpu")
         check(code == 0 and "because " in out and "host/time_us" in out and "reads " in out and err == "",
               "coppice why", (code, out, err))
+        code, out, err = run("why", *at, "--wait", "5000", "host/totals/users/recent_ticks")
+        check(code == 0 and "because something that matches its pattern changed\n" in out,
+              "coppice why of a reducer", (code, out, err))
         code, out, err = run("why", *at, "--json", "--wait", "5000", "host/derived/memory")
         equal(json.loads(out)["label"], "memory and swap in use", "coppice why --json")
         check(out.count("\n") == 1, "on one line")
@@ -232,19 +266,21 @@ def test_why_at_the_end():
 def test_graph():
     with Server("--host", "--rate", "20") as s:
         at = ["--server", "http://127.0.0.1:%d" % s.port]
-        check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "host/derived")
+        check(wait_for(lambda: s.get("/host/derived/top_cpu/0").status == 200), "host/derived")
         graph = s.call("GET", "/v1/graph").json
         equal(graph["complete"], True, "complete")
         nodes = {n["path"]: n for n in graph["nodes"]}
-        equal(sum(n["kind"] == "branch" for n in graph["nodes"]), 9, "nine owners of branches")
+        equal(sum(n["kind"] == "branch" for n in graph["nodes"]), 18, "owners of branches")
         ids = {n["id"] for n in graph["nodes"]}
         check(all(e["to"] in ids and (e["from"] in ids or e["from"].startswith("absent:"))
                   for e in graph["edges"]), "edges lead from node to node")
+        edges = {(e["from"], e["to"]): e for e in graph["edges"]}
+        edge = edges.get((nodes["host/cpu"]["id"], nodes["host/derived/cpu"]["id"]))
+        check(edge and edge["on"] == "children" and edge["reads"] > 8 * os.cpu_count(),
+              "what is read below a listed branch is one edge", edge)
         states = nodes["host/derived/processes"]
-        edges = [e for e in graph["edges"] if e["to"] == states["id"]]
-        equal([e["from"] for e in edges], [nodes["host/procs"]["id"]],
-              "what is read below a listed branch is one edge")
-        check(edges[0]["on"] == "children" and edges[0]["reads"] > 100, "with its reads", edges)
+        equal([e["from"] for e in graph["edges"] if e["to"] == states["id"]],
+              [nodes["host/totals/states"]["id"]], "what is read in an owned branch is one edge")
         near = s.call("GET", "/v1/graph?around=host/derived/memory&depth=1").json
         equal(sorted(n["path"] for n in near["nodes"]), ["host/derived/memory", "host/mem"], "around")
         near = s.call("GET", "/v1/graph?around=host%2Fmem&depth=1").json
@@ -260,7 +296,7 @@ def test_graph():
         code, out, err = run("graph", *at, "--dot")
         check(code == 0 and out.startswith("digraph coppice {\n") and out.endswith("}\n") and err == "",
               "coppice graph --dot", (code, err))
-        equal(out.count("shape=folder"), 9, "its nodes")
+        equal(out.count("shape=folder"), 18, "its nodes")
         equal(out.count("{"), out.count("}"), "its braces")
         check(all(re.match(r'  "[^"]+" (-> "[^"]+" )?(\[.*\])?;$|  (node|edge) \[|  rankdir', line) or
                   re.match(r'  "[^"]+" -> "[^"]+";$', line)
@@ -340,36 +376,98 @@ def test_live_options():
         equal(s.put("/big", "x" * 2000000).status, 201, "accepts them again")
 
 
-def test_threads_under_load():
-    """The thread count is changed ten times while clients write and the host is swept."""
-    with Server("--host", "--rate", "50") as s:
-        check(wait_for(lambda: s.get("/host/derived/cpu/total").status == 200), "host/derived")
-        s.put("/count", {"a": 0, "b": 0, "c": 0})
-        sent = {"a": 0, "b": 0, "c": 0}
-        bad, stop = [], threading.Event()
+class Load:
+    """Clients on connections that are kept: two read host/derived, two put new atoms, two add to counters.
+    What they did is counted, what was refused or went back a version is remembered."""
 
-        def write(key):
-            while not stop.is_set():
-                answer = s.call("POST", "/v1/transaction",
-                                {"operations": [{"op": "add", "path": "count/" + key, "value": 1}]})
-                if answer.status != 200:
-                    bad.append((answer.status, answer.body))
-                sent[key] += 1
-        threads = [threading.Thread(target=write, args=(key,)) for key in sent]
-        for t in threads:
+    def __init__(self, server):
+        self.server, self.bad, self.ending = server, [], threading.Event()
+        self.gets, self.puts, self.adds = [0, 0], [0, 0], [0, 0]
+        clients = [(f, i) for f in (self.read, self.put, self.add) for i in (0, 1)]
+        self.threads = [threading.Thread(target=self.client, args=client) for client in clients]
+        for t in self.threads:
             t.start()
+
+    def client(self, act, i):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30 * SLOW)
+        version = 0
+        try:
+            while not self.ending.is_set():
+                response = act(connection, i)
+                body = response.read()
+                seen = int(response.headers.get("Coppice-Version", 0))
+                if response.status not in (200, 201) or seen < version:
+                    self.bad.append((response.status, version, seen, body[:200]))
+                version = seen
+        except Exception as error:  # it ends, and the test fails
+            self.bad.append(repr(error))
+        connection.close()
+
+    def ask(self, connection, method, path, document=None):
+        body = None if document is None else json.dumps(document)
+        connection.request(method, "/v1/" + path, body, {"Content-Type": "application/json"})
+        return connection.getresponse()
+
+    def read(self, connection, i):
+        response = self.ask(connection, "GET", "state/host/derived")
+        self.gets[i] += 1
+        return response
+
+    def put(self, connection, i):
+        response = self.ask(connection, "PUT", "state/puts/%d-%d" % (i, self.puts[i]), self.puts[i])
+        self.puts[i] += response.status == 201
+        return response
+
+    def add(self, connection, i):
+        response = self.ask(connection, "POST", "transaction", {"operations": [
+            {"op": "add", "path": "sums/%d" % i, "value": 1},
+            {"op": "add", "path": "sums/all", "value": 1}]})
+        self.adds[i] += response.status == 200
+        return response
+
+    def rate(self, seconds):
+        """Requests a second while `seconds` pass."""
+        before, began = self.count(), time.time()
+        time.sleep(seconds)
+        return round((self.count() - before) / (time.time() - began))
+
+    def count(self):
+        return sum(self.gets + self.puts + self.adds)
+
+    def end(self):
+        self.ending.set()
+        for t in self.threads:
+            t.join()
+
+
+def test_threads_under_load():
+    """The thread count is changed ten times while clients read and write and the host is swept."""
+    with Server("--host", "--rate", "50") as s:
+        check(wait_for(lambda: s.get("/host/derived/top_cpu/0").status == 200), "host/derived")
+        s.put("/puts", {})
+        s.put("/sums", {"0": 0, "1": 0, "all": 0})
+        load = Load(s)
+        rates = [load.rate(0.7)]
         for n in (4, 0, 1, 16, 2, 64, 3, 1, 8, 2):
             answer = patch(s, {"workers.threads": n})
             equal((answer.status, answer.json.get("workers.threads")), (200, n), "%d threads" % n)
             equal(s.stats()["workers"]["threads"], n or max(1, len(os.sched_getaffinity(0)) - 1),
                   "%d threads run" % n)
-            time.sleep(0.2)
-        check(wait_for(lambda: sum(sent.values()) > 50), "clients wrote meanwhile", sent)
-        stop.set()
-        for t in threads:
-            t.join()
-        equal(bad, [], "no error")
-        equal(s.get("/count").json, sent, "no lost work")
+            rates.append(load.rate(0.15))
+        for _ in range(5):  # others may have the processors for a while
+            rates.append(load.rate(0.7))
+            if rates[-1] > rates[0] / 4:
+                break
+        load.end()
+        equal(load.bad, [], "no error, no version that goes back")
+        equal(len(s.get("/puts").json), sum(load.puts), "PUTs accepted are in the state")
+        equal(s.get("/sums").json, {"0": load.adds[0], "1": load.adds[1], "all": sum(load.adds)},
+              "so are transactions")
+        check(min(sum(load.gets), sum(load.puts), sum(load.adds)) > 50, "there were some",
+              (load.gets, load.puts, load.adds))
+        check(rates[-1] > rates[0] / 4, "as fast afterwards as before, about", rates)
+        if os.environ.get("VERBOSE"):
+            print("requests a second before, with each count, and after: %r" % rates)
         host = s.get("/host").json
         derived = host.pop("derived")
         equal(derived, independent(host), "derived values are right afterwards")

@@ -54,7 +54,7 @@ def test_host_source():
             name = file.read().split("(", 1)[1].rsplit(")", 1)[0]
         equal(mine["name"], name, "this process's name")
         equal(set(mine), {"name", "state", "user", "parent", "threads", "rss_bytes", "user_ticks",
-                          "system_ticks", "ticks"}, "what a process has")
+                          "system_ticks", "ticks", "recent_ticks"}, "what a process has")
         check(mine["rss_bytes"] > 1 << 20 and mine["threads"] >= 1, "its figures", mine)
         for _ in range(3):
             child = subprocess.Popen(["sleep", "60"])
@@ -94,7 +94,7 @@ def whole_versions(s):
         response = connection.getresponse()
         procs = json.loads(response.read())
         version = int(response.headers["Coppice-Version"])
-        if version < last or any(len(p) != 9 or p["ticks"] != p["user_ticks"] + p["system_ticks"]
+        if version < last or any(len(p) != 10 or p["ticks"] != p["user_ticks"] + p["system_ticks"]
                                  for p in procs.values()):
             bad.append(version)
         last, count = version, count + 1

@@ -5,6 +5,7 @@
 
 #include <coppice/effect.h>
 #include <coppice/graph.h>
+#include <coppice/reduce.h>
 
 #include "tests/support/store_test.h"
 
@@ -433,6 +434,27 @@ START_TEST(lists_and_paths)
 }
 END_TEST
 
+START_TEST(reducers_are_told)
+{
+    cop_store *store = t_open();
+    cop_explanation *e = NULL;
+    cop_atom reducer;
+
+    t_set_at(store, "in/a", cop_i64(1));
+    CHECK_OK(cop_reduce_define(store, P("sum"), P("in/*"), COP_REDUCE_SUM, NULL, &reducer, NULL));
+    CHECK_OK(cop_graph_look(store, reducer, true, COP_FOREVER));
+    t_set_at(store, "in/b", cop_i64(10));
+    CHECK_STATUS(cop_graph_explain(store, reducer, 0, &e), COP_E_TIMEOUT);
+    ck_assert(e->ran);
+    ck_assert_int_eq(e->cause, COP_CAUSE_DEPENDENCY);
+    ck_assert_uint_eq(e->cause_total, 0);
+    ck_assert_int_eq(cop_value_i64(&e->before), 1);
+    ck_assert_int_eq(cop_value_i64(&e->after), 11);
+    cop_explanation_free(e);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(circles_and_waiting)
 {
     cop_store *store = t_open();
@@ -628,6 +650,7 @@ add(TCase *tests)
     tcase_add_test(tests, refusals);
     tcase_add_test(tests, waiting_ends_with_the_atom);
     tcase_add_test(tests, lists_and_paths);
+    tcase_add_test(tests, reducers_are_told);
     tcase_add_test(tests, circles_and_waiting);
     tcase_add_test(tests, nodes_are_told);
     tcase_add_test(tests, lazy_ones_are_told);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The computed atoms of a machine's CPUs, memory, disks and interfaces; processes: derived_procs.c.
- */
+/* The computed atoms of a machine's CPUs, memory, disks and interfaces; processes: derived_procs.c. */
 #include "tools/sources/derived.h"
 #include "tools/sources/derived_read.h"
 
@@ -257,16 +256,16 @@ static const struct {
     {"host/derived/disks", disks, "bytes a second of each disk"},
 };
 
-/* What stands at host/derived and is no branch would refuse every definition. */
+/* What stands at host/derived or host/totals and is no branch would refuse every definition. */
 static cop_status
-clear_way(cop_store *store, cop_txn *txn)
+clear_way(cop_store *store, cop_txn *txn, const char *path)
 {
     cop_atom atom;
     uint32_t count;
     cop_pin_t pin = cop_pin(store);
     if (!pin.snapshot)
         return COP_OK; /* found out next time */
-    cop_status status = cop_find(pin.snapshot, "host/derived", 12, &atom);
+    cop_status status = cop_find(pin.snapshot, path, strlen(path), &atom);
     bool value = status == COP_OK && cop_count(pin.snapshot, atom, &count) == COP_E_NOT_BRANCH;
     cop_unpin(pin);
     return value ? cop_txn_erase(txn, atom) : COP_OK;
@@ -275,7 +274,9 @@ clear_way(cop_store *store, cop_txn *txn)
 cop_status
 derived_define(cop_store *store, cop_txn *txn, size_t *defined, cop_error *error)
 {
-    cop_status status = clear_way(store, txn);
+    cop_status status = clear_way(store, txn, "host/derived");
+    if (status == COP_OK)
+        status = clear_way(store, txn, "host/totals");
     *defined = 0;
     for (size_t i = 0; i < sizeof definitions / sizeof *definitions && status == COP_OK; i++) {
         cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;

@@ -4,9 +4,9 @@
  * atoms that own branches. docs/coppice.1 lists them.
  *
  * Each function reads one pass over the children of a branch, and emits its own: a sweep runs those
- * whose inputs changed, and of their children only those change whose values do. Reducers would not
- * look at the children that stayed as they are: by user and by program (cop_group_define) and the
- * ten greatest (COP_REDUCE_TOP) are O(processes) a sweep here.
+ * whose inputs changed, and of their children only those change whose values do. What goes over all
+ * processes is left to reducers, which look at those that changed: groups by state, user and program
+ * and the ten greatest, at host/totals.
  */
 #ifndef COP_TOOLS_DERIVED_H
 #define COP_TOOLS_DERIVED_H
@@ -15,5 +15,7 @@
 
 /* Defines what is missing below host/derived in a transaction; *defined: how many. */
 cop_status derived_define(cop_store *store, cop_txn *txn, size_t *defined, cop_error *error);
+/* Defines what is missing below host/totals, in commits of its own. */
+cop_status derived_totals(cop_store *store, cop_error *error);
 
 #endif

@@ -158,22 +158,35 @@ history_begin(struct history *h, struct mirror *m, struct mirror_node *host, uin
         mirror_i64(m, h->told, "time_us", h->previous->time_us);
 }
 
+/* Notes counters of this sweep; those of the earlier one, or NULL. */
+static const struct entry *
+note(struct history *h, const char *group, const char *name, uint64_t identity,
+     const uint64_t *values, size_t count)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%s/%s", group, name);
+    if (h->now)
+        add(h->now, key, identity, values, count);
+    return find(h->previous, key, identity);
+}
+
+uint64_t
+history_growth(struct history *h, const char *group, const char *name, uint64_t identity,
+               uint64_t value)
+{
+    const struct entry *before = note(h, group, name, identity, &value, 1);
+    uint64_t had = before ? before->values[0] : 0;
+    return h->previous && value > had ? value - had : 0;
+}
+
 void
 history_note(struct history *h, const char *group, const char *name, uint64_t identity,
              const char *const *keys, const uint64_t *values, size_t count)
 {
-    char key[96];
-    snprintf(key, sizeof key, "%s/%s", group, name);
-    const struct entry *before = find(h->previous, key, identity);
-    if (h->now)
-        add(h->now, key, identity, values, count);
+    const struct entry *before = note(h, group, name, identity, values, count);
     if (!before)
         return;
     struct mirror_node *node = mirror_branch(h->mirror, h->told, group, 0);
-    if (!keys[0]) {
-        mirror_i64(h->mirror, node, name, before->values[0]);
-        return;
-    }
     node = mirror_branch(h->mirror, node, name, identity);
     for (size_t i = 0; i < count; i++)
         mirror_i64(h->mirror, node, keys[i], before->values[i]);

@@ -23,9 +23,12 @@ void history_free(struct history *history);
 void history_begin(struct history *history, struct mirror *mirror, struct mirror_node *host,
                    uint64_t time_us);
 /* Notes counters of this sweep, and tells those of the earlier one with the same identity at
- * host/previous/GROUP/NAME: as a branch with these keys, or as a value when the only key is NULL.
- */
+ * host/previous/GROUP/NAME, under these keys. */
 void history_note(struct history *history, const char *group, const char *name, uint64_t identity,
                   const char *const *keys, const uint64_t *values, size_t count);
+/* Notes one counter; by how much it has grown since the earlier sweep: all of it when it has begun
+ * since, 0 when there was no earlier sweep. */
+uint64_t history_growth(struct history *history, const char *group, const char *name,
+                        uint64_t identity, uint64_t value);
 
 #endif

@@ -60,6 +60,8 @@ sweep(struct host *h)
         proc_processes(&h->proc, m, top);
     }
     cop_status status = mirror_end(m, &error);
+    if (status == COP_OK)
+        status = derived_totals(h->store, &error); /* host is there now */
     if (status != COP_OK && status != h->last)
         complain("host: a sweep was not committed: %s",
                  error.message[0] ? error.message : cop_status_message(status));

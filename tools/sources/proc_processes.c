@@ -109,11 +109,9 @@ user_name(struct proc *proc, uid_t uid)
     return user->name;
 }
 
-/* derived_procs.c reads the members in this order, and stops where it may. */
 static void
 tell_process(struct proc *proc, struct mirror *m, struct mirror_node *processes, const char *pid)
 {
-    static const char *const no_keys[] = {NULL};
     char file[32];
     struct process p;
     struct stat owner;
@@ -132,11 +130,12 @@ tell_process(struct proc *proc, struct mirror *m, struct mirror_node *processes,
     mirror_text(m, node, "user", user, strlen(user));
     mirror_i64(m, node, "rss_bytes", rss);
     mirror_i64(m, node, "ticks", ticks);
+    mirror_i64(m, node, "recent_ticks",
+               history_growth(proc->history, "procs", pid, p.start, ticks));
     mirror_i64(m, node, "user_ticks", p.user_ticks);
     mirror_i64(m, node, "system_ticks", p.system_ticks);
     mirror_i64(m, node, "threads", (uint64_t)p.threads);
     mirror_i64(m, node, "parent", (uint64_t)p.parent);
-    history_note(proc->history, "procs", pid, p.start, no_keys, &ticks, 1);
 }
 
 void

@@ -14,11 +14,11 @@ How it is done:
   * The library and the unit tests are built once, with assertions, expensive checks and poisoned
     free memory, in a directory of their own (--build keeps it for the next run).
   * For a mutant one file is compiled, and linked in front of the archive, whose member of that
-    name is then not used. A mutant that does not compile, or compiles to the same code, is replaced
-    by the next one.
+    name is then not used. A test that includes that file is compiled with the mutant in its place.
+    A mutant that does not compile, or compiles to the same code, is replaced by the next one.
   * A failed assertion of Check ends the test program at once; programs do not fork for each test.
   * The tests of the mutated room come first, the others in the order of their time; the first that
-    fails ends the mutant. Tests of time and of what the mutants are not in are left out (see TESTS).
+    fails ends the mutant. A test in SCHEDULES runs for mutants of the files that it includes.
   * Which mutants: N, spread over the files by the number of places to mutate, chosen by --seed.
 
   mutate.py [--mutants N] [--seed S] [--at-least PERCENT] [--only TEXT] [--jobs 1|2] [--build DIR]
@@ -45,11 +45,9 @@ import time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXCLUSIONS = os.path.join(SOURCE, "tests", "mutation-exclusions.txt")
-ROOMS = ["lib/tree", "lib/reclaim", "lib/commit", "lib/serialize"]
-# Not measured: what asks the system for its memory, and the waiting of the pin core, which
-# tests/unit/test_pin_schedule.c and the model check compile and examine in their own ways.
+# Not measured: what asks the system for its memory and its processors.
 LEFT_OUT = {"lib/reclaim/allocator_jemalloc.c", "lib/reclaim/memory.c", "lib/reclaim/memory_limit.c",
-            "lib/reclaim/pin.c"}
+            "workers/cpus.c"}
 
 # Room or file: the tests that know it best. Then come the others, fastest first.
 RELEVANT = {
@@ -60,17 +58,56 @@ RELEVANT = {
     "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],
     "lib/reclaim/snapshot.c": ["test_snapshot"],
     "lib/reclaim/reader.c": ["test_pin"],
+    "lib/reclaim/pin.c": ["test_pin", "test_pin_schedule"],
     "lib/reclaim": ["test_dead", "test_pool", "test_snapshot"],
     "lib/commit/conditions.c": ["test_conflicts"],
+    "lib/commit/background.c": ["test_background"],
+    "lib/commit/define.c": ["test_computed", "test_owned_branch", "test_background"],
+    "lib/commit/reduce.c": ["test_reduce"],
     "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
+    "lib/graph/lazy": ["test_lazy", "test_background"],
+    "lib/graph/own.c": ["test_owned_branch"],
+    "lib/graph/emit.c": ["test_owned_branch"],
+    "lib/graph/explain.c": ["test_explain"],
+    "lib/graph/inspect.c": ["test_explain"],
+    "lib/graph/look.c": ["test_explain"],
+    "lib/graph/tell.c": ["test_explain"],
+    "lib/graph/follow.c": ["test_effect"],
+    "lib/graph/pattern.c": ["test_effect"],
+    "lib/graph/parallel.c": ["test_shared_wave"],
+    "lib/graph/arena.c": ["test_shared_wave"],
+    "lib/graph": ["test_computed", "test_owned_branch", "test_effect", "test_lazy"],
+    "lib/reduce/exact_sum.c": ["test_exact_sum"],
+    "lib/reduce/group": ["test_group"],
+    "lib/reduce/reducer.c": ["test_reduce"],
+    "lib/reduce": ["test_reduction", "test_group", "test_reduce", "test_reduce_random"],
+    "lib/effect/queue.c": ["test_effect_queue"],
+    "lib/effect/scope": ["test_scope", "test_scope_memory"],
+    "lib/effect": ["test_effect", "test_scope"],
     "lib/serialize": ["test_json", "test_json_write"],
+    "lib/store/options": ["test_options"],
+    "lib/store/reconfigure.c": ["test_reconfigure"],
+    "lib/store/stats.c": ["test_stats"],
+    "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
+    "workers/parallel_for.c": ["test_parallel"],
+    "workers/task_group.c": ["test_parallel"],
+    "workers": ["test_workers", "test_parallel", "test_shared_wave"],
 }
-# Compiled with sources of their own, slow, or of other rooms. The last in the order run only when
-# all others passed; where threads meet, a second of stress is among them.
-SKIPPED = {"test_pin_schedule", "test_races", "test_options"}
-LAST = ["test_model", "test_oom"]
+# They include the files that they examine, and play them in many orders: of use for these alone.
+SCHEDULES = {"test_pin_schedule", "test_races", "test_workers_schedule"}
+# Slow, and about this alone.
+ALONE = {"test_options": "lib/store/options"}
+# The last in the order run only when all others passed; where threads meet or a recipe is compared
+# with an oracle, a second of stress is among them.
+LAST = ["test_model", "test_reduce_random", "test_oom", "test_workers_schedule", "test_races",
+        "test_pin_schedule"]
 STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
-          "lib/reclaim": ["stress_threads", "stress_reclaim"]}
+          "lib/reclaim": ["stress_threads", "stress_reclaim"],
+          "lib/graph/lazy": ["stress_lazy"],
+          "lib/graph": ["stress_graph"],
+          "lib/reduce": ["stress_reduce"],
+          "lib/effect": ["stress_effects", "stress_effect_queue"],
+          "workers": ["stress_pool"]}
 STRESS_SECONDS = "1"
 
 RUN_ENVIRONMENT = dict(os.environ, CK_FORK="no", COP_TEST_SECONDS="1", CK_DEFAULT_TIMEOUT="0")
@@ -198,10 +235,16 @@ def excluded(place, line_text, rules):
     return found
 
 
+def rooms():
+    """Those of the gate on tested lines."""
+    with open(os.path.join(SOURCE, "tests/coverage.sh"), encoding="utf-8") as script:
+        return re.search(r"^rooms='([^']+)'$", script.read(), flags=re.M).group(1).split()
+
+
 def all_places(rules, only):
     """{file: (text, places)}"""
     result = {}
-    for room in ROOMS:
+    for room in rooms():
         for name in sorted(os.listdir(os.path.join(SOURCE, room))):
             file = f"{room}/{name}"
             if not name.endswith(".c") or file in LEFT_OUT:
@@ -262,7 +305,7 @@ class Build:
     def __init__(self, directory, jobs):
         self.directory = directory
         self.tests = sorted(name[:-2] for name in os.listdir(os.path.join(SOURCE, "tests/unit"))
-                            if re.match(r"test_\w+\.c$", name) and name[:-2] not in SKIPPED)
+                            if re.match(r"test_\w+\.c$", name))
         self.stress = sorted({test for tests in STRESS.values() for test in tests})
         os.makedirs(directory, exist_ok=True)
         if not os.path.exists(os.path.join(directory, "Makefile")):
@@ -271,6 +314,7 @@ class Build:
                        "CFLAGS=-O1"])
         self.must(["make", f"-j{jobs}", "libcoppice_internal.la", "libtest.la"] +
                   [self.object(test) for test in self.tests + self.stress])
+        self.included = {test: self.sources_in(test) for test in self.tests}
         with open(os.path.join(directory, "show.mk"), "w", encoding="utf-8") as out:
             out.write("include Makefile\nshow:\n"
                       "\t@echo '$(CC) $(DEFS) $(AM_CPPFLAGS) $(CPPFLAGS) $(AM_CFLAGS) $(CFLAGS)'\n"
@@ -290,29 +334,52 @@ class Build:
         if done.returncode != 0:
             sys.exit(f"{done.stdout[-4000:]}\nmutate.py: failed: {' '.join(command)}")
 
+    def sources_in(self, test):
+        """The library's sources that a test is compiled with, as the compiler wrote them down."""
+        with open(f"{self.directory}/tests/unit/.deps/{test}.Po", encoding="utf-8") as stream:
+            names = re.findall(r"^\S+\.c(?=:)", stream.read(), flags=re.M)
+        return {os.path.relpath(os.path.join(self.directory, name), SOURCE) for name in names}
+
     def compile(self, file, text, work):
-        """The object's bytes, or None. The source stands where its name is the original's."""
+        """The object's bytes, or None. The source stands where its name is the original's, alone."""
+        for room in ("lib", "workers"):
+            shutil.rmtree(os.path.join(work, room), ignore_errors=True)
         source = os.path.join(work, file)
-        os.makedirs(os.path.dirname(source), exist_ok=True)
+        os.makedirs(os.path.dirname(source))
         with open(source, "w", encoding="utf-8") as out:
             out.write(text)
         target = os.path.join(work, "mutant.o")
-        command = self.compiler + ["-iquote", os.path.join(SOURCE, os.path.dirname(file))]
-        if run(command + ["-c", file, "-o", target], 120, cwd=work) != 0:
+        if run(self.compiling(file) + ["-c", file, "-o", target], 120, cwd=work) != 0:
             return None
         with open(target, "rb") as stream:
             return stream.read()
 
+    def compiling(self, file):
+        """The compiler's words for a source that is or includes the mutant of the file."""
+        return self.compiler + ["-iquote", "lib", "-iquote", ".",
+                                "-iquote", os.path.join(SOURCE, os.path.dirname(file))]
+
     def object(self, test):
         return f"tests/{'stress' if test in self.stress else 'unit'}/{test}.o"
 
-    def link(self, test, work):
+    def mutated(self, test, file, work):
+        """The objects of a test with the mutant in it, or None."""
+        if file not in self.included.get(test, set()):
+            return [os.path.join(self.directory, self.object(test)), os.path.join(work, "mutant.o")]
+        target = os.path.join(work, "including.o")
+        command = self.compiling(file) + ["-c", f"{SOURCE}/tests/unit/{test}.c", "-o", target]
+        return [target] if run(command, 120, cwd=work) == 0 else None
+
+    def link(self, test, file, work):
         program = os.path.join(work, test)
         d = self.directory
+        objects = self.mutated(test, file, work)
+        if objects is None:
+            return None
         command = [self.compiler[0]] + [o for o in self.compiler[1:] if o.startswith("-f")] + \
-            [f"{d}/{self.object(test)}", os.path.join(work, "mutant.o"), f"{d}/assertion_hook.o",
-             "-Wl,--wrap=_ck_assert_failed", f"{d}/.libs/libtest.a",
-             f"{d}/.libs/libcoppice_internal.a", "-o", program] + self.libraries
+            objects + [f"{d}/assertion_hook.o", "-Wl,--wrap=_ck_assert_failed",
+                       f"{d}/.libs/libtest.a", f"{d}/.libs/libcoppice_internal.a",
+                       "-o", program] + self.libraries
         return program if run(command, 120) == 0 else None
 
 
@@ -325,7 +392,7 @@ class Tests:
         if build.compile(file, text, work) is None:
             sys.exit(f"mutate.py: {file} does not compile unchanged")
         for test in build.tests + build.stress:
-            program = build.link(test, work)
+            program = build.link(test, file, work)
             if program is None:
                 sys.exit(f"mutate.py: {test} does not link")
             begin = time.monotonic()
@@ -340,11 +407,16 @@ class Tests:
         for prefix in sorted(RELEVANT, key=len, reverse=True):
             if file.startswith(prefix):
                 first += [test for test in RELEVANT[prefix] if test not in first]
-        first = [test for test in first if test in self.seconds]
         rest = sorted((test for test in self.build.tests if test not in first and test not in LAST),
                       key=self.seconds.get)
         stress = [test for room in STRESS if file.startswith(room) for test in STRESS[room]]
-        return first + rest + stress + [test for test in LAST if test in self.seconds]
+        last = [test for test in LAST if test not in first]
+        return [test for test in first + rest + stress + last if self.of_use(test, file)]
+
+    def of_use(self, test, file):
+        if test in SCHEDULES:
+            return file in self.build.included[test]
+        return file.startswith(ALONE.get(test, ""))
 
     def run_one(self, program, test, seconds, work):
         command = [program]
@@ -355,7 +427,7 @@ class Tests:
     def killer(self, file, work):
         """The test that fails, with how it did; None when all pass."""
         for test in self.order(file):
-            program = self.build.link(test, work)
+            program = self.build.link(test, file, work)
             if program is None:
                 return f"{test} (link)"
             status = self.run_one(program, test, max(8, 5 * self.seconds[test]), work)

@@ -17,8 +17,9 @@ How it is done:
     name is then not used. A test that includes that file is compiled with the mutant in its place.
     A mutant that does not compile, or compiles to the same code, is replaced by the next one.
   * A failed assertion of Check ends the test program at once; programs do not fork for each test.
-  * The tests of the mutated room come first, the others in the order of their time; the first that
-    fails ends the mutant. A test in SCHEDULES runs for mutants of the files that it includes.
+  * A mutant is put to the tests that run its line, as a build with --enable-coverage has found (a
+    line that none runs, to all). Those of its room come first, the others in the order of their
+    time; the first that fails ends the mutant.
   * Which mutants: N, spread over the files by the number of places to mutate, chosen by --seed.
 
   mutate.py [--mutants N] [--seed S] [--at-least PERCENT] [--only TEXT] [--jobs 1|2] [--build DIR]
@@ -29,6 +30,9 @@ The last line is "mutation: N mutants, K killed, P %"; the exit status is 1 when
 --place every mutant of one line, --list shows what would be done.
 """
 import argparse
+import bisect
+import hashlib
+import json
 import os
 import queue
 import random
@@ -93,10 +97,8 @@ RELEVANT = {
     "workers/task_group.c": ["test_parallel"],
     "workers": ["test_workers", "test_parallel", "test_shared_wave"],
 }
-# They include the files that they examine, and play them in many orders: of use for these alone.
+# They play the files that they include in many orders, slowly: run for mutants of these alone.
 SCHEDULES = {"test_pin_schedule", "test_races", "test_workers_schedule"}
-# Slow, and about this alone.
-ALONE = {"test_options": "lib/store/options"}
 # The last in the order run only when all others passed; where threads meet or a recipe is compared
 # with an oracle, a second of stress is among them.
 LAST = ["test_model", "test_reduce_random", "test_oom", "test_workers_schedule", "test_races",
@@ -294,6 +296,15 @@ def run(command, seconds, **keywords):
         process.wait()
 
 
+def must(command, directory):
+    done = subprocess.run(["nice", "-n", "10"] + command, cwd=directory, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout[-4000:]}\nmutate.py: failed: {' '.join(command)}")
+
+
+CONFIGURE = [os.path.join(SOURCE, "configure"), "-q", "--disable-shared", "--disable-http",
+             "--enable-planted-faults", "--enable-expensive-checks"]
 ASSERTION_HOOK = """
 #include <unistd.h>
 void __wrap__ck_assert_failed(void);
@@ -309,9 +320,7 @@ class Build:
         self.stress = sorted({test for tests in STRESS.values() for test in tests})
         os.makedirs(directory, exist_ok=True)
         if not os.path.exists(os.path.join(directory, "Makefile")):
-            self.must([os.path.join(SOURCE, "configure"), "-q", "--disable-shared",
-                       "--disable-http", "--enable-planted-faults", "--enable-expensive-checks",
-                       "CFLAGS=-O1"])
+            self.must(CONFIGURE + ["CFLAGS=-O1"])
         self.must(["make", f"-j{jobs}", "libcoppice_internal.la", "libtest.la"] +
                   [self.object(test) for test in self.tests + self.stress])
         self.included = {test: self.sources_in(test) for test in self.tests}
@@ -329,10 +338,7 @@ class Build:
         self.must(self.compiler + ["-c", hook, "-o", "assertion_hook.o"])
 
     def must(self, command):
-        done = subprocess.run(["nice", "-n", "10"] + command, cwd=self.directory, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        if done.returncode != 0:
-            sys.exit(f"{done.stdout[-4000:]}\nmutate.py: failed: {' '.join(command)}")
+        must(command, self.directory)
 
     def sources_in(self, test):
         """The library's sources that a test is compiled with, as the compiler wrote them down."""
@@ -362,6 +368,9 @@ class Build:
     def object(self, test):
         return f"tests/{'stress' if test in self.stress else 'unit'}/{test}.o"
 
+    def arguments(self, test):
+        return ["--seconds", STRESS_SECONDS, "--seed", "1"] if test in self.stress else []
+
     def mutated(self, test, file, work):
         """The objects of a test with the mutant in it, or None."""
         if file not in self.included.get(test, set()):
@@ -383,11 +392,72 @@ class Build:
         return program if run(command, 120) == 0 else None
 
 
+class Coverage:
+    """Which lines each test runs: {test: {file: {line: whether it ran}}}."""
+
+    def __init__(self, build, jobs):
+        self.directory = os.path.join(build.directory, "coverage")
+        programs = [build.object(test)[:-2] for test in build.tests + build.stress]
+        os.makedirs(self.directory, exist_ok=True)
+        if not os.path.exists(os.path.join(self.directory, "Makefile")):
+            must(CONFIGURE + ["--enable-coverage"], self.directory)
+        must(["make", f"-j{jobs}"] + programs, self.directory)
+        self.lines = {os.path.basename(program): self.of(program, build) for program in programs}
+
+    def of(self, program, build):
+        """What is kept from the run of the same program, or of a new run."""
+        test = os.path.basename(program)
+        kept = os.path.join(self.directory, f"{test}.lines")
+        with open(os.path.join(self.directory, program), "rb") as stream:
+            digest = hashlib.sha1(stream.read()).hexdigest()
+        if os.path.exists(kept):
+            with open(kept, encoding="utf-8") as stream:
+                found = json.load(stream)
+            if found["digest"] == digest:
+                return found["lines"]
+        for name in self.counters():
+            os.remove(os.path.join(self.directory, name))
+        command = [os.path.join(self.directory, program)] + build.arguments(test)
+        if run(command, 600, cwd=self.directory, env=RUN_ENVIRONMENT) != 0:
+            sys.exit(f"mutate.py: {test} fails in the build with coverage")
+        lines = self.read(test)
+        with open(kept, "w", encoding="utf-8") as out:
+            json.dump({"digest": digest, "lines": lines}, out)
+        return lines
+
+    def counters(self):
+        return [os.path.join(folder, name) for folder, _, names in os.walk(self.directory)
+                for name in names if name.endswith(".gcda")]
+
+    def read(self, test):
+        """The counters of the library, and of what the test includes of it."""
+        shown = subprocess.run(["gcov", "--json-format", "--stdout"] + self.counters(), check=True,
+                               cwd=self.directory, stdout=subprocess.PIPE, text=True).stdout
+        lines = {}
+        for report_of_one in shown.splitlines():
+            for file in json.loads(report_of_one)["files"]:
+                name = os.path.relpath(os.path.join(self.directory, file["file"]), SOURCE)
+                if not name.startswith(("lib/", "workers/")) or not name.endswith(".c"):
+                    continue
+                of_file = lines.setdefault(name, {})
+                for line in file["lines"]:
+                    n = str(line["line_number"])
+                    of_file[n] = of_file.get(n, False) or line["count"] > 0
+        return lines
+
+    def runs(self, test, place):
+        """Whether the test runs the line: the last at or before the place that is counted."""
+        counted = self.lines[test].get(place.file, {})
+        numbers = sorted(int(n) for n in counted)
+        at = bisect.bisect_right(numbers, place.line)
+        return at > 0 and counted[str(numbers[at - 1])]
+
+
 class Tests:
     """The tests in the order for a file, with the time that each may take."""
 
-    def __init__(self, build, work, file, text):
-        self.build = build
+    def __init__(self, build, coverage, work, file, text):
+        self.build, self.coverage = build, coverage
         self.seconds = {}
         if build.compile(file, text, work) is None:
             sys.exit(f"mutate.py: {file} does not compile unchanged")
@@ -402,8 +472,8 @@ class Tests:
                 sys.exit(f"mutate.py: {test} fails without a mutant (status {status})")
             print(f"  {test:<20} {self.seconds[test]:6.2f} s", flush=True)
 
-    def order(self, file):
-        first = []
+    def order(self, place):
+        file, first = place.file, []
         for prefix in sorted(RELEVANT, key=len, reverse=True):
             if file.startswith(prefix):
                 first += [test for test in RELEVANT[prefix] if test not in first]
@@ -411,23 +481,17 @@ class Tests:
                       key=self.seconds.get)
         stress = [test for room in STRESS if file.startswith(room) for test in STRESS[room]]
         last = [test for test in LAST if test not in first]
-        return [test for test in first + rest + stress + last if self.of_use(test, file)]
-
-    def of_use(self, test, file):
-        if test in SCHEDULES:
-            return file in self.build.included[test]
-        return file.startswith(ALONE.get(test, ""))
+        order = [test for test in first + rest + stress + last
+                 if test not in SCHEDULES or file in self.build.included[test]]
+        return [test for test in order if self.coverage.runs(test, place)] or order
 
     def run_one(self, program, test, seconds, work):
-        command = [program]
-        if test in self.build.stress:
-            command += ["--seconds", STRESS_SECONDS, "--seed", "1"]
-        return run(command, seconds, cwd=work, env=RUN_ENVIRONMENT)
+        return run([program] + self.build.arguments(test), seconds, cwd=work, env=RUN_ENVIRONMENT)
 
-    def killer(self, file, work):
+    def killer(self, place, work):
         """The test that fails, with how it did; None when all pass."""
-        for test in self.order(file):
-            program = self.build.link(test, file, work)
+        for test in self.order(place):
+            program = self.build.link(test, place.file, work)
             if program is None:
                 return f"{test} (link)"
             status = self.run_one(program, test, max(8, 5 * self.seconds[test]), work)
@@ -470,7 +534,7 @@ class Session:
                 with self.lock:
                     self.skipped += 1
                 continue
-            killer = self.tests.killer(file, work)
+            killer = self.tests.killer(place, work)
             with self.lock:
                 self.results.append((place, killer))
                 self.done += 1
@@ -566,7 +630,8 @@ def main():
         for work in works:
             os.mkdir(work)
         some_file = next(iter(counts))
-        tests = Tests(build, works[0], some_file, sources[some_file][0])
+        coverage = Coverage(build, options.jobs)
+        tests = Tests(build, coverage, works[0], some_file, sources[some_file][0])
         session = Session(build, tests, sources, chosen, works)
         session.run(share)
         if not session.results:

@@ -45,13 +45,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-EXCLUSIONS = os.path.join(SOURCE, "tests", "mutation-exclusions.txt")
-# Not measured: what asks the system for its memory and its processors.
-LEFT_OUT = {"lib/reclaim/allocator_jemalloc.c", "lib/reclaim/memory.c", "lib/reclaim/memory_limit.c",
-            "workers/cpus.c"}
+from mutate_places import SOURCE, all_places, read_exclusions
 
 # Room or file: the tests that know it best. Then come the others, fastest first.
 RELEVANT = {
@@ -115,149 +110,7 @@ STRESS_SECONDS = "1"
 RUN_ENVIRONMENT = dict(os.environ, CK_FORK="no", COP_TEST_SECONDS="1", CK_DEFAULT_TIMEOUT="0")
 RUN_ENVIRONMENT.pop("COP_FAULT", None)
 MEMORY_BYTES = 3 << 30
-
-
-# --- places to mutate ------------------------------------------------------------------------
-
-def blanked(text):
-    """The text with comments, strings and preprocessor lines as spaces; as long as before."""
-    def blank(match):
-        return re.sub(r"[^\n]", " ", match.group(0))
-    pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
-    text = re.sub(pattern, blank, text, flags=re.S)
-    return re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
-
-
-SWAPS = [
-    ("comparison", r"(?<= )<=(?=\s)", "<"), ("comparison", r"(?<= )<(?=\s)", "<="),
-    ("comparison", r"(?<= )>=(?=\s)", ">"), ("comparison", r"(?<= )>(?=\s)", ">="),
-    ("comparison", r"(?<= )==(?=\s)", "!="), ("comparison", r"(?<= )!=(?=\s)", "=="),
-    ("arithmetic", r"(?<= )\+(?=\s)", "-"), ("arithmetic", r"(?<= )-(?=\s)", "+"),
-    ("arithmetic", r"(?<= )\+=(?=\s)", "-="), ("arithmetic", r"(?<= )-=(?=\s)", "+="),
-    ("logic", r"(?<=\s)&&(?=\s)", "||"), ("logic", r"(?<=\s)\|\|(?=\s)", "&&"),
-    ("step", r"\+\+", "--"), ("step", r"(?<!-)--(?!-)", "++"),
-    ("truth", r"\breturn true;", "return false;"), ("truth", r"\breturn false;", "return true;"),
-]
-NEVER = re.compile(r"COP_\w*ASSERT|COP_ALWAYS|COP_FAULT\(|__builtin_prefetch|_Static_assert")
-STATEMENT = re.compile(r"(?<=[;{})])\s*\n[ \t]+(?P<s>(?:\(void\))?\w+\([^;{}]*\);|"
-                       r"(?:\*|\+\+|--)?[\w>.\[\]+-]+(?: [+*/|&^<>-]*= [^;{}]*|\+\+|--)?;)")
-
-
-class Place:
-    """One mutation: text[start:end] becomes `new`."""
-
-    def __init__(self, file, line, kind, start, end, old, new):
-        self.file, self.line, self.kind = file, line, kind
-        self.start, self.end, self.old, self.new = start, end, old, new
-
-    def __str__(self):
-        old, new = " ".join(self.old.split()), " ".join(self.new.split())
-        return f"{self.file}:{self.line}: {self.kind}: {old[:60]} -> {new[:60] or 'nothing'}"
-
-
-def bodies(text):
-    """(start, end) of each function's body."""
-    return [match.span() for match in re.finditer(r"^\{\n.*?^\}", text, flags=re.S | re.M)]
-
-
-def closing(text, at):
-    """The place of the parenthesis that closes the one at `at`."""
-    depth = 0
-    for i in range(at, len(text)):
-        depth += (text[i] == "(") - (text[i] == ")")
-        if depth == 0:
-            return i
-    raise ValueError("parentheses")
-
-
-def raw_places(clean, begin, end):
-    """(kind, start, end, new) in one function."""
-    for kind, pattern, new in SWAPS:
-        for match in re.finditer(pattern, clean[begin:end]):
-            yield kind, begin + match.start(), begin + match.end(), new
-    for match in re.finditer(r"(?<![\w.])\d+(?=[uU]?[lL]*\b)(?![xX.])", clean[begin:end]):
-        at, n = begin + match.start(), int(match.group(0))
-        yield "number", at, begin + match.end(), str(n + 1)
-        if n > 0:
-            yield "number", at, begin + match.end(), str(n - 1)
-    for match in re.finditer(r"\bif \(", clean[begin:end]):
-        at = begin + match.end() - 1
-        close = closing(clean, at)
-        yield "condition", at, close + 1, None
-    for match in STATEMENT.finditer(clean[begin:end]):
-        start, stop = begin + match.start("s"), begin + match.end("s")
-        if not re.match(r"(return|goto|break|continue|case|default|else|do)\b", clean[start:stop]):
-            yield "statement", start, stop, ";"
-
-
-def places_of(file, text):
-    clean = blanked(text)
-    line_starts = [0] + [match.end() for match in re.finditer(r"\n", text)]
-    places = []
-    for begin, end in bodies(clean):
-        for kind, start, stop, new in raw_places(clean, begin, end):
-            first = text.count("\n", 0, start)
-            last = text.count("\n", 0, stop)
-            after = line_starts[last + 1] if last + 1 < len(line_starts) else len(text)
-            if NEVER.search(text[line_starts[first]:after]):
-                continue
-            old = text[start:stop]
-            if new is None:
-                new = f"(!{old})"
-            places.append(Place(file, first + 1, kind, start, stop, old, new))
-    return places
-
-
-# --- exclusions ------------------------------------------------------------------------------
-
-def read_exclusions():
-    """Lines "FILE | KIND or * | TEXT | REASON": the places of that kind in lines that hold TEXT."""
-    rules = []
-    if not os.path.exists(EXCLUSIONS):
-        return rules
-    with open(EXCLUSIONS, encoding="utf-8") as lines:
-        for line in lines:
-            line = line.rstrip("\n")
-            if not line or line.startswith("#"):
-                continue
-            parts = [part.strip() for part in re.split(r" \| ", line)]
-            if len(parts) != 4 or not all(parts):
-                sys.exit(f"mutation-exclusions.txt: four parts wanted: {line}")
-            rules.append({"file": parts[0], "kinds": parts[1].split(), "text": parts[2], "used": 0})
-    return rules
-
-
-def excluded(place, line_text, rules):
-    found = False
-    for rule in rules:
-        if place.file == rule["file"] and rule["text"] in line_text and \
-                ("*" in rule["kinds"] or place.kind in rule["kinds"]):
-            rule["used"] += 1
-            found = True
-    return found
-
-
-def rooms():
-    """Those of the gate on tested lines."""
-    with open(os.path.join(SOURCE, "tests/coverage.sh"), encoding="utf-8") as script:
-        return re.search(r"^rooms='([^']+)'$", script.read(), flags=re.M).group(1).split()
-
-
-def all_places(rules, only):
-    """{file: (text, places)}"""
-    result = {}
-    for room in rooms():
-        for name in sorted(os.listdir(os.path.join(SOURCE, room))):
-            file = f"{room}/{name}"
-            if not name.endswith(".c") or file in LEFT_OUT:
-                continue
-            with open(os.path.join(SOURCE, file), encoding="utf-8") as stream:
-                text = stream.read()
-            lines = text.split("\n")
-            places = [p for p in places_of(file, text) if not excluded(p, lines[p.line - 1], rules)]
-            if only is None or only in file:
-                result[file] = (text, places)
-    return result
+TRIES = 3  # of a test without a mutant: some fail when other work keeps the machine busy
 
 
 def shares(counts, n):
@@ -273,19 +126,22 @@ def shares(counts, n):
 
 # --- building and running ---------------------------------------------------------------------
 
-def limits():
+def limits(processor_seconds):
     os.setsid()
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds + 1))
 
 
-def run(command, seconds, **keywords):
+def run(command, seconds, processor_seconds=600, **keywords):
     """The exit status, or None when time ran out. Whatever it started ends with it."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, preexec_fn=limits, **keywords)
+                               stderr=subprocess.DEVNULL,
+                               preexec_fn=lambda: limits(processor_seconds), **keywords)
     try:
-        return process.wait(seconds)
+        status = process.wait(seconds)
+        return None if status == -signal.SIGXCPU else status
     except subprocess.TimeoutExpired:
         return None
     finally:
@@ -372,7 +228,9 @@ class Build:
         return ["--seconds", STRESS_SECONDS, "--seed", "1"] if test in self.stress else []
 
     def mutated(self, test, file, work):
-        """The objects of a test with the mutant in it, or None."""
+        """The objects of a test with the mutant of a file (if any) in it, or None."""
+        if file is None:
+            return [os.path.join(self.directory, self.object(test))]
         if file not in self.included.get(test, set()):
             return [os.path.join(self.directory, self.object(test)), os.path.join(work, "mutant.o")]
         target = os.path.join(work, "including.o")
@@ -392,44 +250,58 @@ class Build:
         return program if run(command, 120) == 0 else None
 
 
-class Coverage:
-    """Which lines each test runs: {test: {file: {line: whether it ran}}}."""
+class Known:
+    """What is known of each test from a run without a mutant, which is kept while the program is
+    the same: the seconds that it took, and {file: {line: whether it ran}} in a build with coverage."""
 
-    def __init__(self, build, jobs):
+    def __init__(self, build, jobs, work):
+        self.build, self.work = build, work
         self.directory = os.path.join(build.directory, "coverage")
         programs = [build.object(test)[:-2] for test in build.tests + build.stress]
         os.makedirs(self.directory, exist_ok=True)
         if not os.path.exists(os.path.join(self.directory, "Makefile")):
-            must(CONFIGURE + ["--enable-coverage"], self.directory)
+            must(CONFIGURE + ["--enable-coverage", "CFLAGS=-O1"], self.directory)
         must(["make", f"-j{jobs}"] + programs, self.directory)
-        self.lines = {os.path.basename(program): self.of(program, build) for program in programs}
+        known = {os.path.basename(program): self.of(program) for program in programs}
+        self.seconds = {test: found["seconds"] for test, found in known.items()}
+        self.lines = {test: found["lines"] for test, found in known.items()}
 
-    def of(self, program, build):
-        """What is kept from the run of the same program, or of a new run."""
+    def of(self, program):
         test = os.path.basename(program)
-        kept = os.path.join(self.directory, f"{test}.lines")
+        kept = os.path.join(self.directory, f"{test}.known")
         with open(os.path.join(self.directory, program), "rb") as stream:
             digest = hashlib.sha1(stream.read()).hexdigest()
         if os.path.exists(kept):
             with open(kept, encoding="utf-8") as stream:
                 found = json.load(stream)
-            if found["digest"] == digest:
-                return found["lines"]
+            if found["program"] == digest:
+                return found
         for name in self.counters():
             os.remove(os.path.join(self.directory, name))
-        command = [os.path.join(self.directory, program)] + build.arguments(test)
-        if run(command, 600, cwd=self.directory, env=RUN_ENVIRONMENT) != 0:
-            sys.exit(f"mutate.py: {test} fails in the build with coverage")
-        lines = self.read(test)
+        self.time(os.path.join(self.directory, program), test, self.directory)
+        found = {"program": digest, "lines": self.read(),
+                 "seconds": self.time(self.build.link(test, None, self.work), test, self.work)}
         with open(kept, "w", encoding="utf-8") as out:
-            json.dump({"digest": digest, "lines": lines}, out)
-        return lines
+            json.dump(found, out)
+        print(f"  {test:<20} {found['seconds']:6.2f} s", flush=True)
+        return found
+
+    def time(self, program, test, where):
+        """The seconds that it took of a processor, at least; other work beside does not count."""
+        for _ in range(TRIES):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            status = run([program] + self.build.arguments(test), 300, cwd=where, env=RUN_ENVIRONMENT)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if status == 0:
+                return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            print(f"  {test}: fails without a mutant (status {status})", flush=True)
+        sys.exit(1)
 
     def counters(self):
         return [os.path.join(folder, name) for folder, _, names in os.walk(self.directory)
                 for name in names if name.endswith(".gcda")]
 
-    def read(self, test):
+    def read(self):
         """The counters of the library, and of what the test includes of it."""
         shown = subprocess.run(["gcov", "--json-format", "--stdout"] + self.counters(), check=True,
                                cwd=self.directory, stdout=subprocess.PIPE, text=True).stdout
@@ -454,23 +326,10 @@ class Coverage:
 
 
 class Tests:
-    """The tests in the order for a file, with the time that each may take."""
+    """Which tests a mutant is put to, in which order, and what they say."""
 
-    def __init__(self, build, coverage, work, file, text):
-        self.build, self.coverage = build, coverage
-        self.seconds = {}
-        if build.compile(file, text, work) is None:
-            sys.exit(f"mutate.py: {file} does not compile unchanged")
-        for test in build.tests + build.stress:
-            program = build.link(test, file, work)
-            if program is None:
-                sys.exit(f"mutate.py: {test} does not link")
-            begin = time.monotonic()
-            status = self.run_one(program, test, 300, work)
-            self.seconds[test] = time.monotonic() - begin
-            if status != 0:
-                sys.exit(f"mutate.py: {test} fails without a mutant (status {status})")
-            print(f"  {test:<20} {self.seconds[test]:6.2f} s", flush=True)
+    def __init__(self, build, known):
+        self.build, self.known = build, known
 
     def order(self, place):
         file, first = place.file, []
@@ -478,15 +337,12 @@ class Tests:
             if file.startswith(prefix):
                 first += [test for test in RELEVANT[prefix] if test not in first]
         rest = sorted((test for test in self.build.tests if test not in first and test not in LAST),
-                      key=self.seconds.get)
+                      key=self.known.seconds.get)
         stress = [test for room in STRESS if file.startswith(room) for test in STRESS[room]]
         last = [test for test in LAST if test not in first]
         order = [test for test in first + rest + stress + last
                  if test not in SCHEDULES or file in self.build.included[test]]
-        return [test for test in order if self.coverage.runs(test, place)] or order
-
-    def run_one(self, program, test, seconds, work):
-        return run([program] + self.build.arguments(test), seconds, cwd=work, env=RUN_ENVIRONMENT)
+        return [test for test in order if self.known.runs(test, place)] or order
 
     def killer(self, place, work):
         """The test that fails, with how it did; None when all pass."""
@@ -494,7 +350,9 @@ class Tests:
             program = self.build.link(test, place.file, work)
             if program is None:
                 return f"{test} (link)"
-            status = self.run_one(program, test, max(8, 5 * self.seconds[test]), work)
+            needs = self.known.seconds[test]
+            status = run([program] + self.build.arguments(test), max(30, 20 * needs),
+                         int(max(5, 4 * needs)), cwd=work, env=RUN_ENVIRONMENT)
             if status is None:
                 return f"{test} (time)"
             if status != 0:
@@ -629,9 +487,7 @@ def main():
         works = [os.path.join(scratch, f"work{i}") for i in range(options.jobs)]
         for work in works:
             os.mkdir(work)
-        some_file = next(iter(counts))
-        coverage = Coverage(build, options.jobs)
-        tests = Tests(build, coverage, works[0], some_file, sources[some_file][0])
+        tests = Tests(build, Known(build, options.jobs, works[0]))
         session = Session(build, tests, sources, chosen, works)
         session.run(share)
         if not session.results:

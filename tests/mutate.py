@@ -14,11 +14,12 @@ How it is done:
   * The library and the unit tests are built once, with assertions, expensive checks and poisoned
     free memory, in a directory of their own (--build keeps it for the next run).
   * For a mutant one file is compiled, and linked in front of the archive, whose member of that
-    name is then not used. A mutant that does not compile, or compiles to the same code, is replaced
-    by the next one.
+    name is then not used. A test that includes that file is compiled with the mutant in its place.
+    A mutant that does not compile, or compiles to the same code, is replaced by the next one.
   * A failed assertion of Check ends the test program at once; programs do not fork for each test.
-  * The tests of the mutated room come first, the others in the order of their time; the first that
-    fails ends the mutant. Tests of time and of what the mutants are not in are left out (see TESTS).
+  * A mutant is put to the tests that run its line, as a build with --enable-coverage has found (a
+    line that none runs, to all). Those of its room come first, the others in the order of their
+    time; the first that fails ends the mutant.
   * Which mutants: N, spread over the files by the number of places to mutate, chosen by --seed.
 
   mutate.py [--mutants N] [--seed S] [--at-least PERCENT] [--only TEXT] [--jobs 1|2] [--build DIR]
@@ -29,6 +30,9 @@ The last line is "mutation: N mutants, K killed, P %"; the exit status is 1 when
 --place every mutant of one line, --list shows what would be done.
 """
 import argparse
+import bisect
+import hashlib
+import json
 import os
 import queue
 import random
@@ -41,15 +45,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
-SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-EXCLUSIONS = os.path.join(SOURCE, "tests", "mutation-exclusions.txt")
-ROOMS = ["lib/tree", "lib/reclaim", "lib/commit", "lib/serialize"]
-# Not measured: what asks the system for its memory, and the waiting of the pin core, which
-# tests/unit/test_pin_schedule.c and the model check compile and examine in their own ways.
-LEFT_OUT = {"lib/reclaim/allocator_jemalloc.c", "lib/reclaim/memory.c", "lib/reclaim/memory_limit.c",
-            "lib/reclaim/pin.c"}
+from mutate_places import SOURCE, all_places, read_exclusions
 
 # Room or file: the tests that know it best. Then come the others, fastest first.
 RELEVANT = {
@@ -60,159 +57,60 @@ RELEVANT = {
     "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],
     "lib/reclaim/snapshot.c": ["test_snapshot"],
     "lib/reclaim/reader.c": ["test_pin"],
+    "lib/reclaim/pin.c": ["test_pin", "test_pin_schedule"],
     "lib/reclaim": ["test_dead", "test_pool", "test_snapshot"],
     "lib/commit/conditions.c": ["test_conflicts"],
+    "lib/commit/background.c": ["test_background"],
+    "lib/commit/define.c": ["test_computed", "test_owned_branch", "test_background"],
+    "lib/commit/reduce.c": ["test_reduce"],
     "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
+    "lib/graph/lazy": ["test_lazy", "test_background"],
+    "lib/graph/own.c": ["test_owned_branch"],
+    "lib/graph/emit.c": ["test_owned_branch"],
+    "lib/graph/explain.c": ["test_explain"],
+    "lib/graph/inspect.c": ["test_explain"],
+    "lib/graph/look.c": ["test_explain"],
+    "lib/graph/tell.c": ["test_explain"],
+    "lib/graph/follow.c": ["test_effect"],
+    "lib/graph/pattern.c": ["test_effect"],
+    "lib/graph/parallel.c": ["test_shared_wave"],
+    "lib/graph/arena.c": ["test_shared_wave"],
+    "lib/graph": ["test_computed", "test_owned_branch", "test_effect", "test_lazy"],
+    "lib/reduce/exact_sum.c": ["test_exact_sum"],
+    "lib/reduce/group": ["test_group"],
+    "lib/reduce/reducer.c": ["test_reduce"],
+    "lib/reduce": ["test_reduction", "test_group", "test_reduce", "test_reduce_random"],
+    "lib/effect/queue.c": ["test_effect_queue"],
+    "lib/effect/scope": ["test_scope", "test_scope_memory"],
+    "lib/effect": ["test_effect", "test_scope"],
     "lib/serialize": ["test_json", "test_json_write"],
+    "lib/store/options": ["test_options"],
+    "lib/store/reconfigure.c": ["test_reconfigure"],
+    "lib/store/stats.c": ["test_stats"],
+    "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
+    "workers/parallel_for.c": ["test_parallel"],
+    "workers/task_group.c": ["test_parallel"],
+    "workers": ["test_workers", "test_parallel", "test_shared_wave"],
 }
-# Compiled with sources of their own, slow, or of other rooms. The last in the order run only when
-# all others passed; where threads meet, a second of stress is among them.
-SKIPPED = {"test_pin_schedule", "test_races", "test_options"}
-LAST = ["test_model", "test_oom"]
+# They play the files that they include in many orders, slowly: run for mutants of these alone.
+SCHEDULES = {"test_pin_schedule", "test_races", "test_workers_schedule"}
+# The last in the order run only when all others passed; where threads meet or a recipe is compared
+# with an oracle, a second of stress is among them.
+LAST = ["test_model", "test_reduce_random", "test_oom", "test_workers_schedule", "test_races",
+        "test_pin_schedule"]
 STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
-          "lib/reclaim": ["stress_threads", "stress_reclaim"]}
+          "lib/reclaim": ["stress_threads", "stress_reclaim"],
+          "lib/graph/lazy": ["stress_lazy"],
+          "lib/graph": ["stress_graph"],
+          "lib/reduce": ["stress_reduce"],
+          "lib/effect": ["stress_effects", "stress_effect_queue"],
+          "workers": ["stress_pool"]}
 STRESS_SECONDS = "1"
 
 RUN_ENVIRONMENT = dict(os.environ, CK_FORK="no", COP_TEST_SECONDS="1", CK_DEFAULT_TIMEOUT="0")
 RUN_ENVIRONMENT.pop("COP_FAULT", None)
 MEMORY_BYTES = 3 << 30
-
-
-# --- places to mutate ------------------------------------------------------------------------
-
-def blanked(text):
-    """The text with comments, strings and preprocessor lines as spaces; as long as before."""
-    def blank(match):
-        return re.sub(r"[^\n]", " ", match.group(0))
-    pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
-    text = re.sub(pattern, blank, text, flags=re.S)
-    return re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
-
-
-SWAPS = [
-    ("comparison", r"(?<= )<=(?=\s)", "<"), ("comparison", r"(?<= )<(?=\s)", "<="),
-    ("comparison", r"(?<= )>=(?=\s)", ">"), ("comparison", r"(?<= )>(?=\s)", ">="),
-    ("comparison", r"(?<= )==(?=\s)", "!="), ("comparison", r"(?<= )!=(?=\s)", "=="),
-    ("arithmetic", r"(?<= )\+(?=\s)", "-"), ("arithmetic", r"(?<= )-(?=\s)", "+"),
-    ("arithmetic", r"(?<= )\+=(?=\s)", "-="), ("arithmetic", r"(?<= )-=(?=\s)", "+="),
-    ("logic", r"(?<=\s)&&(?=\s)", "||"), ("logic", r"(?<=\s)\|\|(?=\s)", "&&"),
-    ("step", r"\+\+", "--"), ("step", r"(?<!-)--(?!-)", "++"),
-    ("truth", r"\breturn true;", "return false;"), ("truth", r"\breturn false;", "return true;"),
-]
-NEVER = re.compile(r"COP_\w*ASSERT|COP_ALWAYS|COP_FAULT\(|__builtin_prefetch|_Static_assert")
-STATEMENT = re.compile(r"(?<=[;{})])\s*\n[ \t]+(?P<s>(?:\(void\))?\w+\([^;{}]*\);|"
-                       r"(?:\*|\+\+|--)?[\w>.\[\]+-]+(?: [+*/|&^<>-]*= [^;{}]*|\+\+|--)?;)")
-
-
-class Place:
-    """One mutation: text[start:end] becomes `new`."""
-
-    def __init__(self, file, line, kind, start, end, old, new):
-        self.file, self.line, self.kind = file, line, kind
-        self.start, self.end, self.old, self.new = start, end, old, new
-
-    def __str__(self):
-        old, new = " ".join(self.old.split()), " ".join(self.new.split())
-        return f"{self.file}:{self.line}: {self.kind}: {old[:60]} -> {new[:60] or 'nothing'}"
-
-
-def bodies(text):
-    """(start, end) of each function's body."""
-    return [match.span() for match in re.finditer(r"^\{\n.*?^\}", text, flags=re.S | re.M)]
-
-
-def closing(text, at):
-    """The place of the parenthesis that closes the one at `at`."""
-    depth = 0
-    for i in range(at, len(text)):
-        depth += (text[i] == "(") - (text[i] == ")")
-        if depth == 0:
-            return i
-    raise ValueError("parentheses")
-
-
-def raw_places(clean, begin, end):
-    """(kind, start, end, new) in one function."""
-    for kind, pattern, new in SWAPS:
-        for match in re.finditer(pattern, clean[begin:end]):
-            yield kind, begin + match.start(), begin + match.end(), new
-    for match in re.finditer(r"(?<![\w.])\d+(?=[uU]?[lL]*\b)(?![xX.])", clean[begin:end]):
-        at, n = begin + match.start(), int(match.group(0))
-        yield "number", at, begin + match.end(), str(n + 1)
-        if n > 0:
-            yield "number", at, begin + match.end(), str(n - 1)
-    for match in re.finditer(r"\bif \(", clean[begin:end]):
-        at = begin + match.end() - 1
-        close = closing(clean, at)
-        yield "condition", at, close + 1, None
-    for match in STATEMENT.finditer(clean[begin:end]):
-        start, stop = begin + match.start("s"), begin + match.end("s")
-        if not re.match(r"(return|goto|break|continue|case|default|else|do)\b", clean[start:stop]):
-            yield "statement", start, stop, ";"
-
-
-def places_of(file, text):
-    clean = blanked(text)
-    line_starts = [0] + [match.end() for match in re.finditer(r"\n", text)]
-    places = []
-    for begin, end in bodies(clean):
-        for kind, start, stop, new in raw_places(clean, begin, end):
-            first = text.count("\n", 0, start)
-            last = text.count("\n", 0, stop)
-            after = line_starts[last + 1] if last + 1 < len(line_starts) else len(text)
-            if NEVER.search(text[line_starts[first]:after]):
-                continue
-            old = text[start:stop]
-            if new is None:
-                new = f"(!{old})"
-            places.append(Place(file, first + 1, kind, start, stop, old, new))
-    return places
-
-
-# --- exclusions ------------------------------------------------------------------------------
-
-def read_exclusions():
-    """Lines "FILE | KIND or * | TEXT | REASON": the places of that kind in lines that hold TEXT."""
-    rules = []
-    if not os.path.exists(EXCLUSIONS):
-        return rules
-    with open(EXCLUSIONS, encoding="utf-8") as lines:
-        for line in lines:
-            line = line.rstrip("\n")
-            if not line or line.startswith("#"):
-                continue
-            parts = [part.strip() for part in re.split(r" \| ", line)]
-            if len(parts) != 4 or not all(parts):
-                sys.exit(f"mutation-exclusions.txt: four parts wanted: {line}")
-            rules.append({"file": parts[0], "kinds": parts[1].split(), "text": parts[2], "used": 0})
-    return rules
-
-
-def excluded(place, line_text, rules):
-    found = False
-    for rule in rules:
-        if place.file == rule["file"] and rule["text"] in line_text and \
-                ("*" in rule["kinds"] or place.kind in rule["kinds"]):
-            rule["used"] += 1
-            found = True
-    return found
-
-
-def all_places(rules, only):
-    """{file: (text, places)}"""
-    result = {}
-    for room in ROOMS:
-        for name in sorted(os.listdir(os.path.join(SOURCE, room))):
-            file = f"{room}/{name}"
-            if not name.endswith(".c") or file in LEFT_OUT:
-                continue
-            with open(os.path.join(SOURCE, file), encoding="utf-8") as stream:
-                text = stream.read()
-            lines = text.split("\n")
-            places = [p for p in places_of(file, text) if not excluded(p, lines[p.line - 1], rules)]
-            if only is None or only in file:
-                result[file] = (text, places)
-    return result
+TRIES = 3  # of a test without a mutant: some fail when other work keeps the machine busy
 
 
 def shares(counts, n):
@@ -228,19 +126,22 @@ def shares(counts, n):
 
 # --- building and running ---------------------------------------------------------------------
 
-def limits():
+def limits(processor_seconds):
     os.setsid()
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds + 1))
 
 
-def run(command, seconds, **keywords):
+def run(command, seconds, processor_seconds=600, **keywords):
     """The exit status, or None when time ran out. Whatever it started ends with it."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, preexec_fn=limits, **keywords)
+                               stderr=subprocess.DEVNULL,
+                               preexec_fn=lambda: limits(processor_seconds), **keywords)
     try:
-        return process.wait(seconds)
+        status = process.wait(seconds)
+        return None if status == -signal.SIGXCPU else status
     except subprocess.TimeoutExpired:
         return None
     finally:
@@ -251,6 +152,15 @@ def run(command, seconds, **keywords):
         process.wait()
 
 
+def must(command, directory):
+    done = subprocess.run(["nice", "-n", "10"] + command, cwd=directory, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout[-4000:]}\nmutate.py: failed: {' '.join(command)}")
+
+
+CONFIGURE = [os.path.join(SOURCE, "configure"), "-q", "--disable-shared", "--disable-http",
+             "--enable-planted-faults", "--enable-expensive-checks"]
 ASSERTION_HOOK = """
 #include <unistd.h>
 void __wrap__ck_assert_failed(void);
@@ -262,15 +172,14 @@ class Build:
     def __init__(self, directory, jobs):
         self.directory = directory
         self.tests = sorted(name[:-2] for name in os.listdir(os.path.join(SOURCE, "tests/unit"))
-                            if re.match(r"test_\w+\.c$", name) and name[:-2] not in SKIPPED)
+                            if re.match(r"test_\w+\.c$", name))
         self.stress = sorted({test for tests in STRESS.values() for test in tests})
         os.makedirs(directory, exist_ok=True)
         if not os.path.exists(os.path.join(directory, "Makefile")):
-            self.must([os.path.join(SOURCE, "configure"), "-q", "--disable-shared",
-                       "--disable-http", "--enable-planted-faults", "--enable-expensive-checks",
-                       "CFLAGS=-O1"])
+            self.must(CONFIGURE + ["CFLAGS=-O1"])
         self.must(["make", f"-j{jobs}", "libcoppice_internal.la", "libtest.la"] +
                   [self.object(test) for test in self.tests + self.stress])
+        self.included = {test: self.sources_in(test) for test in self.tests}
         with open(os.path.join(directory, "show.mk"), "w", encoding="utf-8") as out:
             out.write("include Makefile\nshow:\n"
                       "\t@echo '$(CC) $(DEFS) $(AM_CPPFLAGS) $(CPPFLAGS) $(AM_CFLAGS) $(CFLAGS)'\n"
@@ -285,80 +194,165 @@ class Build:
         self.must(self.compiler + ["-c", hook, "-o", "assertion_hook.o"])
 
     def must(self, command):
-        done = subprocess.run(["nice", "-n", "10"] + command, cwd=self.directory, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        if done.returncode != 0:
-            sys.exit(f"{done.stdout[-4000:]}\nmutate.py: failed: {' '.join(command)}")
+        must(command, self.directory)
+
+    def sources_in(self, test):
+        """The library's sources that a test is compiled with, as the compiler wrote them down."""
+        with open(f"{self.directory}/tests/unit/.deps/{test}.Po", encoding="utf-8") as stream:
+            names = re.findall(r"^\S+\.c(?=:)", stream.read(), flags=re.M)
+        return {os.path.relpath(os.path.join(self.directory, name), SOURCE) for name in names}
 
     def compile(self, file, text, work):
-        """The object's bytes, or None. The source stands where its name is the original's."""
+        """The object's bytes, or None. The source stands where its name is the original's, alone."""
+        for room in ("lib", "workers"):
+            shutil.rmtree(os.path.join(work, room), ignore_errors=True)
         source = os.path.join(work, file)
-        os.makedirs(os.path.dirname(source), exist_ok=True)
+        os.makedirs(os.path.dirname(source))
         with open(source, "w", encoding="utf-8") as out:
             out.write(text)
         target = os.path.join(work, "mutant.o")
-        command = self.compiler + ["-iquote", os.path.join(SOURCE, os.path.dirname(file))]
-        if run(command + ["-c", file, "-o", target], 120, cwd=work) != 0:
+        if run(self.compiling(file) + ["-c", file, "-o", target], 120, cwd=work) != 0:
             return None
         with open(target, "rb") as stream:
             return stream.read()
 
+    def compiling(self, file):
+        """The compiler's words for a source that is or includes the mutant of the file."""
+        return self.compiler + ["-iquote", "lib", "-iquote", ".",
+                                "-iquote", os.path.join(SOURCE, os.path.dirname(file))]
+
     def object(self, test):
         return f"tests/{'stress' if test in self.stress else 'unit'}/{test}.o"
 
-    def link(self, test, work):
+    def arguments(self, test):
+        return ["--seconds", STRESS_SECONDS, "--seed", "1"] if test in self.stress else []
+
+    def mutated(self, test, file, work):
+        """The objects of a test with the mutant of a file (if any) in it, or None."""
+        if file is None:
+            return [os.path.join(self.directory, self.object(test))]
+        if file not in self.included.get(test, set()):
+            return [os.path.join(self.directory, self.object(test)), os.path.join(work, "mutant.o")]
+        target = os.path.join(work, "including.o")
+        command = self.compiling(file) + ["-c", f"{SOURCE}/tests/unit/{test}.c", "-o", target]
+        return [target] if run(command, 120, cwd=work) == 0 else None
+
+    def link(self, test, file, work):
         program = os.path.join(work, test)
         d = self.directory
+        objects = self.mutated(test, file, work)
+        if objects is None:
+            return None
         command = [self.compiler[0]] + [o for o in self.compiler[1:] if o.startswith("-f")] + \
-            [f"{d}/{self.object(test)}", os.path.join(work, "mutant.o"), f"{d}/assertion_hook.o",
-             "-Wl,--wrap=_ck_assert_failed", f"{d}/.libs/libtest.a",
-             f"{d}/.libs/libcoppice_internal.a", "-o", program] + self.libraries
+            objects + [f"{d}/assertion_hook.o", "-Wl,--wrap=_ck_assert_failed",
+                       f"{d}/.libs/libtest.a", f"{d}/.libs/libcoppice_internal.a",
+                       "-o", program] + self.libraries
         return program if run(command, 120) == 0 else None
 
 
+class Known:
+    """What is known of each test from a run without a mutant, which is kept while the program is
+    the same: the seconds that it took, and {file: {line: whether it ran}} in a build with coverage."""
+
+    def __init__(self, build, jobs, work):
+        self.build, self.work = build, work
+        self.directory = os.path.join(build.directory, "coverage")
+        programs = [build.object(test)[:-2] for test in build.tests + build.stress]
+        os.makedirs(self.directory, exist_ok=True)
+        if not os.path.exists(os.path.join(self.directory, "Makefile")):
+            must(CONFIGURE + ["--enable-coverage", "CFLAGS=-O1"], self.directory)
+        must(["make", f"-j{jobs}"] + programs, self.directory)
+        known = {os.path.basename(program): self.of(program) for program in programs}
+        self.seconds = {test: found["seconds"] for test, found in known.items()}
+        self.lines = {test: found["lines"] for test, found in known.items()}
+
+    def of(self, program):
+        test = os.path.basename(program)
+        kept = os.path.join(self.directory, f"{test}.known")
+        with open(os.path.join(self.directory, program), "rb") as stream:
+            digest = hashlib.sha1(stream.read()).hexdigest()
+        if os.path.exists(kept):
+            with open(kept, encoding="utf-8") as stream:
+                found = json.load(stream)
+            if found["program"] == digest:
+                return found
+        for name in self.counters():
+            os.remove(os.path.join(self.directory, name))
+        self.time(os.path.join(self.directory, program), test, self.directory)
+        found = {"program": digest, "lines": self.read(),
+                 "seconds": self.time(self.build.link(test, None, self.work), test, self.work)}
+        with open(kept, "w", encoding="utf-8") as out:
+            json.dump(found, out)
+        print(f"  {test:<20} {found['seconds']:6.2f} s", flush=True)
+        return found
+
+    def time(self, program, test, where):
+        """The seconds that it took of a processor, at least; other work beside does not count."""
+        for _ in range(TRIES):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            status = run([program] + self.build.arguments(test), 300, cwd=where, env=RUN_ENVIRONMENT)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if status == 0:
+                return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            print(f"  {test}: fails without a mutant (status {status})", flush=True)
+        sys.exit(1)
+
+    def counters(self):
+        return [os.path.join(folder, name) for folder, _, names in os.walk(self.directory)
+                for name in names if name.endswith(".gcda")]
+
+    def read(self):
+        """The counters of the library, and of what the test includes of it."""
+        shown = subprocess.run(["gcov", "--json-format", "--stdout"] + self.counters(), check=True,
+                               cwd=self.directory, stdout=subprocess.PIPE, text=True).stdout
+        lines = {}
+        for report_of_one in shown.splitlines():
+            for file in json.loads(report_of_one)["files"]:
+                name = os.path.relpath(os.path.join(self.directory, file["file"]), SOURCE)
+                if not name.startswith(("lib/", "workers/")) or not name.endswith(".c"):
+                    continue
+                of_file = lines.setdefault(name, {})
+                for line in file["lines"]:
+                    n = str(line["line_number"])
+                    of_file[n] = of_file.get(n, False) or line["count"] > 0
+        return lines
+
+    def runs(self, test, place):
+        """Whether the test runs the line: the last at or before the place that is counted."""
+        counted = self.lines[test].get(place.file, {})
+        numbers = sorted(int(n) for n in counted)
+        at = bisect.bisect_right(numbers, place.line)
+        return at > 0 and counted[str(numbers[at - 1])]
+
+
 class Tests:
-    """The tests in the order for a file, with the time that each may take."""
+    """Which tests a mutant is put to, in which order, and what they say."""
 
-    def __init__(self, build, work, file, text):
-        self.build = build
-        self.seconds = {}
-        if build.compile(file, text, work) is None:
-            sys.exit(f"mutate.py: {file} does not compile unchanged")
-        for test in build.tests + build.stress:
-            program = build.link(test, work)
-            if program is None:
-                sys.exit(f"mutate.py: {test} does not link")
-            begin = time.monotonic()
-            status = self.run_one(program, test, 300, work)
-            self.seconds[test] = time.monotonic() - begin
-            if status != 0:
-                sys.exit(f"mutate.py: {test} fails without a mutant (status {status})")
-            print(f"  {test:<20} {self.seconds[test]:6.2f} s", flush=True)
+    def __init__(self, build, known):
+        self.build, self.known = build, known
 
-    def order(self, file):
-        first = []
+    def order(self, place):
+        file, first = place.file, []
         for prefix in sorted(RELEVANT, key=len, reverse=True):
             if file.startswith(prefix):
                 first += [test for test in RELEVANT[prefix] if test not in first]
-        first = [test for test in first if test in self.seconds]
         rest = sorted((test for test in self.build.tests if test not in first and test not in LAST),
-                      key=self.seconds.get)
+                      key=self.known.seconds.get)
         stress = [test for room in STRESS if file.startswith(room) for test in STRESS[room]]
-        return first + rest + stress + [test for test in LAST if test in self.seconds]
+        last = [test for test in LAST if test not in first]
+        order = [test for test in first + rest + stress + last
+                 if test not in SCHEDULES or file in self.build.included[test]]
+        return [test for test in order if self.known.runs(test, place)] or order
 
-    def run_one(self, program, test, seconds, work):
-        command = [program]
-        if test in self.build.stress:
-            command += ["--seconds", STRESS_SECONDS, "--seed", "1"]
-        return run(command, seconds, cwd=work, env=RUN_ENVIRONMENT)
-
-    def killer(self, file, work):
+    def killer(self, place, work):
         """The test that fails, with how it did; None when all pass."""
-        for test in self.order(file):
-            program = self.build.link(test, work)
+        for test in self.order(place):
+            program = self.build.link(test, place.file, work)
             if program is None:
                 return f"{test} (link)"
-            status = self.run_one(program, test, max(8, 5 * self.seconds[test]), work)
+            needs = self.known.seconds[test]
+            status = run([program] + self.build.arguments(test), max(30, 20 * needs),
+                         int(max(5, 4 * needs)), cwd=work, env=RUN_ENVIRONMENT)
             if status is None:
                 return f"{test} (time)"
             if status != 0:
@@ -398,7 +392,7 @@ class Session:
                 with self.lock:
                     self.skipped += 1
                 continue
-            killer = self.tests.killer(file, work)
+            killer = self.tests.killer(place, work)
             with self.lock:
                 self.results.append((place, killer))
                 self.done += 1
@@ -493,8 +487,7 @@ def main():
         works = [os.path.join(scratch, f"work{i}") for i in range(options.jobs)]
         for work in works:
             os.mkdir(work)
-        some_file = next(iter(counts))
-        tests = Tests(build, works[0], some_file, sources[some_file][0])
+        tests = Tests(build, Known(build, options.jobs, works[0]))
         session = Session(build, tests, sources, chosen, works)
         session.run(share)
         if not session.results:

@@ -102,8 +102,8 @@ publish(cop_store *store, const cop__lazy *lazy, const cop_value *value, uint64_
     status = COP_E_MEMORY;
     if (origin != NULL) {
         *origin = version;
-        status = cop__op_add(
-            txn, (cop__op){.code = COP_OP_RESULT, .target = lazy->atom, .text = origin}, value);
+        cop__op op = {.code = COP_OP_RESULT, .target = lazy->atom, .text = origin};
+        status = cop__op_add(txn, &op, value);
     }
     if (status == COP_OK)
         return cop_txn_commit(txn, NULL, NULL);

@@ -72,7 +72,7 @@ cop__definition_add(cop_txn *txn, cop__definition *definition, cop_scope *scope,
     cop__op op = {.code = COP_OP_DEFINE,
                   .text = definition,
                   .value = definition->branch ? cop_object() : cop_null()};
-    cop_status status = cop__op_add(txn, op, NULL);
+    cop_status status = cop__op_add(txn, &op, NULL);
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));
     if (scope != NULL) {

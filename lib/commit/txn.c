@@ -196,20 +196,23 @@ cop_txn_begin(cop_store *store, cop_txn **txn)
 
 /* ---- operations ---- */
 
-/* Copies a value's bytes into the arena. */
-static bool
+/* Copies a value's bytes into the arena. In two halves, as values are written: a load of both at once
+ * would wait for the stores. */
+static inline bool
 value_keep(cop_txn *txn, const cop_value *value, cop_value *kept)
 {
-    *kept = *value;
-    kept->reserved = 0;
-    if (!cop_value_is_text(value) || value->inlined != COP_VALUE_OUTSIDE)
-        return true;
-    size_t length = cop_value_length(value);
-    void *bytes = cop__txn_bytes(txn, length);
-    if (bytes == NULL)
-        return false;
-    memcpy(bytes, cop_value_data(value), length);
-    memcpy(&kept->small.words[1], &bytes, sizeof bytes);
+    uint64_t word[2];
+    memcpy(word, value, sizeof word);
+    word[0] = cop__slot_public_word(word[0]);
+    if (cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE) {
+        size_t length = cop_value_length(value);
+        void *bytes = cop__txn_bytes(txn, length);
+        if (bytes == NULL)
+            return false;
+        memcpy(bytes, cop_value_data(value), length);
+        word[1] = (uint64_t)(uintptr_t)bytes;
+    }
+    memcpy(kept, word, sizeof word);
     return true;
 }
 
@@ -236,25 +239,58 @@ target_valid(const cop_txn *txn, cop_atom target)
     return target.generation != COP_PROVISIONAL || target.id < txn->op_count;
 }
 
-cop_status
-cop__op_add(cop_txn *txn, cop__op op, const cop_value *value)
+/* Where the next operation goes. */
+static inline cop_status
+op_room(cop_txn *txn, cop_atom target, cop__op **op)
 {
     cop_status status = cop__txn_building(txn);
     if (cop__unlikely(status != COP_OK))
         return status;
-    if (!target_valid(txn, op.target))
+    if (!target_valid(txn, target))
         return COP_E_INVALID;
     if (txn->op_count >= COP_PROVISIONAL - 1)
         return COP_E_LIMIT;
     if (cop__unlikely(txn->op_count == txn->op_capacity) && !ops_grow(txn))
         return COP_E_MEMORY;
+    *op = &txn->ops[txn->op_count];
+    return COP_OK;
+}
+
+cop_status
+cop__op_add(cop_txn *txn, const cop__op *op, const cop_value *value)
+{
+    cop__op *at;
+    cop_status status = op_room(txn, op->target, &at);
+    if (cop__unlikely(status != COP_OK))
+        return status;
+    *at = *op;
     if (value != NULL) {
         if (!value_valid(value))
             return COP_E_INVALID;
-        if (!value_keep(txn, value, &op.value))
+        if (!value_keep(txn, value, &at->value))
             return COP_E_MEMORY;
     }
-    txn->ops[txn->op_count++] = op;
+    txn->op_count++;
+    return COP_OK;
+}
+
+/* The same for what is nothing but a target and a value, which is valid: written in place. */
+static inline cop_status
+op_add_value(cop_txn *txn, uint8_t code, cop_atom target, const cop_value *value)
+{
+    cop__op *op;
+    cop_status status = op_room(txn, target, &op);
+    if (cop__unlikely(status != COP_OK))
+        return status;
+    op->code = code;
+    op->flags = op->told = op->unused = 0;
+    op->number = 0;
+    op->target = target;
+    op->text = NULL;
+    op->made = (cop_atom){0, 0};
+    if (cop__unlikely(!value_keep(txn, value, &op->value)))
+        return COP_E_MEMORY;
+    txn->op_count++;
     return COP_OK;
 }
 
@@ -265,7 +301,7 @@ op_add_text(cop_txn *txn, cop__op op, const char *text, size_t length, const cop
 {
     op.text = text_keep(txn, text, length);
     op.number = (uint32_t)length;
-    return op.text != NULL ? cop__op_add(txn, op, value) : COP_E_MEMORY;
+    return op.text != NULL ? cop__op_add(txn, &op, value) : COP_E_MEMORY;
 }
 
 static cop_status
@@ -292,7 +328,7 @@ op_add_making(cop_txn *txn, cop__op op, const char *text, size_t length, const c
 {
     cop_status status = out != NULL ? out_reserve(txn) : COP_OK;
     if (status == COP_OK)
-        status = text != NULL ? op_add_text(txn, op, text, length, value) : cop__op_add(txn, op, value);
+        status = text != NULL ? op_add_text(txn, op, text, length, value) : cop__op_add(txn, &op, value);
     if (status == COP_OK && out != NULL)
         out_add(txn, out, NULL);
     return status;
@@ -301,8 +337,7 @@ op_add_making(cop_txn *txn, cop__op op, const char *text, size_t length, const c
 cop_status
 cop_txn_set(cop_txn *txn, cop_atom atom, const cop_value *value)
 {
-    return value_valid(value) ? cop__op_add(txn, (cop__op){.code = COP_OP_SET, .target = atom}, value)
-                              : COP_E_INVALID;
+    return value_valid(value) ? op_add_value(txn, COP_OP_SET, atom, value) : COP_E_INVALID;
 }
 
 static cop_status
@@ -371,7 +406,7 @@ cop_txn_erase(cop_txn *txn, cop_atom atom)
 {
     if (atom.id == 0 && atom.generation != COP_PROVISIONAL)
         return COP_E_INVALID;
-    return cop__op_add(txn, (cop__op){.code = COP_OP_ERASE, .target = atom}, NULL);
+    return cop__op_add(txn, &(cop__op){.code = COP_OP_ERASE, .target = atom}, NULL);
 }
 
 cop_status
@@ -385,7 +420,7 @@ cop_txn_erase_at(cop_txn *txn, const char *path, size_t length, cop_error *error
 cop_status
 cop_txn_clear(cop_txn *txn, cop_atom branch)
 {
-    return cop__op_add(txn, (cop__op){.code = COP_OP_CLEAR, .target = branch}, NULL);
+    return cop__op_add(txn, &(cop__op){.code = COP_OP_CLEAR, .target = branch}, NULL);
 }
 
 cop_status
@@ -403,16 +438,13 @@ is_number(const cop_value *value)
 cop_status
 cop_txn_add(cop_txn *txn, cop_atom atom, const cop_value *delta)
 {
-    return is_number(delta) ? cop__op_add(txn, (cop__op){.code = COP_OP_ADD, .target = atom}, delta)
-                            : COP_E_TYPE;
+    return is_number(delta) ? op_add_value(txn, COP_OP_ADD, atom, delta) : COP_E_TYPE;
 }
 
 cop_status
 cop_txn_max(cop_txn *txn, cop_atom atom, const cop_value *candidate)
 {
-    return is_number(candidate)
-               ? cop__op_add(txn, (cop__op){.code = COP_OP_MAX, .target = atom}, candidate)
-               : COP_E_TYPE;
+    return is_number(candidate) ? op_add_value(txn, COP_OP_MAX, atom, candidate) : COP_E_TYPE;
 }
 
 cop_status
@@ -426,7 +458,7 @@ cop_txn_compare_set(cop_txn *txn, cop_atom atom, const cop_value *expected,
         (applied != NULL && out_reserve(txn) != COP_OK))
         return COP_E_MEMORY;
     cop__op op = {.code = COP_OP_COMPARE_SET, .target = atom, .text = kept};
-    cop_status status = cop__op_add(txn, op, desired);
+    cop_status status = cop__op_add(txn, &op, desired);
     if (status == COP_OK && applied != NULL)
         out_add(txn, NULL, applied);
     return status;
@@ -474,7 +506,7 @@ cop__txn_put_element(cop_txn *txn, cop_atom array, uint32_t index, const cop_val
 {
     cop__op op = {
         .code = COP_OP_ELEMENT, .flags = COP_OP_PUT, .target = array, .number = index};
-    cop_status status = cop__op_add(txn, op, value);
+    cop_status status = cop__op_add(txn, &op, value);
     if (status == COP_OK)
         *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
     return status;
@@ -492,7 +524,7 @@ cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32
         ops[i] = children[i].id;
     }
     return cop__op_add(
-        txn, (cop__op){.code = COP_OP_ARRANGE, .target = branch, .text = ops, .number = n}, NULL);
+        txn, &(cop__op){.code = COP_OP_ARRANGE, .target = branch, .text = ops, .number = n}, NULL);
 }
 
 cop_status

@@ -146,7 +146,7 @@ cop__txn_building(const cop_txn *txn)
 void *cop__txn_bytes(cop_txn *txn, size_t n);
 /* Adds an operation; its value's bytes are copied. COP_E_STATE, COP_E_INVALID, COP_E_LIMIT,
  * COP_E_MEMORY. */
-cop_status cop__op_add(cop_txn *txn, cop__op op, const cop_value *value);
+cop_status cop__op_add(cop_txn *txn, const cop__op *op, const cop_value *value);
 /* Ends one reference; the last one frees it or keeps it for its thread. */
 void cop__txn_unref(cop_txn *txn);
 /* A spent one that a reader kept. */

@@ -179,6 +179,13 @@ void cop__lazies_end(cop__graph *graph);
 
 /* ---- by the holder of the commit right ---- */
 
+/* Whether there are records, of atoms that are alive or of those that some version may still have. */
+static inline bool
+cop__lazies_any(const cop__graph *graph)
+{
+    return graph->lazies->live > 0;
+}
+
 /* Makes the record of an atom that this draft made; a lazy one's slot leads to it from now on. */
 bool cop__lazy_define(cop__graph *graph, const cop__definition *definition, cop_atom atom,
                       cop__slot *slot);

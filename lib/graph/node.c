@@ -274,16 +274,20 @@ cop__graph_abandon(cop__graph *graph)
 void
 cop__graph_published(cop__graph *graph)
 {
-    cop__lazies_published(graph);
+    if (cop__lazies_any(graph))
+        cop__lazies_published(graph);
     if (cop__graph_idle(graph))
         return;
-    cop__follow_published(graph);
+    if (graph->follow.touched != NULL)
+        cop__follow_published(graph);
     graph->interests_led = false;
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
-    log_end(graph, false);
+    if (graph->relinked.count > 0)
+        log_end(graph, false);
     cop__own_published(graph);
-    effects_take(graph, true);
+    if (graph->effect_level.dirty != COP_NODE_NONE)
+        effects_take(graph, true);
     for (size_t i = 0; i < graph->dying.count; i++)
         node_free(graph, &graph->nodes[graph->dying.item[i]], true);
     graph->fresh.count = graph->dying.count = 0;

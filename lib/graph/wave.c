@@ -33,22 +33,25 @@ branch_changed(cop__graph *graph, uint32_t id, const cop__slot *before, const co
         cop__follow_changed(graph, id);
 }
 
-/* One slot that the draft touched. */
+static void
+value_changed(cop__graph *graph, uint32_t id)
+{
+    cop__follow_changed(graph, id);
+    if (id < graph->record_count)
+        cop__dependents_mark(graph, &graph->records[id].dependents);
+}
+
+/* One slot that the draft touched, and that is not as it was. */
 static bool
 slot_happened(cop__graph *graph, uint32_t id, const cop__slot *before, const cop__slot *now)
 {
     bool was = before != NULL && cop__slot_alive(before), is = now != NULL && cop__slot_alive(now);
     const cop__record *record = cop__record_of(graph, id);
     if (was && is && before->reserved == now->reserved) {
-        if (cop__slot_same(before, now))
-            return true;
-        if (cop__slot_is_branch(before) || cop__slot_is_branch(now)) {
+        if (cop__slot_is_branch(before) || cop__slot_is_branch(now))
             branch_changed(graph, id, before, now, record);
-            return true;
-        }
-        cop__follow_changed(graph, id);
-        if (record != NULL)
-            cop__dependents_mark(graph, &record->dependents);
+        else
+            value_changed(graph, id);
         return true;
     }
     if (was) {
@@ -63,30 +66,62 @@ slot_happened(cop__graph *graph, uint32_t id, const cop__slot *before, const cop
     return true;
 }
 
+/* Of a slot's first eight bytes: which atom it is. */
+#define WHICH_ATOM UINT64_C(0x00000000ffff0000)
+
+/* Whether two slots' heads are of one living atom with a value in it both times. */
+static inline bool
+value_both(uint64_t before, uint64_t now)
+{
+    return ((before ^ now) & WHICH_ATOM) == 0 &&
+           (before & COP_SLOT_TYPE) - COP_NULL <= COP_ERROR - COP_NULL &&
+           (now & COP_SLOT_TYPE) - COP_NULL <= COP_ERROR - COP_NULL;
+}
+
+_Static_assert(COP_NONE == 0 && COP_NULL == 1 && COP_ERROR == COP_OBJECT - 1,
+               "values stand between none and the branches");
+
+static bool
+page_marked(cop__graph *graph, const cop__undo *undo)
+{
+    const cop__page_entry *entry = &graph->tree->space[COP_SPACE_VALUES].entry[undo->number];
+    const cop__slot *before = undo->page, *now = entry->page;
+    bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
+    uint32_t left = dropped ? UINT32_MAX : entry->touched;
+    for (; left != 0; left &= left - 1) {
+        unsigned k = (unsigned)__builtin_ctz(left);
+        uint32_t id = (undo->number << COP_SLOT_BITS) + k;
+        uint64_t was[2] = {0, 0}, is[2] = {0, 0};
+        if (before != NULL)
+            memcpy(was, &before[k], sizeof was);
+        if (now != NULL)
+            memcpy(is, &now[k], sizeof is);
+        if (was[0] == is[0] && was[1] == is[1])
+            continue;
+        if (cop__likely(value_both(was[0], is[0])))
+            value_changed(graph, id);
+        else if (!slot_happened(graph, id, before != NULL ? &before[k] : NULL,
+                                now != NULL ? &now[k] : NULL))
+            return false;
+    }
+    return true;
+}
+
 /* The undo log has a record for each page that the draft touched; what the wave itself writes comes
  * behind. */
 static bool
 mark_sources(cop__graph *graph)
 {
     cop__tree *tree = graph->tree;
-    if (!cop__graph_stillborn(graph))
+    if (graph->fresh.count > 0 && !cop__graph_stillborn(graph))
         return false;
     for (size_t i = 0, n = tree->undo_count; i < n; i++) {
         const cop__undo *undo = &tree->undo[i];
-        if (undo->level != 0 || undo->space != COP_SPACE_VALUES)
-            continue;
-        const cop__page_entry *entry = &tree->space[COP_SPACE_VALUES].entry[undo->number];
-        const cop__slot *before = undo->page, *now = entry->page;
-        bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
-        uint32_t left = dropped ? UINT32_MAX : entry->touched;
-        for (; left != 0; left &= left - 1) {
-            unsigned k = (unsigned)__builtin_ctz(left);
-            if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k,
-                               before != NULL ? &before[k] : NULL, now != NULL ? &now[k] : NULL))
-                return false;
-        }
+        if (undo->level == 0 && undo->space == COP_SPACE_VALUES && !page_marked(graph, undo))
+            return false;
     }
-    cop__interest_moved(graph);
+    if (graph->structure)
+        cop__interest_moved(graph);
     return tree->failed == COP_OK;
 }
 
@@ -331,15 +366,11 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
     return true;
 }
 
-bool
-cop__graph_wave(cop__graph *graph)
+static bool
+sweep(cop__graph *graph)
 {
-    graph->structure = false;
-    graph->count.waves++;
-    bool before = cop__evaluating;
     uint32_t height;
-    cop__evaluating = true; /* marking calls functions of reducers */
-    bool fine = mark_sources(graph) && cop__settle_first(graph);
+    bool fine = cop__settle_first(graph);
     cop__run_reset(&graph->run);
     while (fine && cop__next_level(graph, &height)) {
         uint32_t number = graph->to_settle;
@@ -349,9 +380,22 @@ cop__graph_wave(cop__graph *graph)
         else if (graph->region == NULL || !cop__sweep_shared(graph, height, &fine))
             fine = cop__sweep_level(graph, height);
     }
-    cop__evaluating = before;
     cop__stash_end(graph);
     cop__settle_end(graph);
+    return fine;
+}
+
+bool
+cop__graph_wave(cop__graph *graph)
+{
+    graph->structure = false;
+    graph->count.waves++;
+    bool before = cop__evaluating;
+    cop__evaluating = true; /* marking calls functions of reducers */
+    bool fine = mark_sources(graph);
+    if (fine && (graph->lowest != COP_HEIGHT_NONE || graph->fresh.count > 0))
+        fine = sweep(graph);
+    cop__evaluating = before;
     if (!fine)
         graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
     return graph->tree->failed == COP_OK;

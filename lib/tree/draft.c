@@ -283,9 +283,9 @@ cop__draft_begin(cop__tree *tree)
     tree->version = tree->root->version + 1;
     tree->failed = COP_OK;
     tree->undo_count = 0;
-    tree->now.structure = false;
-    tree->now.made = 0;
-    tree->before = tree->now;
+    tree->before = tree->now; /* first: a copy right behind stores of a part waits for them */
+    tree->now.structure = tree->before.structure = false;
+    tree->now.made = tree->before.made = 0;
     tree->limbo_before = tree->dead.limbo_count;
     tree->freeing_count = 0;
     tree->sparing_count = 0;
@@ -467,15 +467,17 @@ cop__draft_root(cop__tree *tree)
         tree->failed = COP_E_MEMORY;
         return NULL;
     }
-    memset(root, 0, sizeof *root);
+    root->header = 0;
     for (unsigned i = 0; i < COP_SPACES; i++) {
         const cop__space *s = &tree->space[i];
-        if (s->levels == 0)
-            continue;
-        root->space[i].top = s->level[s->levels - 1][0].node;
-        root->space[i].count = s->count;
-        root->space[i].shift = COP_FANOUT_BITS * (s->levels - 1);
+        bool any = s->levels > 0;
+        root->space[i].top = any ? s->level[s->levels - 1][0].node : NULL;
+        root->space[i].count = any ? s->count : 0;
+        root->space[i].shift = any ? COP_FANOUT_BITS * (s->levels - 1) : 0;
     }
+    root->holds = 0;
+    root->seen = false;
+    root->previous_held = root->next_held = NULL;
     root->store = tree->root->store;
     root->hash_seed = tree->hash_seed;
     root->stamp = tree->stamp;

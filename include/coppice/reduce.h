@@ -80,8 +80,8 @@ COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size
  * Groups the objects that match a pattern (`host/procs/` `*`) by the value of their child `key`, and
  * reduces their child `value` within each group: owns a branch with one child per group, named by the
  * key's text, in order of first appearance in path order. Objects without the key are passed over.
- * `key` and `value` are keys, not paths. Each is O(log n) to change, but a change of any group costs
- * O(groups), which are compared one by one. A key whose text cannot be a name (a NUL, not UTF-8, too
+ * `key` and `value` are keys, not paths. A change costs O(log n); one by which a group comes, goes, or
+ * changes its place costs O(groups), which are compared one by one. A key whose text cannot be a name (a NUL, not UTF-8, too
  * long) makes the reducer an error value.
  */
 COP_PUBLIC cop_status cop_group_define(cop_store *store, const char *path, size_t length,

@@ -116,6 +116,7 @@ item_end(cop__graph *graph, uint32_t number, bool told)
             break;
         }
     pthread_mutex_unlock(&all->lock);
+    cop__lazy_look_gone(lazy);
     all->item[number] = NULL;
     all->free_items.item[all->free_items.count++] = number; /* room was made with it */
     all->live--;
@@ -327,7 +328,9 @@ cop__lazies_published(cop__graph *graph)
     all->fresh.count = 0;
     pthread_mutex_lock(&all->lock);
     for (size_t i = 0; i < all->dying.count; i++) {
-        all->item[all->dying.item[i]]->death = graph->tree->root->stamp;
+        cop__lazy *lazy = all->item[all->dying.item[i]];
+        lazy->death = graph->tree->root->stamp;
+        cop__lazy_look_gone(lazy);
         all->gone.item[all->gone.count++] = all->dying.item[i];
     }
     pthread_mutex_unlock(&all->lock);

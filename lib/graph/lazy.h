@@ -129,6 +129,8 @@ typedef struct cop__lazy {
     struct cop__frame *running;
     uint32_t memo_count, next_front;
     bool listed; /* in the ring, or on its way there */
+    struct cop__look *look; /* changed with the commit right too */
+    _Atomic bool looked_at;
     _Atomic uint32_t events, sleepers;
 
     /* under lazies.lock */
@@ -239,6 +241,9 @@ cop__lazies_limit(const cop__graph *graph)
 {
     return cop__load_relaxed(&graph->memory->limit) / COP_LAZY_SHARE;
 }
+
+/* Its atom has gone: nobody looks at it any more. */
+void cop__lazy_look_gone(cop__lazy *lazy);
 
 /* ---- evaluating (lazy_run.c) ---- */
 

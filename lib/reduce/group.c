@@ -326,14 +326,8 @@ trim(cop__grouping *g)
 static void
 remember(cop__grouping *g, cop__reduce_undo_kind kind, uint32_t member)
 {
-    const cop__treap_node *node = member_at(g, member);
-    cop__reduce_undo_push(&g->undo,
-                          &(cop__reduce_undo_entry){.kind = kind,
-                                                    .id = node->id,
-                                                    .key = node->key,
-                                                    .key_length = node->key_length,
-                                                    .group = *group_of(g, member),
-                                                    .value = child_node(g, member)->value});
+    cop__reduce_undo_note(&g->undo, kind, member_at(g, member), &child_node(g, member)->value,
+                          *group_of(g, member));
 }
 
 /* The group of a key, with room for a value and for a line of the log; false: out of memory. */
@@ -503,8 +497,9 @@ put_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
 }
 
 static void
-take_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
+take_back(void *content, const cop__reduce_undo_entry *entry)
 {
+    cop__grouping *g = content;
     uint32_t member = cop__record_index_find(&g->ids, entry->id);
     if (member != 0)
         distrust(g, *group_of(g, member));
@@ -529,8 +524,7 @@ take_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
 void
 cop__grouping_rollback(cop__grouping *g)
 {
-    while (g->undo.count != 0)
-        take_back(g, &g->undo.entry[--g->undo.count]);
+    (void)cop__reduce_undo_back(&g->undo, take_back, g);
     end_mark(g);
 }
 

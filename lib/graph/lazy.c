@@ -188,7 +188,7 @@ uint32_t
 cop__lazy_promote(cop__graph *graph, uint32_t id)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, id);
-    const cop__lazy *lazy = (const cop__lazy *)(const void *)cop__slot_lazy(slot);
+    cop__lazy *lazy = (cop__lazy *)(void *)cop__slot_lazy(slot);
     /* The context stays the record's: readers of older versions go on using it. */
     cop__definition definition = {.function = lazy->function,
                                   .context = lazy->context,
@@ -200,6 +200,7 @@ cop__lazy_promote(cop__graph *graph, uint32_t id)
     }
     if (!cop__graph_define(graph, &definition, id))
         return 0;
+    cop__lazy_look_promoted(lazy, graph->records[id].node);
     cop__follow_promoted(graph, id);
     return graph->tree->failed == COP_OK ? graph->records[id].node : 0;
 }

@@ -244,6 +244,8 @@ cop__lazies_limit(const cop__graph *graph)
 
 /* Its atom has gone: nobody looks at it any more. */
 void cop__lazy_look_gone(cop__lazy *lazy);
+/* It has got a node: that is what is looked at from now on. */
+void cop__lazy_look_promoted(cop__lazy *lazy, uint32_t node);
 
 /* ---- evaluating (lazy_run.c) ---- */
 

@@ -191,6 +191,18 @@ cop__look_leave_lazy(cop__lazy *lazy)
 }
 
 void
+cop__lazy_look_promoted(cop__lazy *lazy, uint32_t node)
+{
+    cop__look *look = lazy->look;
+    if (look == NULL)
+        return;
+    look_is(lazy, NULL);
+    look->lazy = NULL;
+    look->node = node;
+    lazy->graph->nodes[node].flags |= COP_NODE_LOOKED;
+}
+
+void
 cop__lazy_look_gone(cop__lazy *lazy)
 {
     cop__look *look = lazy->look;

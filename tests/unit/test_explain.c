@@ -650,6 +650,14 @@ START_TEST(a_lazy_one_that_is_looked_at)
     ck_assert_int_eq(e->causes[0].what, COP_ON_PATH);
     ck_assert_str_eq(e->causes[0].path, "in/c");
     cop_explanation_free(e);
+    sum above = {out, out}; /* makes it eager, and it is looked at on */
+    cop_atom eager = define(store, "eager", add_two, &above, NULL);
+    t_set(store, s.a, cop_i64(7));
+    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_TIMEOUT);
+    ck_assert_int_eq(e->kind, COP_GRAPH_EAGER);
+    ck_assert_int_eq(cop_value_i64(&e->after), 9);
+    cop_explanation_free(e);
+    CHECK_OK(cop_computed_dispose(store, eager));
     CHECK_OK(cop_computed_dispose(store, out)); /* its look goes with it */
     ck_assert_uint_eq(looked(store), 1);
     CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_GONE);

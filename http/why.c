@@ -164,9 +164,6 @@ reply(struct cop__http_request *r, const struct cop__http_why *why)
         return cop__http_reply_json(r, MHD_HTTP_OK, describe(why->explanation), NULL);
     if (why->status == COP_E_STATE)
         cop__problem_set(&r->problem, COP_PROBLEM_STATE, "this atom is not computed");
-    else if (why->status == COP_E_UNSUPPORTED)
-        cop__problem_set(&r->problem, COP_PROBLEM_STATE,
-                         "runs of lazy and background atoms are not written down");
     else
         cop__problem_reading(&r->problem, why->status, NULL);
     return cop__http_reply_problem(r, &r->problem);

@@ -123,8 +123,7 @@ COP_PUBLIC cop_status cop_graph_each(cop_store *store, const cop_graph_query *qu
 #define COP_GRAPH_LOOKS_MAX 1024u
 
 /* Begins or ends writing down the runs of a computed atom; not counted: one end ends it. It ends with
- * the atom, too. COP_E_GONE, COP_E_STATE (not computed), COP_E_UNSUPPORTED (lazy or background),
- * COP_E_LIMIT, COP_E_MEMORY, COP_E_TIMEOUT. */
+ * the atom, too. COP_E_GONE, COP_E_STATE (not computed), COP_E_LIMIT, COP_E_MEMORY, COP_E_TIMEOUT. */
 COP_PUBLIC cop_status cop_graph_look(cop_store *store, cop_atom atom, bool on, uint64_t deadline);
 
 typedef enum cop_run_cause {
@@ -196,7 +195,12 @@ typedef struct cop_explanation {
  * last run that was written down, if any, and of the dependencies; it is NULL only when the commit
  * right was not to be had. An atom in a branch that a node owns means that node. The atoms are no
  * longer looked at afterwards, unless cop_graph_look says so. COP_E_GONE, COP_E_STATE (not computed),
- * COP_E_UNSUPPORTED (lazy or background), COP_E_LIMIT, COP_E_MEMORY, COP_E_INVALID. Free it with cop_explanation_free.
+ * COP_E_LIMIT, COP_E_MEMORY, COP_E_INVALID. Free it with cop_explanation_free.
+ *
+ * A lazy or background atom runs when it is read or served, in any version; its run is compared with the
+ * one that it remembers to have given its last value, and one that remembers none is called `defined`.
+ * `before` is not known of long texts and of other lazy atoms. Nothing runs for being asked about: `value`
+ * is the last that is remembered. A comparison that finds nothing changed is no run.
  */
 COP_PUBLIC cop_status cop_graph_explain(cop_store *store, cop_atom atom, uint64_t deadline,
                                         cop_explanation **explanation);

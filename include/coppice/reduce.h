@@ -21,8 +21,12 @@
  * Children may be computed (a lazy one becomes eager), and may be in branches that computed atoms own. A reducer comes after all
  * that may make something match, the owners of branches on the way included; whoever of them reads
  * it is in a circle with it. A reducer is no child of itself, nor is what is in its branch.
- * A result that is not finite is an error value, like that of any computed atom. Patterns count from
- * the root and match names below objects: elements of arrays, and what is below them, match none (yet).
+ * A result that is not finite is an error value, like that of any computed atom.
+ *
+ * ARRAYS. Patterns count from the root and match names. The elements of arrays have none, so neither they
+ * nor what is below them match anything, by `*` or by their position: results rest on the order of paths,
+ * and an insertion would change the path of everything behind it. A computed atom that walks the array
+ * with cop_read_each does it, at O(elements) a change; objects named by a key serve better.
  *
  * Children that are no numbers make sum, mean, min, max and top an error value that names one of them
  * (the first in order of path), as long as they are there. Branches and null are passed over.
@@ -80,8 +84,8 @@ COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size
  * Groups the objects that match a pattern (`host/procs/` `*`) by the value of their child `key`, and
  * reduces their child `value` within each group: owns a branch with one child per group, named by the
  * key's text, in order of first appearance in path order. Objects without the key are passed over.
- * `key` and `value` are keys, not paths. Each is O(log n) to change, but a change of any group costs
- * O(groups), which are compared one by one. A key whose text cannot be a name (a NUL, not UTF-8, too
+ * `key` and `value` are keys, not paths. A change costs O(log n); one by which a group comes, goes, or
+ * changes its place costs O(groups), which are compared one by one. A key whose text cannot be a name (a NUL, not UTF-8, too
  * long) makes the reducer an error value.
  */
 COP_PUBLIC cop_status cop_group_define(cop_store *store, const char *path, size_t length,

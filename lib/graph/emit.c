@@ -168,6 +168,7 @@ cop__own_begin(cop__graph *graph, const cop__node *node)
         own->table[own->entry[i].place] = 0;
     own->entry_count = 0;
     own->text_bytes = 0;
+    own->partial = false;
     cop__prefix prefix = cop__prefix_of((cop__view){NULL, graph->tree}, node->id);
     size_t used = prefix.length > 0 ? prefix.length + 1 : 0;
     own->room = used < COP_PATH_MAX ? COP_PATH_MAX - used : 0;

@@ -6,6 +6,7 @@
  * stays because it is referred to. The right is taken only to begin and to copy.
  */
 #include "graph/inspect.h"
+#include "graph/lazy.h"
 
 #include <stdlib.h>
 
@@ -36,6 +37,15 @@ no_look(const cop__graph *graph)
     return graph->look_count >= COP_GRAPH_LOOKS_MAX ? COP_E_LIMIT : COP_E_MEMORY;
 }
 
+/* What makes an atom: a node, or a lazy record. */
+static cop_status
+looked_at(cop_store *store, cop_atom atom, cop__node **node, cop__lazy **lazy)
+{
+    cop_status status = cop__inspect_node(store, atom, node);
+    *lazy = status == COP_E_UNSUPPORTED ? cop__lazy_of(&store->graph, atom) : NULL;
+    return *lazy != NULL ? COP_OK : status;
+}
+
 cop_status
 cop_graph_look(cop_store *store, cop_atom atom, bool on, uint64_t deadline)
 {
@@ -44,9 +54,12 @@ cop_graph_look(cop_store *store, cop_atom atom, bool on, uint64_t deadline)
         return status;
     cop__graph *graph = &store->graph;
     cop__node *node;
+    cop__lazy *lazy;
     cop__look *look = NULL;
-    status = cop__inspect_node(store, atom, &node);
-    if (status == COP_OK)
+    status = looked_at(store, atom, &node, &lazy);
+    if (status == COP_OK && lazy != NULL)
+        look = on ? cop__look_at_lazy(graph, lazy) : lazy->look;
+    else if (status == COP_OK)
         look = on ? cop__look_at(graph, node) : cop__look_of(graph, node);
     if (status == COP_OK && on && look == NULL)
         status = no_look(graph);
@@ -72,9 +85,9 @@ typedef struct inquiry {
 } inquiry;
 
 static cop__look *
-look_hold(cop__graph *graph, cop__node *node)
+look_hold(cop__graph *graph, cop__node *node, cop__lazy *lazy)
 {
-    cop__look *look = cop__look_at(graph, node);
+    cop__look *look = lazy != NULL ? cop__look_at_lazy(graph, lazy) : cop__look_at(graph, node);
     if (look != NULL)
         (void)cop__add_relaxed(&look->references, 1u);
     return look;
@@ -90,7 +103,7 @@ look_around(inquiry *q, const cop__node *node)
         cop__node *below = cop__dependency_node(graph, cop__dependencies(graph, node)[i]);
         if (below == NULL || (below->flags & COP_NODE_EFFECT))
             continue;
-        cop__look *look = look_hold(graph, below);
+        cop__look *look = look_hold(graph, below, NULL);
         if (look == NULL)
             return;
         q->neighbour[q->neighbours++] =
@@ -102,16 +115,19 @@ static cop_status
 inquiry_begin(inquiry *q, cop_atom *atom)
 {
     cop__node *node;
+    cop__lazy *lazy;
     cop__graph *graph = &q->store->graph;
-    cop_status status = cop__inspect_node(q->store, *atom, &node);
+    cop_status status = looked_at(q->store, *atom, &node, &lazy);
     if (status != COP_OK)
         return status;
-    *atom = cop__atom_of_node(q->store, node);
-    q->look = look_hold(graph, node);
+    if (lazy == NULL)
+        *atom = cop__atom_of_node(q->store, node);
+    q->look = look_hold(graph, node, lazy);
     if (q->look == NULL)
         return no_look(graph);
     q->runs = cop__load_relaxed(&q->look->runs);
-    look_around(q, node);
+    if (lazy == NULL)
+        look_around(q, node);
     return COP_OK;
 }
 
@@ -176,7 +192,7 @@ tell_neighbour(const inquiry *q, uint32_t id, cop_explained *to)
 {
     const cop__record *record = cop__record_of(&q->store->graph, id);
     uint32_t maker = record != NULL ? record->node & ~COP_OWNED_CHILD : 0;
-    to->computed = maker != 0;
+    to->computed = maker != 0 || cop__lazy_of(&q->store->graph, to->atom) != NULL;
     if (maker == 0)
         return;
     for (size_t i = 0; i < q->neighbours; i++) {
@@ -241,11 +257,10 @@ tell_run(const inquiry *q, explained *to)
 
 /* What is known without a run. */
 static void
-tell_idle(const inquiry *q, explained *to, const cop__node *node)
+tell_idle(const inquiry *q, explained *to, cop__seen_list *read)
 {
     cop_explanation *told = &to->public;
-    cop__graph *graph = &q->store->graph;
-    cop__seen_list *read = cop__see_published(graph, node);
+    const cop__graph *graph = &q->store->graph;
     told->dependencies =
         tell_list(q, &to->keep, read, &told->dependency_count, &told->dependency_total);
     if (read == NULL)
@@ -255,10 +270,19 @@ tell_idle(const inquiry *q, explained *to, const cop__node *node)
 }
 
 static void
+tell_counts(const inquiry *q, cop_explanation *told)
+{
+    told->runs = q->look->count;
+    told->cutoffs = q->look->cutoffs;
+    told->total_ns = q->look->total_ns;
+    told->longest_ns = q->look->longest_ns;
+}
+
+static void
 tell_node(const inquiry *q, explained *to, const cop__node *node)
 {
     cop_explanation *told = &to->public;
-    const cop__graph *graph = &q->store->graph;
+    cop__graph *graph = &q->store->graph;
     cop_value value;
     told->kind = cop__kind_of(node);
     told->label = cop__keep_label(&to->keep, graph, node);
@@ -268,10 +292,28 @@ tell_node(const inquiry *q, explained *to, const cop__node *node)
     told->value_version = q->store->tree.root->version;
     if (cop_get(q->store->tree.root, told->atom, &value) == COP_OK)
         told->value = cop__keep_value(&to->keep, &value);
-    told->runs = q->look->count;
-    told->cutoffs = q->look->cutoffs;
-    told->total_ns = q->look->total_ns;
-    told->longest_ns = q->look->longest_ns;
+    tell_counts(q, told);
+    if (cop__load_relaxed(&q->look->runs) == 0)
+        tell_idle(q, to, cop__see_published(graph, node));
+}
+
+/* Its value is not asked for: that might run it. */
+static void
+tell_lazy(const inquiry *q, explained *to, cop__lazy *lazy)
+{
+    cop_explanation *told = &to->public;
+    const cop_snapshot *root = q->store->tree.root;
+    const cop__memo *memo = lazy->memos;
+    told->kind = lazy->kind == COP_BACKGROUND ? COP_GRAPH_BACKGROUND : COP_GRAPH_LAZY;
+    told->label = cop__keep_text(&to->keep, lazy->side->label, strlen(lazy->side->label));
+    told->dependents = cop__dependents_count(&q->store->graph, lazy->atom.id);
+    told->cycle = memo != NULL && memo->circle;
+    if (memo != NULL)
+        told->value = cop__keep_value(&to->keep, &memo->value);
+    told->value_version = q->look->last.version;
+    tell_counts(q, told);
+    if (cop__load_relaxed(&q->look->runs) == 0)
+        tell_idle(q, to, cop__see_remembered(root, lazy));
 }
 
 /* Needs the right. NULL: no memory. */
@@ -284,12 +326,17 @@ explanation_make(const inquiry *q, cop_atom atom)
     to->public.atom = atom;
     to->public.path = cop__keep_path(&to->keep, q->store, atom);
     to->public.label = "";
-    if (q->look->node != 0)
+    cop__lazy *lazy = q->look->lazy; /* it stays as long as the right is held */
+    if (lazy != NULL)
+        pthread_mutex_lock(&lazy->lock);
+    if (lazy != NULL)
+        tell_lazy(q, to, lazy);
+    else if (q->look->node != 0)
         tell_node(q, to, &q->store->graph.nodes[q->look->node]);
     if (cop__load_relaxed(&q->look->runs) != 0)
         tell_run(q, to);
-    else if (q->look->node != 0)
-        tell_idle(q, to, &q->store->graph.nodes[q->look->node]);
+    if (lazy != NULL)
+        pthread_mutex_unlock(&lazy->lock);
     if (!to->keep.refused)
         return to;
     cop_explanation_free(&to->public);

@@ -329,6 +329,7 @@ cop__follow_abandon(cop__graph *graph)
         f->lazy_count = 0; /* the draft's */
         if (f->born)
             continue;
+        f->whole = true; /* what its run gave is undone too */
         if (f->grouping != NULL)
             cop__grouping_rollback(f->grouping);
         else

@@ -70,6 +70,7 @@ typedef struct cop__follower {
     uint64_t looked_wave;
     bool born;    /* defined in this draft */
     bool scanned;
+    bool whole;   /* groups: its branch may not be what the last run gave */
     bool touched; /* in the list, with a mark unless it is born */
     uint32_t pattern_length, key_length, value_length;
     size_t bytes;

@@ -216,6 +216,28 @@ emit_group(cop__graph *graph, cop__follower *f, uint32_t group, char *path)
     return status == COP_OK ? emit_top(graph, &walk, path, used) : status;
 }
 
+/* All of them, or those that changed if the others are what they were. */
+static cop_status
+emit_groups(cop__evaluator *run, cop__follower *f, char *path)
+{
+    cop__graph *graph = run->graph;
+    cop_status status = COP_OK;
+    uint32_t group;
+    bool part = cop__grouping_changed(f->grouping, &group) && !f->whole &&
+                !(run->node->flags & COP_NODE_CYCLE) &&
+                cop__slot_is_branch(cop__draft_slot(graph->tree, run->node->id));
+    graph->own.partial = part;
+    if (!part)
+        group = cop__grouping_first(f->grouping);
+    while (group != 0 && status == COP_OK) {
+        status = emit_group(graph, f, group, path);
+        group = part ? cop__grouping_changed_next(f->grouping, group)
+                     : cop__grouping_next(f->grouping, group);
+    }
+    f->whole = status != COP_OK;
+    return status;
+}
+
 static cop_status
 emit_failed(cop__evaluator *run, cop_status status, const char *what)
 {
@@ -247,9 +269,5 @@ cop__follow_run(cop_evaluation *evaluation, void *context, cop_value *result)
         cop__reduction_top(f->reduction, &walk);
         return emit_failed(run, emit_top(graph, &walk, path, 0), "a row");
     }
-    cop_status status = COP_OK;
-    for (uint32_t group = cop__grouping_first(f->grouping); group != 0 && status == COP_OK;
-         group = cop__grouping_next(f->grouping, group))
-        status = emit_group(graph, f, group, path);
-    return emit_failed(run, status, "a group");
+    return emit_failed(run, emit_groups(run, f, path), "a group");
 }

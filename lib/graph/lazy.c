@@ -116,6 +116,7 @@ item_end(cop__graph *graph, uint32_t number, bool told)
             break;
         }
     pthread_mutex_unlock(&all->lock);
+    cop__lazy_look_gone(lazy);
     all->item[number] = NULL;
     all->free_items.item[all->free_items.count++] = number; /* room was made with it */
     all->live--;
@@ -187,7 +188,7 @@ uint32_t
 cop__lazy_promote(cop__graph *graph, uint32_t id)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, id);
-    const cop__lazy *lazy = (const cop__lazy *)(const void *)cop__slot_lazy(slot);
+    cop__lazy *lazy = (cop__lazy *)(void *)cop__slot_lazy(slot);
     /* The context stays the record's: readers of older versions go on using it. */
     cop__definition definition = {.function = lazy->function,
                                   .context = lazy->context,
@@ -199,6 +200,7 @@ cop__lazy_promote(cop__graph *graph, uint32_t id)
     }
     if (!cop__graph_define(graph, &definition, id))
         return 0;
+    cop__lazy_look_promoted(lazy, graph->records[id].node);
     cop__follow_promoted(graph, id);
     return graph->tree->failed == COP_OK ? graph->records[id].node : 0;
 }
@@ -327,7 +329,9 @@ cop__lazies_published(cop__graph *graph)
     all->fresh.count = 0;
     pthread_mutex_lock(&all->lock);
     for (size_t i = 0; i < all->dying.count; i++) {
-        all->item[all->dying.item[i]]->death = graph->tree->root->stamp;
+        cop__lazy *lazy = all->item[all->dying.item[i]];
+        lazy->death = graph->tree->root->stamp;
+        cop__lazy_look_gone(lazy);
         all->gone.item[all->gone.count++] = all->dying.item[i];
     }
     pthread_mutex_unlock(&all->lock);

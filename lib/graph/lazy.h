@@ -129,6 +129,8 @@ typedef struct cop__lazy {
     struct cop__frame *running;
     uint32_t memo_count, next_front;
     bool listed; /* in the ring, or on its way there */
+    struct cop__look *look; /* changed with the commit right too */
+    _Atomic bool looked_at;
     _Atomic uint32_t events, sleepers;
 
     /* under lazies.lock */
@@ -246,6 +248,11 @@ cop__lazies_limit(const cop__graph *graph)
 {
     return cop__load_relaxed(&graph->memory->limit) / COP_LAZY_SHARE;
 }
+
+/* Its atom has gone: nobody looks at it any more. */
+void cop__lazy_look_gone(cop__lazy *lazy);
+/* It has got a node: that is what is looked at from now on. */
+void cop__lazy_look_promoted(cop__lazy *lazy, uint32_t node);
 
 /* ---- evaluating (lazy_run.c) ---- */
 

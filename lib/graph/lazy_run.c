@@ -417,15 +417,32 @@ call(cop__session *session, const cop__lazy *lazy, cop_value *value)
     return status;
 }
 
+/* The same for a record that is looked at: with the times. */
+static cop_status
+call_looked(cop__session *session, const cop__frame *frame, cop__looked_run *looked, cop_value *value)
+{
+    looked->discarded = frame->discarded;
+    looked->time_ns = cop__look_time();
+    uint64_t begin = cop__clock_ns();
+    cop_status status = call(session, frame->lazy, value);
+    looked->duration_ns = cop__clock_ns() - begin;
+    return status;
+}
+
 static cop_status
 run(cop__session *session, cop__frame *frame)
 {
     cop_value value;
     cop_status status;
+    cop__lazy *lazy = frame->lazy;
+    cop__looked_run looked = {0};
+    bool looks = cop__unlikely(cop__load_relaxed(&lazy->looked_at));
     size_t kept = session->kept_count;
-    cop_status answer = call(session, frame->lazy, &value);
+    cop_status answer = looks ? call_looked(session, frame, &looked, &value)
+                              : call(session, lazy, &value);
     enum cop__outcome outcome = cop__run_finish(&session->run, answer, &value);
     if (outcome == COP_RUN_STUCK) {
+        frame->discarded++;
         cop__run_scratch_end(&session->run);
         cop__session_release(session, kept); /* what it read; what was evaluated for it stays */
         return want(session, session->wants);
@@ -433,8 +450,12 @@ run(cop__session *session, cop__frame *frame)
     if (outcome == COP_RUN_REFUSED) {
         status = COP_E_MEMORY;
     } else {
+        if (looks)
+            cop__lazy_look_ran(session, &value, &looked);
         cop__memo *memo = memo_new(session, &value);
         status = memo != NULL ? finish(session, memo, true) : finish_unremembered(session, &value);
+        if (looks)
+            cop__lazy_look_hand(lazy, &looked, session->snapshot->version);
     }
     cop__run_scratch_end(&session->run);
     return status;

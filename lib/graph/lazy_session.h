@@ -4,6 +4,7 @@
 #define COP_GRAPH_LAZY_SESSION_H
 
 #include "graph/lazy.h"
+#include "graph/look.h"
 
 typedef struct cop__frame {
     struct cop__frame *below;
@@ -15,6 +16,7 @@ typedef struct cop__frame {
     uint64_t at;        /* the next input of the candidate that is being compared */
     size_t kept;        /* what the session keeps from here on is this frame's */
     size_t input, text; /* and what it notes */
+    uint32_t discarded; /* runs */
 } cop__frame;
 
 typedef struct kept_memo {
@@ -71,5 +73,12 @@ void cop__session_release(cop__session *session, size_t first);
 /* Whether an input of a memo holds the same in this version. COP_E_PENDING, COP_E_MEMORY. */
 cop_status cop__session_input_same(cop__session *session, const cop__memo *memo,
                                    const cop__input *input, bool *same);
+
+/* ---- lazy_look.c ---- */
+
+/* The top frame's run gave a value: writes down all but the times. */
+void cop__lazy_look_ran(const cop__session *session, const cop_value *value, cop__looked_run *run);
+/* To who looks at the record, if somebody still does. */
+void cop__lazy_look_hand(cop__lazy *lazy, cop__looked_run *run, uint64_t version);
 
 #endif

@@ -64,6 +64,7 @@ see_path(const cop__graph *graph, cop__seen *seen)
     const cop__interest *interest = &graph->interests[(uint32_t)seen->dependency];
     cop_atom led = {0, 0};
     seen->path = interest->path;
+    seen->path_length = interest->length;
     cop__found now = cop__path_resolve(draft_view(graph), interest->path, interest->length);
     cop__found before = cop__path_resolve(root_view(graph), interest->path, interest->length);
     if (now.found) {
@@ -141,15 +142,15 @@ path_keep(cop__seen *seen, char **to)
 {
     if (seen->path == NULL)
         return;
-    size_t n = strlen(seen->path) + 1;
-    memcpy(*to, seen->path, n);
+    memcpy(*to, seen->path, seen->path_length);
+    (*to)[seen->path_length] = 0;
     seen->path = *to;
-    *to += n;
+    *to += seen->path_length + 1;
 }
 
-/* The entries of a list, or those that have changed. NULL: no memory. */
-static cop__seen_list *
-see_list(const cop__graph *graph, const uint64_t *list, size_t n, bool only_changed)
+cop__seen_list *
+cop__see(cop__memory *memory, cop__see_function function, const void *context, size_t n,
+         bool only_changed)
 {
     size_t count = 0, total = 0, texts = 0;
     cop__seen one;
@@ -158,23 +159,23 @@ see_list(const cop__graph *graph, const uint64_t *list, size_t n, bool only_chan
             total = n;
             break;
         }
-        see(graph, list[i], &one);
+        function(context, i, &one);
         if (only_changed && !one.changed)
             continue;
         if (total++ >= COP_EXPLAIN_LIST_MAX)
             continue;
         count++;
         texts += text_bytes(&one.value) + text_bytes(&one.before);
-        texts += one.path != NULL ? strlen(one.path) + 1 : 0;
+        texts += one.path != NULL ? one.path_length + 1 : 0;
     }
     size_t bytes = sizeof(cop__seen_list) + count * sizeof(cop__seen) + texts;
-    cop__seen_list *seen = cop__memory_alloc(graph->memory, COP_MEMORY_GRAPH, bytes, 16);
+    cop__seen_list *seen = cop__memory_alloc(memory, COP_MEMORY_GRAPH, bytes, 16);
     if (seen == NULL)
         return NULL;
     *seen = (cop__seen_list){bytes, 0, total};
     char *text = (char *)(seen->seen + count);
     for (size_t i = 0; i < n && seen->count < count; i++) {
-        see(graph, list[i], &one);
+        function(context, i, &one);
         if (only_changed && !one.changed)
             continue;
         text_keep(&one.value, &text);
@@ -183,6 +184,26 @@ see_list(const cop__graph *graph, const uint64_t *list, size_t n, bool only_chan
         seen->seen[seen->count++] = one;
     }
     return seen;
+}
+
+typedef struct node_list {
+    const cop__graph *graph;
+    const uint64_t *list;
+} node_list;
+
+static void
+see_one(const void *context, size_t i, cop__seen *seen)
+{
+    const node_list *list = context;
+    see(list->graph, list->list[i], seen);
+}
+
+/* The entries of a list, or those that have changed. NULL: no memory. */
+static cop__seen_list *
+see_list(const cop__graph *graph, const uint64_t *list, size_t n, bool only_changed)
+{
+    node_list all = {graph, list};
+    return cop__see(graph->memory, see_one, &all, n, only_changed);
 }
 
 cop__seen_list *
@@ -194,18 +215,18 @@ cop__see_published(const cop__graph *graph, const cop__node *node)
 /* ---- looks ---- */
 
 static void
-seen_free(const cop__graph *graph, cop__seen_list *list)
+seen_free(cop__memory *memory, cop__seen_list *list)
 {
     if (list != NULL)
-        cop__memory_free(graph->memory, COP_MEMORY_GRAPH, list, list->bytes, 16);
+        cop__memory_free(memory, COP_MEMORY_GRAPH, list, list->bytes, 16);
 }
 
-static void
-run_clear(const cop__graph *graph, cop__looked_run *run)
+void
+cop__looked_run_clear(cop__memory *memory, cop__looked_run *run)
 {
-    seen_free(graph, run->causes);
-    seen_free(graph, run->read);
-    seen_free(graph, run->values);
+    seen_free(memory, run->causes);
+    seen_free(memory, run->read);
+    seen_free(memory, run->values);
     memset(run, 0, sizeof *run);
 }
 
@@ -220,20 +241,28 @@ cop__look_of(const cop__graph *graph, const cop__node *node)
 }
 
 cop__look *
-cop__look_at(cop__graph *graph, cop__node *node)
+cop__look_new(cop__graph *graph)
 {
-    cop__look *look = cop__look_of(graph, node);
-    if (look != NULL)
-        return look;
     if (graph->look_count >= COP_GRAPH_LOOKS_MAX)
         return NULL;
-    look = cop__memory_zalloc(graph->memory, COP_MEMORY_GRAPH, sizeof *look, 16);
+    cop__look *look = cop__memory_zalloc(graph->memory, COP_MEMORY_GRAPH, sizeof *look, 16);
     if (look == NULL)
         return NULL;
-    look->node = cop__node_number(graph, node);
     look->next = graph->looks;
     graph->looks = look;
     graph->look_count++;
+    return look;
+}
+
+cop__look *
+cop__look_at(cop__graph *graph, cop__node *node)
+{
+    cop__look *look = cop__look_of(graph, node);
+    if (look == NULL)
+        look = cop__look_new(graph);
+    if (look == NULL)
+        return NULL;
+    look->node = cop__node_number(graph, node);
     node->flags |= COP_NODE_LOOKED;
     return look;
 }
@@ -245,8 +274,10 @@ look_free(cop__graph *graph, cop__look **link)
     *link = look->next;
     if (look->node != 0)
         graph->nodes[look->node].flags &= ~(uint32_t)COP_NODE_LOOKED;
-    run_clear(graph, &look->now);
-    run_clear(graph, &look->last);
+    if (look->lazy != NULL)
+        cop__look_leave_lazy(look->lazy);
+    cop__looked_run_clear(graph->memory, &look->now);
+    cop__looked_run_clear(graph->memory, &look->last);
     cop__memory_free(graph->memory, COP_MEMORY_GRAPH, look, sizeof *look, 16);
     graph->look_count--;
 }
@@ -283,6 +314,12 @@ cop__look_node_gone(cop__graph *graph, const cop__node *node)
     if (look == NULL)
         return;
     look->node = 0;
+    cop__look_gone(graph, look);
+}
+
+void
+cop__look_gone(cop__graph *graph, cop__look *look)
+{
     look->armed = false;
     cop__store_release(&look->gone, true);
     cop__look_event(graph);
@@ -301,11 +338,19 @@ cause_of(const cop__node *node, const cop__looked_run *run)
                                                         : COP_CAUSE_REPEATED;
 }
 
+uint64_t
+cop__look_time(void)
+{
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+}
+
 static void
 look_open(cop__graph *graph, cop__look *look, const cop__node *node)
 {
     cop__looked_run *run = &look->now;
-    run_clear(graph, run);
+    cop__looked_run_clear(graph->memory, run);
     look->open = true;
     look->pending = false;
     look->changed = graph->count.changed;
@@ -324,9 +369,7 @@ cop__look_run(cop__graph *graph, cop__node *node, uint32_t limit, cop_value *res
         look->now.discarded++;
     else
         look_open(graph, look, node);
-    struct timespec wall;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    look->now.time_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+    look->now.time_ns = cop__look_time();
     uint64_t begin = cop__clock_ns();
     cop_status status = cop__run_function(&graph->run, node, limit, result);
     look->now.duration_ns = cop__clock_ns() - begin;
@@ -356,8 +399,8 @@ cop__look_ran(cop__graph *graph, const cop__node *node, const cop_value *value)
     uint64_t own = (uint64_t)slot->reserved << 32 | node->id;
     see(graph, own, &self);
     run->outcome = outcome_of(graph, look, node, &self, value);
-    seen_free(graph, run->values);
-    seen_free(graph, run->read);
+    seen_free(graph->memory, run->values);
+    seen_free(graph->memory, run->read);
     run->values = see_list(graph, &own, 1, false);
     run->read = see_list(graph, cop__dependencies(graph, node), cop__dependency_count(node), false);
     look->pending = run->values != NULL && run->read != NULL;
@@ -367,10 +410,8 @@ cop__look_ran(cop__graph *graph, const cop__node *node, const cop_value *value)
 
 /* When each dependency last changed: now, or when the run before says. */
 static void
-note_changes(const cop__look *look, uint64_t version)
+note_changes(cop__seen_list *now, const cop__seen_list *had, uint64_t version)
 {
-    cop__seen_list *now = look->now.read;
-    const cop__seen_list *had = look->last.read;
     for (size_t i = 0, k = 0; i < now->count; i++) {
         cop__seen *seen = &now->seen[i];
         for (size_t j = k; had != NULL && j < had->count && j < k + 8; j++)
@@ -384,14 +425,14 @@ note_changes(const cop__look *look, uint64_t version)
     }
 }
 
-static void
-look_counts(cop__graph *graph, cop__look *look)
+void
+cop__look_counts(cop__memory *memory, cop__look *look, cop__looked_run *run, uint64_t version)
 {
-    look->now.version = graph->tree->root->version;
-    note_changes(look, look->now.version);
-    run_clear(graph, &look->last);
-    look->last = look->now;
-    memset(&look->now, 0, sizeof look->now);
+    run->version = version;
+    note_changes(run->read, look->last.read, version);
+    cop__looked_run_clear(memory, &look->last);
+    look->last = *run;
+    memset(run, 0, sizeof *run);
     look->count++;
     look->cutoffs += look->last.outcome != COP_RUN_CHANGED;
     look->total_ns += look->last.duration_ns;
@@ -406,7 +447,7 @@ cop__looks_published(cop__graph *graph)
     bool any = false;
     for (cop__look *look = graph->looks; look != NULL; look = look->next) {
         if (look->pending)
-            look_counts(graph, look);
+            cop__look_counts(graph->memory, look, &look->now, graph->tree->root->version);
         any |= look->pending;
         look->pending = look->open = false;
     }

@@ -357,14 +357,12 @@ cop__own_open(cop__graph *graph, cop__node *node)
     return write_value(graph, node, node->id, &object);
 }
 
-bool
-cop__own_end(cop__graph *graph, cop__node *node)
+/* Entries from `first` on; the atoms of those below the owner are known, or found on the way. */
+static bool
+write_entries(cop__graph *graph, const cop__node *node, uint32_t first)
 {
-    cop__own *own = &graph->own;
-    if (!cop__own_root(graph) || !cop__own_open(graph, node))
-        return false;
-    own->entry[0].id = node->id;
-    for (uint32_t i = 0; i < own->entry_count; i++) {
+    const cop__own *own = &graph->own;
+    for (uint32_t i = first; i < own->entry_count; i++) {
         const cop__own_entry *entry = &own->entry[i];
         cop_value value = cop__own_value(own, entry);
         if ((!entry->made && !write_value(graph, node, entry->id, &value)) ||
@@ -372,6 +370,31 @@ cop__own_end(cop__graph *graph, cop__node *node)
             return false;
     }
     return done(graph, node);
+}
+
+bool
+cop__own_end(cop__graph *graph, cop__node *node)
+{
+    if (!cop__own_root(graph) || !cop__own_open(graph, node))
+        return false;
+    graph->own.entry[0].id = node->id;
+    return write_entries(graph, node, 0);
+}
+
+bool
+cop__own_patch(cop__graph *graph, cop__node *node)
+{
+    cop__own *own = &graph->own;
+    if (!cop__own_root(graph))
+        return false;
+    for (uint32_t k = own->entry[0].first; k != 0; k = own->entry[k].next) {
+        const cop__name *name = cop__child_find(draft_view(graph), node->id,
+                                                own->text + own->entry[k].segment,
+                                                own->entry[k].length);
+        COP_ASSERT(name != NULL);
+        own->entry[k].id = name->id;
+    }
+    return write_entries(graph, node, 1);
 }
 
 /* ---- failures ---- */
@@ -404,7 +427,7 @@ cop__own_store(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     if (value->type != COP_ERROR) {
         uint64_t changed = graph->count.changed;
-        bool fine = cop__own_end(graph, node);
+        bool fine = graph->own.partial ? cop__own_patch(graph, node) : cop__own_end(graph, node);
         graph->count.cutoffs += fine && graph->count.changed == changed;
         return fine;
     }

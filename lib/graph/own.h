@@ -55,6 +55,7 @@ typedef struct cop__own {
     uint32_t *table;       /* open addressing, entries; 0: free */
     size_t table_capacity; /* power of two, or 0 */
     size_t room;           /* bytes that a relative path may have */
+    bool partial;   /* children of the owner that were not emitted stay as they are */
     bool moved;     /* atoms came, went, or changed places since cop__own_begin or the last end */
     uint32_t *rest; /* scratch of comparing */
     size_t rest_capacity;
@@ -84,6 +85,8 @@ void cop__own_free(struct cop__graph *graph);
 
 /* The branch becomes what was emitted since cop__own_begin. */
 bool cop__own_end(struct cop__graph *graph, struct cop__node *node);
+/* The same with own.partial: every emitted child of the owner must be there. */
+bool cop__own_patch(struct cop__graph *graph, struct cop__node *node);
 /* What became of a run: an error value, or what was emitted. See cop__node_store. */
 bool cop__own_store(struct cop__graph *graph, struct cop__node *node, const cop_value *value);
 

@@ -18,6 +18,8 @@ typedef struct group {
     size_t name_length;
     char *name;
     uint32_t next_emptied;
+    uint32_t next_changed;
+    uint64_t change; /* grouping.change: it is in the list */
     bool in_order, is_emptied; /* emptied: to be looked at when the mark ends */
     cop__reducer reducer;
 } group;
@@ -30,6 +32,9 @@ struct cop__grouping {
     cop__record_index names; /* groups by the hash of their name */
     cop__treap order;
     uint32_t emptied;
+    uint32_t changed; /* list of groups that may give another result, since cop__grouping_changed */
+    uint64_t change;  /* counts these lists, from 1 */
+    bool reordered;   /* meanwhile groups came, went or changed places */
     cop__reduce_undo undo;
 };
 
@@ -84,6 +89,7 @@ cop__grouping_open(cop__memory *memory, const cop__reduce_rule *rule, cop__group
     cop__record_index_init(&g->ids, memory);
     cop__record_index_init(&g->names, memory);
     cop__reduce_undo_init(&g->undo, memory);
+    g->change = 1;
     *grouping = g;
     return COP_OK;
 }
@@ -193,6 +199,17 @@ group_for(cop__grouping *g, const cop_value *key, uint32_t *number)
     return *number != 0;
 }
 
+static void
+note_change(cop__grouping *g, uint32_t number)
+{
+    group *it = group_at(g, number);
+    if (it->change == g->change)
+        return;
+    it->change = g->change;
+    it->next_changed = g->changed;
+    g->changed = number;
+}
+
 /* Puts a group where its first member is, after a change of its members. */
 static void
 reorder(cop__grouping *g, uint32_t number)
@@ -202,13 +219,17 @@ reorder(cop__grouping *g, uint32_t number)
     const cop__treap_node *node = first != 0 ? member_at(g, first) : NULL;
     if (it->in_order && node && node->id == it->node.id && node->key == it->node.key)
         return;
-    if (it->in_order)
+    bool was = it->in_order;
+    uint32_t before = was ? cop__treap_next(&g->groups, number) : 0;
+    if (was)
         cop__treap_remove(&g->order, &g->groups, number);
     it->in_order = node != NULL;
-    if (!node)
-        return;
-    it->node = *node;
-    cop__treap_insert(&g->order, &g->groups, number);
+    if (node) {
+        it->node = *node;
+        cop__treap_insert(&g->order, &g->groups, number);
+    }
+    if (!was || !node || cop__treap_next(&g->groups, number) != before)
+        g->reordered = true;
 }
 
 /* --- members in groups; nothing here can fail ------------------------------------------------ */
@@ -220,6 +241,7 @@ enter(cop__grouping *g, uint32_t member, uint32_t number)
     if (number == 0)
         return;
     group *it = group_at(g, number);
+    note_change(g, number);
     it->size++;
     cop__treap_insert(&it->members, &g->members, member);
     cop__reducer_insert(&it->reducer, &g->space, child_of(g, member));
@@ -233,6 +255,7 @@ leave(cop__grouping *g, uint32_t member)
     if (number == 0)
         return;
     group *it = group_at(g, number);
+    note_change(g, number);
     it->size--;
     cop__treap_remove(&it->members, &g->members, member);
     cop__reducer_remove(&it->reducer, &g->space, child_of(g, member));
@@ -248,6 +271,7 @@ set_value(cop__grouping *g, uint32_t member, const cop_value *kept)
         child_node(g, member)->value = *kept;
         return;
     }
+    note_change(g, number);
     cop__reducer_change(&group_at(g, number)->reducer, &g->space, child_of(g, member), kept);
     settle(g, number);
 }
@@ -302,14 +326,8 @@ trim(cop__grouping *g)
 static void
 remember(cop__grouping *g, cop__reduce_undo_kind kind, uint32_t member)
 {
-    const cop__treap_node *node = member_at(g, member);
-    cop__reduce_undo_push(&g->undo,
-                          &(cop__reduce_undo_entry){.kind = kind,
-                                                    .id = node->id,
-                                                    .key = node->key,
-                                                    .key_length = node->key_length,
-                                                    .group = *group_of(g, member),
-                                                    .value = child_node(g, member)->value});
+    cop__reduce_undo_note(&g->undo, kind, member_at(g, member), &child_node(g, member)->value,
+                          *group_of(g, member));
 }
 
 /* The group of a key, with room for a value and for a line of the log; false: out of memory. */
@@ -479,8 +497,9 @@ put_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
 }
 
 static void
-take_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
+take_back(void *content, const cop__reduce_undo_entry *entry)
 {
+    cop__grouping *g = content;
     uint32_t member = cop__record_index_find(&g->ids, entry->id);
     if (member != 0)
         distrust(g, *group_of(g, member));
@@ -505,8 +524,7 @@ take_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
 void
 cop__grouping_rollback(cop__grouping *g)
 {
-    while (g->undo.count != 0)
-        take_back(g, &g->undo.entry[--g->undo.count]);
+    (void)cop__reduce_undo_back(&g->undo, take_back, g);
     end_mark(g);
 }
 
@@ -523,6 +541,24 @@ uint32_t
 cop__grouping_next(const cop__grouping *g, uint32_t number)
 {
     return cop__treap_next(&g->groups, number);
+}
+
+/* A group that has been freed meanwhile has left the order first. */
+bool
+cop__grouping_changed(cop__grouping *g, uint32_t *first)
+{
+    bool same = !g->reordered;
+    *first = same ? g->changed : 0;
+    g->changed = 0;
+    g->reordered = false;
+    g->change++;
+    return same;
+}
+
+uint32_t
+cop__grouping_changed_next(const cop__grouping *g, uint32_t number)
+{
+    return group_at(g, number)->next_changed;
 }
 
 const char *

@@ -18,7 +18,7 @@
  *
  * COST. insert, remove, change_key: O(log n) expected; change_value: as cop__reduction_change.
  * Memory for each object: 96 bytes (112 for min, max and custom without inverse) and 9 to 14 of the
- * table; for each group 192 bytes, its name, 9 to 14 of the table, and the digits of a sum of
+ * table; for each group 208 bytes, its name, 9 to 14 of the table, and the digits of a sum of
  * doubles (40 or more).
  *
  * Keys, memory, undo and threads: as in reduction.h. Paths are referenced, key texts are not.
@@ -58,6 +58,12 @@ void cop__grouping_rollback(cop__grouping *grouping);
 /* The groups that have members, in order; valid while the grouping does not change. 0: no more. */
 uint32_t cop__grouping_first(const cop__grouping *grouping);
 uint32_t cop__grouping_next(const cop__grouping *grouping, uint32_t group);
+
+/* Of the groups as they were at the last call (at first: none) none came, went or changed its place in
+ * the order, and no others than *first and its successors may have another result; those are valid
+ * while the grouping does not change. False: all are to be looked at. O(1). */
+bool cop__grouping_changed(cop__grouping *grouping, uint32_t *first);
+uint32_t cop__grouping_changed_next(const cop__grouping *grouping, uint32_t group);
 
 /* Of a group: its name, lives as long as the group; members; what they reduce to. */
 const char *cop__group_name(const cop__grouping *grouping, uint32_t group, size_t *length);

@@ -84,13 +84,10 @@ take_out(cop__reduction *r, uint32_t number)
 }
 
 static void
-remember(cop__reduction *r, cop__reduce_undo_kind kind, const cop__treap_node *node)
+remember(cop__reduction *r, cop__reduce_undo_kind kind, uint32_t number)
 {
-    cop__reduce_undo_push(&r->undo, &(cop__reduce_undo_entry){.kind = kind,
-                                                              .id = node->id,
-                                                              .key = node->key,
-                                                              .key_length = node->key_length,
-                                                              .value = node->value});
+    const cop__treap_node *node = node_at(r, number);
+    cop__reduce_undo_note(&r->undo, kind, node, &node->value, 0);
 }
 
 /* --- operations ------------------------------------------------------------------------- */
@@ -120,7 +117,7 @@ cop__reduction_insert(cop__reduction *r, uint32_t id, const char *key, size_t le
         return COP_E_MEMORY;
     }
     put_in(r, number, id, key, length, &kept);
-    remember(r, COP_UNDO_INSERT, node_at(r, number));
+    remember(r, COP_UNDO_INSERT, number);
     return COP_OK;
 }
 
@@ -133,7 +130,7 @@ cop__reduction_change(cop__reduction *r, uint32_t id, const cop_value *value)
     cop_value kept = cop__reduce_kept(value);
     if (!cop__reduce_undo_reserve(&r->undo) || !cop__reducer_reserve(&r->reducer, &r->space, &kept))
         return COP_E_MEMORY;
-    remember(r, COP_UNDO_CHANGE, node_at(r, number));
+    remember(r, COP_UNDO_CHANGE, number);
     cop__reducer_change(&r->reducer, &r->space, number, &kept);
     if (!r->undo.open)
         cop__reducer_trim(&r->reducer, &r->space);
@@ -148,7 +145,7 @@ cop__reduction_remove(cop__reduction *r, uint32_t id)
         return COP_E_ABSENT;
     if (!cop__reduce_undo_reserve(&r->undo))
         return COP_E_MEMORY;
-    remember(r, COP_UNDO_REMOVE, node_at(r, number));
+    remember(r, COP_UNDO_REMOVE, number);
     take_out(r, number);
     trim(r);
     return COP_OK;
@@ -182,8 +179,9 @@ cop__reduction_commit(cop__reduction *r)
 }
 
 static void
-take_back(cop__reduction *r, const cop__reduce_undo_entry *entry)
+take_back(void *content, const cop__reduce_undo_entry *entry)
 {
+    cop__reduction *r = content;
     uint32_t number = cop__record_index_find(&r->ids, entry->id);
     switch ((cop__reduce_undo_kind)entry->kind) {
     case COP_UNDO_INSERT:
@@ -205,12 +203,8 @@ take_back(cop__reduction *r, const cop__reduce_undo_entry *entry)
 void
 cop__reduction_rollback(cop__reduction *r)
 {
-    bool changed = r->undo.count != 0;
-    while (r->undo.count != 0)
-        take_back(r, &r->undo.entry[--r->undo.count]);
-    if (changed)
+    if (cop__reduce_undo_back(&r->undo, take_back, r))
         cop__reducer_distrust(&r->reducer, &r->space);
-    cop__reduce_undo_close(&r->undo);
     trim(r);
 }
 

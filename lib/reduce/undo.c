@@ -41,10 +41,16 @@ cop__reduce_undo_reserve(cop__reduce_undo *undo)
 }
 
 void
-cop__reduce_undo_push(cop__reduce_undo *undo, const cop__reduce_undo_entry *entry)
+cop__reduce_undo_note(cop__reduce_undo *undo, cop__reduce_undo_kind kind,
+                      const cop__treap_node *child, const cop_value *value, uint32_t group)
 {
     if (undo->open)
-        undo->entry[undo->count++] = *entry;
+        undo->entry[undo->count++] = (cop__reduce_undo_entry){.kind = kind,
+                                                              .id = child->id,
+                                                              .key = child->key,
+                                                              .key_length = child->key_length,
+                                                              .group = group,
+                                                              .value = *value};
 }
 
 void
@@ -61,4 +67,16 @@ cop__reduce_undo_close(cop__reduce_undo *undo)
     undo->count = 0;
     if (undo->capacity > KEPT_CAPACITY)
         cop__reduce_undo_end(undo);
+}
+
+bool
+cop__reduce_undo_back(cop__reduce_undo *undo,
+                      void (*take_back)(void *content, const cop__reduce_undo_entry *entry),
+                      void *content)
+{
+    bool any = undo->count != 0;
+    while (undo->count != 0)
+        take_back(content, &undo->entry[--undo->count]);
+    cop__reduce_undo_close(undo);
+    return any;
 }

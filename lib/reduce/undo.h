@@ -9,9 +9,7 @@
 #ifndef COP_REDUCE_UNDO_H
 #define COP_REDUCE_UNDO_H
 
-#include <coppice/value.h>
-
-#include "reclaim/memory.h"
+#include "reduce/treap.h"
 
 typedef enum cop__reduce_undo_kind {
     COP_UNDO_INSERT, /* take it out again */
@@ -41,11 +39,16 @@ void cop__reduce_undo_end(cop__reduce_undo *undo);
 
 /* Room for one more entry; false: out of memory. Needs nothing while no log is open. */
 bool cop__reduce_undo_reserve(cop__reduce_undo *undo);
-/* Dropped while no log is open. */
-void cop__reduce_undo_push(cop__reduce_undo *undo, const cop__reduce_undo_entry *entry);
+/* What is about to be done to a child, or (of an insertion) was done. Dropped while no log is open. */
+void cop__reduce_undo_note(cop__reduce_undo *undo, cop__reduce_undo_kind kind,
+                           const cop__treap_node *child, const cop_value *value, uint32_t group);
 
 void cop__reduce_undo_open(cop__reduce_undo *undo);
 /* Forgets the entries; a large array is given back. */
 void cop__reduce_undo_close(cop__reduce_undo *undo);
+/* Takes everything back and closes. False: there was nothing. */
+bool cop__reduce_undo_back(cop__reduce_undo *undo,
+                           void (*take_back)(void *content, const cop__reduce_undo_entry *entry),
+                           void *content);
 
 #endif

@@ -7,6 +7,7 @@
 #include <coppice/graph.h>
 #include <coppice/reduce.h>
 
+#include "base/base.h"
 #include "tests/support/store_test.h"
 
 typedef struct sum {
@@ -579,8 +580,118 @@ START_TEST(lazy_ones_are_told)
     memset(&t, 0, sizeof t);
     CHECK_OK(cop_graph_each(store, NULL, tally_node, &t, NULL));
     ck_assert_str_eq(t.text, "out:lazy<value*1<value*1 path:lazy<value*2 in/a:source in/b:source");
-    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_UNSUPPORTED);
-    CHECK_STATUS(cop_graph_look(store, out, true, COP_FOREVER), COP_E_UNSUPPORTED);
+    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_TIMEOUT);
+    ck_assert_int_eq(e->kind, COP_GRAPH_LAZY);
+    ck_assert_str_eq(e->label, "later");
+    ck_assert_int_eq(cop_value_i64(&e->value), 3);
+    ck_assert(!e->ran);
+    ck_assert_uint_eq(e->dependency_count, 2);
+    ck_assert_str_eq(e->dependencies[1].path, "in/b");
+    cop_explanation_free(e);
+    ck_assert_uint_eq(looked(store), 0);
+    t_close(store);
+}
+END_TEST
+
+/* Serves a lazy or background atom until told to end. */
+static void *
+read_on(void *context)
+{
+    writer *w = context;
+    while (!atomic_load(&w->stop)) {
+        cop_value value;
+        cop_pin_t pin = cop_pin(w->store);
+        (void)cop_get(pin.snapshot, w->atom, &value);
+        cop_unpin(pin);
+        CHECK_OK(cop_store_poll(w->store));
+        pause_ms(1);
+    }
+    return NULL;
+}
+
+START_TEST(runs_outside_of_commits_are_explained)
+{
+    cop_store *store = t_open();
+    sum s = {t_make(store, "in/a", cop_i64(1)), t_make(store, "in/b", cop_i64(2))};
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    cop_explanation *e = NULL;
+    writer write, read = {.store = store};
+    int64_t left = 1000;
+
+    options.kind = _i ? COP_BACKGROUND : COP_LAZY;
+    cop_atom out = define(store, "out", add_two, &s, &options);
+    read.atom = out;
+    writer_begin(&write, store, s.a, 5);
+    ck_assert_int_eq(pthread_create(&read.thread, NULL, read_on, &read), 0);
+    do { /* until it has run before, too */
+        cop_explanation_free(e);
+        CHECK_OK(cop_graph_explain(store, out, cop__clock_ns() + 20000000000u, &e));
+    } while (e->cause == COP_CAUSE_DEFINED && left-- > 0);
+    writer_end(&read);
+    writer_end(&write);
+    ck_assert(e->ran);
+    ck_assert_int_eq(e->kind, _i ? COP_GRAPH_BACKGROUND : COP_GRAPH_LAZY);
+    ck_assert_int_eq(e->cause, COP_CAUSE_DEPENDENCY);
+    ck_assert_int_eq(e->outcome, COP_RUN_CHANGED);
+    ck_assert_uint_eq(e->cause_count, 1);
+    ck_assert_str_eq(e->causes[0].path, "in/a");
+    int64_t a = cop_value_i64(&e->causes[0].value);
+    ck_assert_int_lt(cop_value_i64(&e->causes[0].before), a);
+    ck_assert_int_eq(cop_value_i64(&e->after), a + 2);
+    ck_assert_int_lt(cop_value_i64(&e->before), a + 2);
+    ck_assert_uint_eq(e->dependency_count, 2);
+    ck_assert(!e->dependencies[1].changed);
+    ck_assert_int_eq(cop_value_i64(&e->dependencies[1].value), 2);
+    ck_assert_uint_gt(e->version, 0);
+    cop_explanation_free(e);
+    ck_assert_uint_eq(looked(store), 0);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(a_lazy_one_that_is_looked_at)
+{
+    cop_store *store = t_open();
+    sum s = {t_make(store, "in/a", cop_i64(1)), t_make(store, "in/b", cop_i64(2))};
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    cop_explanation *e;
+
+    options.kind = COP_LAZY;
+    cop_atom out = define(store, "out", add_two, &s, &options), path;
+    path = define(store, "path", by_path, (void *)(uintptr_t) "in/c", &options);
+    CHECK_OK(cop_graph_look(store, out, true, COP_FOREVER));
+    CHECK_OK(cop_graph_look(store, out, true, COP_FOREVER));
+    CHECK_OK(cop_graph_look(store, path, true, COP_FOREVER));
+    ck_assert_uint_eq(looked(store), 2);
+    for (int i = 0; i < 3; i++) {
+        t_is_i64(store, out, i > 0 ? 4 : 3);
+        CHECK_OK(t_status(store, path));
+        t_set(store, s.a, cop_i64(2));
+    }
+    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_TIMEOUT);
+    ck_assert(e->ran);
+    ck_assert_uint_eq(e->runs, 2);
+    cop_explanation_free(e);
+    t_set_at(store, "in/c", cop_i64(1));
+    CHECK_OK(t_status(store, path));
+    CHECK_STATUS(cop_graph_explain(store, path, 0, &e), COP_E_TIMEOUT);
+    ck_assert_uint_eq(e->runs, 2);
+    ck_assert_int_eq(e->causes[0].what, COP_ON_PATH);
+    ck_assert_str_eq(e->causes[0].path, "in/c");
+    cop_explanation_free(e);
+    sum above = {out, out}; /* makes it eager, and it is looked at on */
+    cop_atom eager = define(store, "eager", add_two, &above, NULL);
+    t_set(store, s.a, cop_i64(7));
+    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_TIMEOUT);
+    ck_assert_int_eq(e->kind, COP_GRAPH_EAGER);
+    ck_assert_int_eq(cop_value_i64(&e->after), 9);
+    cop_explanation_free(e);
+    CHECK_OK(cop_computed_dispose(store, eager));
+    CHECK_OK(cop_computed_dispose(store, out)); /* its look goes with it */
+    ck_assert_uint_eq(looked(store), 1);
+    CHECK_STATUS(cop_graph_explain(store, out, 0, &e), COP_E_GONE);
+    CHECK_OK(cop_graph_look(store, path, false, COP_FOREVER));
+    ck_assert_uint_eq(looked(store), 0);
     t_close(store);
 }
 END_TEST
@@ -654,6 +765,8 @@ add(TCase *tests)
     tcase_add_test(tests, circles_and_waiting);
     tcase_add_test(tests, nodes_are_told);
     tcase_add_test(tests, lazy_ones_are_told);
+    tcase_add_loop_test(tests, runs_outside_of_commits_are_explained, 0, 2);
+    tcase_add_test(tests, a_lazy_one_that_is_looked_at);
     tcase_add_test(tests, inside_an_evaluation);
     tcase_add_test(tests, without_memory);
 }

@@ -271,7 +271,7 @@ START_TEST(bytes_for_groups)
         put(i, paths[i], name, cop_i64(i));
     }
     ck_assert_uint_le(memory->by_kind[COP_MEMORY_GRAPH],
-                      (uint64_t)GROUPS * (2 * (96 + 14) + 192 + 6 + 14) + 40000);
+                      (uint64_t)GROUPS * (2 * (96 + 14) + 208 + 6 + 14) + 40000);
     for (uint32_t i = 0; i < 2 * GROUPS; i++)
         drop(i);
     ck_assert_uint_lt(memory->by_kind[COP_MEMORY_GRAPH], 512);

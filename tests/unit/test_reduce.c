@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reducers and groups in a store: the contract of coppice/reduce.h. */
+#include "store/store_internal.h"
 #include "tests/support/store_test.h"
 
 #include <coppice/effect.h>
@@ -661,6 +662,66 @@ START_TEST(groups_follow_keys_and_values)
 }
 END_TEST
 
+/* What the owner of the groups said in the last wave, itself included. */
+static size_t
+groups_said(cop_store *store)
+{
+    return store->graph.own.entry_count;
+}
+
+START_TEST(a_change_within_a_group_looks_at_no_other)
+{
+    enum { GROUPS = 500 };
+    cop_store *store = t_open();
+    cop_atom groups = define_group(store, "groups", "in/*", COP_REDUCE_SUM);
+    cop_value one = cop_i64(1), key;
+    char path[32];
+    bool refused = false;
+    for (int i = 0; i < 2 * GROUPS; i++) {
+        (void)snprintf(path, sizeof path, "in/%04d", i);
+        object(store, path, cop_i64(i % GROUPS), one);
+    }
+    ck_assert_uint_eq(groups_said(store), 2);
+    t_set_at(store, "in/0007/value", cop_i64(5));
+    ck_assert_uint_eq(groups_said(store), 2);
+    is_path(store, "groups/7", cop_i64(6));
+    key = cop_i64(8); /* into another one, in which it is not the first */
+    t_set_at(store, "in/0507/key", key);
+    ck_assert_uint_eq(groups_said(store), 3);
+    is_path(store, "groups/7", cop_i64(5));
+    is_path(store, "groups/8", cop_i64(3));
+    atomic_store(&store->memory->fail_for_ever, true); /* then nothing counts as said */
+    for (int k = 0; k < 200; k++) {
+        cop_txn *txn;
+        cop_value value = cop_i64(k);
+        if (cop_txn_begin(store, &txn) != COP_OK)
+            continue;
+        atomic_store(&store->memory->fail_countdown, k);
+        cop_status status = cop_txn_set_at(txn, P("in/0007/value"), &value, NULL);
+        status = status == COP_OK ? cop_txn_commit(txn, NULL, NULL) : (cop_txn_cancel(txn), status);
+        atomic_store(&store->memory->fail_countdown, -1);
+        refused |= status == COP_E_MEMORY;
+        t_set_at(store, "in/0009/value", value);
+        t_set_at(store, "in/0007/value", value);
+        is_path(store, "groups/7", value);
+        is_path(store, "groups/9", cop_i64(k + 1));
+        if (status == COP_OK)
+            break;
+        CHECK_STATUS(status, COP_E_MEMORY);
+    }
+    ck_assert(refused);
+    t_erase_at(store, "in/0000"); /* its group goes behind the others */
+    t_erase_at(store, "in/0003/key");
+    t_erase_at(store, "in/0503/key");
+    is_absent(store, "groups/3");
+    is_path(store, "groups/0", one);
+    ck_assert_uint_gt(groups_said(store), GROUPS - 2);
+    ck_assert_int_eq(strncmp(t_list_now(store, groups), "1 2 4 ", 6), 0);
+    t_verify(store);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(groups_of_computed_children)
 {
     cop_store *store = t_open();
@@ -966,6 +1027,7 @@ add(TCase *tests)
     tcase_add_test(tests, children_in_owned_branches);
     tcase_add_test(tests, top_owns_a_branch);
     tcase_add_test(tests, groups_follow_keys_and_values);
+    tcase_add_test(tests, a_change_within_a_group_looks_at_no_other);
     tcase_add_test(tests, groups_of_computed_children);
     tcase_add_test(tests, tops_within_groups);
     tcase_add_test(tests, what_is_refused);

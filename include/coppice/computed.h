@@ -143,7 +143,9 @@ COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);
  *
  * Only by the function that was given the evaluation, on the thread that it was called on, before it
  * returns. Nothing here waits for another thread, but for one that evaluates the same lazy atom. O(1) unless it says otherwise; the first read that differs
- * from last time's costs an entry of a list and, once the function has ended, an edge of the graph. Every
+ * from last time's costs an entry of a list and, once the function has ended, an edge of the graph. A
+ * function that reads by path or lists children is from then on run by the committing thread only: where
+ * wide levels are to be shared with a pool, find handles beforehand and read those. Every
  * read may also answer COP_E_PENDING and COP_E_CYCLE: hand on; and COP_E_MEMORY.
  */
 

@@ -12,7 +12,8 @@
 #include <coppice/coppice.h>
 
 #define P(path) (path), strlen(path)
-#define MUST(call) ((call) == COP_OK ? (void)0 : (fputs(#call " failed\n", stderr), exit(EXIT_FAILURE)))
+#define MUST(call) \
+    ((call) == COP_OK ? (void)0 : (fputs(#call " failed\n", stderr), exit(EXIT_FAILURE)))
 
 enum { SESSIONS = 3, REQUESTS = 300 };
 
@@ -105,7 +106,8 @@ main(void)
     cop_store *store;
 
     MUST(cop_store_open(NULL, &store, NULL));
-    MUST(cop_reduce_define(store, P("bytes"), P("sessions/*/bytes"), COP_REDUCE_SUM, NULL, NULL, NULL));
+    MUST(cop_reduce_define(store, P("bytes"), P("sessions/*/bytes"), COP_REDUCE_SUM, NULL, NULL,
+                           NULL));
     MUST(cop_group_define(store, P("by_user"), P("sessions/*"), "user", "requests", COP_REDUCE_SUM,
                           NULL, NULL, NULL));
     MUST(cop_effect_queue_open(store, &options.queue));

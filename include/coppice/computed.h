@@ -12,7 +12,9 @@
  * discarded and repeated after it.
  *
  * Inside an evaluation only the cop_read family, cop_emit, cop_scratch, cop_fail and pure helpers
- * are allowed; every call on the store answers COP_E_IN_EVALUATION, cop_computed_dispose excepted.
+ * are allowed; every call on the store answers COP_E_IN_EVALUATION, cop_computed_dispose excepted. (A pin
+ * is not refused, since asking would cost every pin. What is read through one is another version, and no
+ * dependency: not to be done.)
  *
  * ERRORS. A function that returns a negative status makes its atom an error value: with the message
  * of cop_fail, else of the error value that it read, else of the status. Error values are cached
@@ -93,15 +95,15 @@ typedef struct cop_computed_options {
     cop_equal_function equal; /* NULL: cop_value_equal. Asked for each child of a branch */
     const char *label;        /* for explanations; copied; NULL: none */
     cop_destructor destroy;   /* runs once on the context, when no evaluation can use it any more */
-    cop_scope *scope;         /* disposed with it; NULL: none */
+    cop_scope *scope;         /* disposed with it (effect.h); NULL: none */
 } cop_computed_options;
 
 #define COP_COMPUTED_OPTIONS_INIT {sizeof(cop_computed_options), COP_EAGER, false, NULL, NULL, NULL, NULL}
 
 /*
  * Defines a computed atom in a commit of its own, evaluated before this returns (eager). path NULL:
- * anonymous. options NULL: eager. A path that holds an atom already is COP_E_STATE. On failure
- * nothing is defined and destroy is not called. COP_E_PATH, COP_E_LIMIT, COP_E_NOT_BRANCH,
+ * anonymous. options NULL: eager. A path that holds an atom already is COP_E_STATE, so is a scope that is
+ * disposed. On failure nothing is defined and destroy is not called. COP_E_PATH, COP_E_LIMIT, COP_E_NOT_BRANCH,
  * COP_E_STATE, COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_IN_EVALUATION. Thread-safe,
  * blocking.
  */
@@ -112,7 +114,9 @@ COP_PUBLIC cop_status cop_computed_define(cop_store *store, const char *path, si
 
 /* The same as an operation of a transaction. *atom (may be NULL) is written when the operation is
  * applied, BEFORE the functions of the batch run for the first time, so a context may hold it. It
- * must stay writable until the transaction is decided. */
+ * must stay writable until the transaction is decided. At once: COP_E_PATH, COP_E_LIMIT, COP_E_INVALID,
+ * COP_E_MEMORY, COP_E_STATE (the scope is disposed); at commit: COP_E_STATE (the path holds an atom, or
+ * the scope was disposed of meanwhile), COP_E_NOT_BRANCH, COP_E_COMPUTED. One thread, as all of txn.h. */
 COP_PUBLIC cop_status cop_txn_define(cop_txn *txn, const char *path, size_t length,
                                      cop_computed_function function, void *context,
                                      const cop_computed_options *options, cop_atom *atom,
@@ -122,7 +126,7 @@ COP_PUBLIC cop_status cop_txn_define(cop_txn *txn, const char *path, size_t leng
  * The version that the value of a computed atom came from: this snapshot's own for eager and lazy ones,
  * for a background one the version that its function saw, 0 while there has been no result (the value is
  * then null). A result equal to the one before it makes no version, and leaves this as it was.
- * COP_E_GONE, COP_E_STATE (not computed), COP_E_FORKED. Thread-safe; a short lock.
+ * COP_E_GONE, COP_E_STATE (not computed), COP_E_FORKED. Thread-safe; a short lock. O(1).
  */
 COP_PUBLIC cop_status cop_computed_origin(const cop_snapshot *snapshot, cop_atom atom,
                                           uint64_t *version);
@@ -135,7 +139,16 @@ COP_PUBLIC cop_status cop_computed_origin(const cop_snapshot *snapshot, cop_atom
  * evaluation, else blocking. */
 COP_PUBLIC cop_status cop_computed_dispose(cop_store *store, cop_atom atom);
 
-/* ---- inside an evaluation ---- */
+/*
+ * ---- inside an evaluation ----
+ *
+ * Only by the function that was given the evaluation, on the thread that it was called on, before it
+ * returns. Nothing here waits for another thread, but for one that evaluates the same lazy atom. O(1) unless it says otherwise; the first read that differs
+ * from last time's costs an entry of a list and, once the function has ended, an edge of the graph. A
+ * function that reads by path or lists children is from then on run by the committing thread only: where
+ * wide levels are to be shared with a pool, find handles beforehand and read those. Every
+ * read may also answer COP_E_PENDING and COP_E_CYCLE: hand on; and COP_E_MEMORY.
+ */
 
 /* How values lie in memory, for the inline reads below; the library asserts that it is so. */
 #define COP_READ_ATOMS_ 32u                        /* a page, and the bytes of its table entry */
@@ -175,7 +188,7 @@ cop_read(cop_evaluation *evaluation, cop_atom atom, cop_value *value)
     return COP_OK;
 }
 
-/* Reads without depending: a change of this atom does not run the function again. */
+/* Reads without depending: a change of this atom does not run the function again. Answers as cop_read. */
 COP_PUBLIC cop_status cop_read_untracked(cop_evaluation *evaluation, cop_atom atom,
                                          cop_value *value);
 
@@ -183,7 +196,7 @@ COP_PUBLIC cop_status cop_read_untracked(cop_evaluation *evaluation, cop_atom at
  * while there is nothing (the function runs again once there is), COP_E_PATH, COP_E_LIMIT. */
 COP_PUBLIC cop_status cop_read_at(cop_evaluation *evaluation, const char *path, size_t length,
                                   cop_value *value);
-/* Only what the path leads to. */
+/* Only what the path leads to; the same errors. */
 COP_PUBLIC cop_status cop_read_find(cop_evaluation *evaluation, const char *path, size_t length,
                                     cop_atom *atom);
 
@@ -192,10 +205,11 @@ COP_PUBLIC cop_status cop_read_find(cop_evaluation *evaluation, const char *path
  * COP_E_CYCLE (hand on). O(children). */
 COP_PUBLIC cop_status cop_read_each(cop_evaluation *evaluation, cop_atom branch,
                                     cop_each_function function, void *context, int *stopped);
-/* Number of children; depends on the list only. */
+/* Number of children; depends on the list only. Errors as cop_read_each. */
 COP_PUBLIC cop_status cop_read_count(cop_evaluation *evaluation, cop_atom branch, uint32_t *count);
 
-/* Typed: COP_E_TYPE for another type, COP_E_FAILED for an error value. _f64 accepts an i64. */
+/* Typed: COP_E_TYPE for another type, COP_E_FAILED for an error value. _f64 accepts an i64. By path:
+ * cop_read_find first. */
 COP_PUBLIC cop_status cop_read_typed_(cop_evaluation *evaluation, cop_atom atom, cop_type wanted,
                                       const uint64_t *word, uint64_t *payload);
 
@@ -258,10 +272,12 @@ cop_read_bool(cop_evaluation *evaluation, cop_atom atom, bool *out)
 COP_PUBLIC cop_status cop_emit(cop_evaluation *evaluation, const char *path, size_t length,
                                const cop_value *value);
 
-/* Memory that lives until the function's result has been taken; NULL when there is none. */
+/* Memory that lives until the function's result has been taken, aligned for anything; NULL when there is
+ * none: return COP_E_MEMORY. A malloc each. */
 COP_PUBLIC void *cop_scratch(cop_evaluation *evaluation, size_t size);
 
-/* The message of this run's error value; returns COP_E_FAILED, to be returned by the function. */
+/* The message of this run's error value, cut off where it is too long for one; returns COP_E_FAILED (or
+ * COP_E_MEMORY), to be returned by the function. */
 COP_PUBLIC cop_status cop_fail(cop_evaluation *evaluation, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -58,7 +58,7 @@ COP_PUBLIC cop_status cop_effect_open(cop_store *store, cop_effect_function func
  * Thread-safe, blocking. */
 COP_PUBLIC void cop_effect_close(cop_store *store, cop_effect effect);
 
-/* ---- inside an effect ---- */
+/* ---- inside an effect: only by its function, during the run; wait-free but for malloc ---- */
 
 /* The snapshot that this run reads; held until it returns. NULL in what is no effect. */
 COP_PUBLIC const cop_snapshot *cop_effect_snapshot(cop_evaluation *evaluation);
@@ -73,11 +73,13 @@ COP_PUBLIC cop_scope *cop_effect_scope(cop_evaluation *evaluation);
 /* The store's own queue is served by its pool's workers when it has a pool (cop_store_set_pool) with
  * threads, else by cop_effects_run(store, NULL, ...). A queue opened here is served by whoever calls
  * cop_effects_run on it: an event loop. The store's memory stays as long as the queue is open.
- * COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. */
+ * COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. Thread-safe, blocking (allocates). */
 COP_PUBLIC cop_status cop_effect_queue_open(cop_store *store, cop_effect_queue **queue);
-/* Its effects must have been closed. Legal for NULL. */
+/* Its effects must have been closed (cop_store_close does that too), and nobody be in a call on it.
+ * Legal for NULL. */
 COP_PUBLIC void cop_effect_queue_close(cop_effect_queue *queue);
-/* A descriptor (eventfd) that is readable while effects are due; owned by the queue. COP_E_IO. */
+/* A descriptor (eventfd) that is readable while effects are due; owned by the queue. COP_E_IO,
+ * COP_E_CLOSING, COP_E_FORKED. Thread-safe; a system call the first time. */
 COP_PUBLIC cop_status cop_effect_queue_fd(cop_effect_queue *queue, int *fd);
 /* Runs what is due, and what becomes due meanwhile, up to `most` runs (0: no bound) on the calling
  * thread, which holds a pin meanwhile. *ran (may be NULL) counts them. COP_E_CLOSING, COP_E_FORKED,
@@ -87,12 +89,13 @@ COP_PUBLIC cop_status cop_effect_queue_fd(cop_effect_queue *queue, int *fd);
 COP_PUBLIC cop_status cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most,
                                       uint64_t *ran);
 /* Waits until no effect of the store is due or running, running them if they are due on the store's
- * own queue. COP_E_TIMEOUT, COP_E_IN_EVALUATION (in an effect of the store too), else as
- * cop_effects_run. Blocking. */
+ * own queue (what is due on others is waited for: somebody else has to run it). COP_E_TIMEOUT,
+ * COP_E_IN_EVALUATION (in an effect of the store too), else as cop_effects_run. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_effects_settle(cop_store *store, uint64_t deadline);
 
 /* Lets a pool evaluate the store's computed atoms and run its effects; NULL takes it away. The pool
- * must outlive the store or the next such call. COP_E_CLOSING, COP_E_IN_EVALUATION. Blocking. */
+ * must outlive the store or the next such call. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION.
+ * Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_store_set_pool(cop_store *store, cop_pool *pool);
 
 /* ---- scopes ---- */
@@ -101,7 +104,8 @@ COP_PUBLIC cop_status cop_store_set_pool(cop_store *store, cop_pool *pool);
  * A scope disposes of many objects together, last added first: each dispose function has returned
  * before the next begins. Scopes are independent of stores. Dispose functions run without any lock
  * held, on the thread that empties or disposes of the scope, and may call everything here on any
- * scope, their own included.
+ * scope, their own included. Computed atoms, reducers and effects come under a scope by their options.
+ * Everything here takes a lock for a few instructions only, and costs O(1) unless it says otherwise.
  *
  * ONE AT A TIME. While a thread disposes of what is in a scope, a call that would do the same (from
  * another thread, or from one of the dispose functions) leaves it to that thread and returns at

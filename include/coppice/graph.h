@@ -9,8 +9,9 @@
  *
  * Everything here copies what it tells while it holds the commit right, and calls back and returns
  * without it. The right is waited for until the deadline: COP_E_TIMEOUT when it was not to be had.
- * All functions are thread-safe and blocking, and answer COP_E_IN_EVALUATION inside an evaluation,
- * COP_E_CLOSING and COP_E_FORKED.
+ * All functions that take a store are thread-safe and blocking, and answer COP_E_IN_EVALUATION inside an
+ * evaluation, COP_E_CLOSING and COP_E_FORKED. Those that give names are thread-safe and wait-free, and
+ * what they give has static storage.
  */
 #ifndef COPPICE_GRAPH_H
 #define COPPICE_GRAPH_H

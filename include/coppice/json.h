@@ -42,7 +42,7 @@ COP_PUBLIC cop_status cop_json_write(const cop_snapshot *snapshot, cop_atom atom
 
 /* Writes one value as JSON into buffer (terminated); *length receives the bytes needed.
  * COP_E_RANGE when it does not fit (buffer is then empty), COP_E_INVALID for COP_NONE. A branch is
- * written {} or []. */
+ * written {} or []. Thread-safe; wait-free, O(length). */
 COP_PUBLIC cop_status cop_json_value(const cop_value *value, char *buffer, size_t capacity,
                                      size_t *length);
 
@@ -71,7 +71,8 @@ COP_PUBLIC cop_status cop_json_read(cop_txn *txn, const char *path, size_t path_
                                     const cop_json_read_options *options, cop_error *error);
 
 /* One JSON scalar, object or array to a value: scalars only; COP_E_TYPE for a container. Strings
- * are copied: free with cop_value_free. COP_E_SYNTAX, COP_E_LIMIT, COP_E_MEMORY. */
+ * are copied: free with cop_value_free. COP_E_SYNTAX, COP_E_LIMIT, COP_E_MEMORY. Thread-safe, blocking
+ * (allocates). */
 COP_PUBLIC cop_status cop_json_scalar(const char *text, size_t length, cop_value *value,
                                       cop_error *error);
 

@@ -27,7 +27,7 @@ typedef struct cop_allocator {
     void *context;
 } cop_allocator;
 
-/* aligned_alloc and free. */
+/* aligned_alloc and free. Thread-safe, wait-free. */
 COP_PUBLIC cop_allocator cop_allocator_libc(void);
 
 /* An arena of jemalloc's of its own, when jemalloc is linked into the process (found at run time,
@@ -57,7 +57,7 @@ typedef enum cop_memory_kind {
         COP_MEMORY_KINDS
 } cop_memory_kind;
 
-/* "pages", ... lower case; static storage. */
+/* "pages", ... lower case; static storage. Thread-safe, wait-free. */
 COP_PUBLIC const char *cop_memory_kind_name(cop_memory_kind kind);
 
 #ifdef __cplusplus

@@ -102,7 +102,7 @@ typedef struct cop_option_info {
 
 /* Rows of the table, 0 .. count-1. Thread-safe, wait-free. */
 COP_PUBLIC size_t cop_options_count(void);
-/* NULL when index is out of range. */
+/* NULL when index is out of range. Thread-safe, wait-free. */
 COP_PUBLIC const cop_option_info *cop_options_info(size_t index);
 
 /* Defaults into *options. Thread-safe for distinct options, as all below. */
@@ -123,11 +123,12 @@ COP_PUBLIC cop_status cop_options_get(const cop_options *options, const char *na
  * COP_E_RANGE, COP_E_MEMORY. Blocking (reads the file). */
 COP_PUBLIC cop_status cop_options_load_file(cop_options *options, const char *file, cop_error *error);
 
-/* Reads COPPICE_*; unknown COPPICE_ variables are ignored. All or nothing. Not thread-safe against
- * setenv. */
+/* Reads COPPICE_*; unknown COPPICE_ variables are ignored. All or nothing. COP_E_INVALID, COP_E_RANGE; the
+ * message names the variable. Not thread-safe against setenv. */
 COP_PUBLIC cop_status cop_options_load_environment(cop_options *options, cop_error *error);
 
-/* COP_OK when every field is within its bounds and the size is known. */
+/* COP_OK when every field is within its bounds and the size is known. COP_E_INVALID, COP_E_RANGE: the
+ * message names the option. */
 COP_PUBLIC cop_status cop_options_check(const cop_options *options, cop_error *error);
 
 #ifdef __cplusplus

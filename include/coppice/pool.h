@@ -41,7 +41,7 @@ typedef struct cop_pool_options {
 
 /* Opens a pool and starts its threads (all signals blocked in them). options may be NULL. On failure
  * *pool is NULL. COP_E_INVALID, COP_E_RANGE, COP_E_MEMORY (also when a thread cannot be started).
- * Blocking. */
+ * Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_pool_open(const cop_pool_options *options, cop_pool **pool,
                                     cop_error *error);
 /* Runs what was submitted, ends the threads, frees the pool. No store may use it any more and no
@@ -49,8 +49,8 @@ COP_PUBLIC cop_status cop_pool_open(const cop_pool_options *options, cop_pool **
  * forked child, where it does nothing. Blocking. */
 COP_PUBLIC void cop_pool_close(cop_pool *pool);
 
-/* The CPUs this process may use: affinity mask and cgroup quota respected; at least 1. Blocking (reads
- * files). */
+/* The CPUs this process may use: affinity mask and cgroup quota respected; at least 1.
+ * Thread-safe, blocking (reads files). */
 COP_PUBLIC uint32_t cop_cpus_usable(void);
 
 /* Changes the number of threads; returns once new ones run and leaving ones have ended the task they
@@ -121,14 +121,17 @@ COP_PUBLIC cop_status cop_task_group_add(cop_task_group *group, cop_task_body bo
  * the one it is in. COP_OK ("all settled": look at the outcomes), COP_E_TIMEOUT (tasks go on; wait
  * again or cancel), COP_E_INVALID. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_task_group_wait(cop_task_group *group, uint64_t deadline);
-/* Tasks not yet started end as COP_E_CANCELLED; running ones see cop_task_cancelled. Idempotent. */
+/* Tasks not yet started end as COP_E_CANCELLED; running ones see cop_task_cancelled. Idempotent.
+ * Thread-safe; a short lock, and the destructors of the tasks not started run in it. */
 COP_PUBLIC void cop_task_group_cancel(cop_task_group *group);
+/* Whether it was; false for NULL. Thread-safe, wait-free. */
 COP_PUBLIC bool cop_task_cancelled(const cop_task_group *group);
+/* Tasks added. Thread-safe. */
 COP_PUBLIC size_t cop_task_group_count(const cop_task_group *group);
 /* COP_E_RANGE, COP_E_INVALID. Thread-safe, wait-free. */
 COP_PUBLIC cop_status cop_task_group_outcome(const cop_task_group *group, size_t index,
                                              cop_task_outcome *outcome);
-/* Cancels, waits, frees. Legal for NULL. Not inside one of its own tasks. Blocking. */
+/* Cancels, waits, frees. Legal for NULL, by one thread when no other is in a call on the group. Not inside one of its own tasks. Blocking. */
 COP_PUBLIC void cop_task_group_close(cop_task_group *group);
 
 /* ---- statistics ---- */

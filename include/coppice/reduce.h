@@ -12,7 +12,8 @@
  *           does not fit), else f64: the exact sum of all children rounded once; NaN and infinities
  *           are counted apart and go away with their children
  *   mean    f64: the exact sum divided by the count, rounded once; an error value for no children
- *   count   i64
+ *   count   i64: of the values that match. Branches and null are not counted: to count objects, count
+ *           a member that each has (`sessions/` `*` `/user`)
  *   min max the least and greatest number, as numbers (i64 and f64 compared exactly, NaN never
  *           chosen; of equal ones the first in order of path); null for no children
  *   top     owns a branch: the k greatest, as children 0, 1, ... with `path` and `value`
@@ -74,7 +75,9 @@ typedef struct cop_reduce_options {
 
 /* Defines a reducer at a path (NULL: anonymous, not top). options NULL: none of them; top and custom
  * need some. As cop_computed_define; COP_E_PATH, COP_E_LIMIT for a bad pattern. The first run looks
- * at all that matches; later ones cost what changed. Dispose of it with cop_computed_dispose. */
+ * at all that matches; later ones cost what changed. Dispose of it with cop_computed_dispose, or by
+ * options.scope. Thread-safe, blocking. Defining one while there are many matches holds up commits for
+ * O(matches). */
 COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size_t length,
                                         const char *pattern, size_t pattern_length,
                                         cop_reduction reduction, const cop_reduce_options *options,
@@ -85,8 +88,10 @@ COP_PUBLIC cop_status cop_reduce_define(cop_store *store, const char *path, size
  * reduces their child `value` within each group: owns a branch with one child per group, named by the
  * key's text, in order of first appearance in path order. Objects without the key are passed over.
  * `key` and `value` are keys, not paths. A change costs O(log n); one by which a group comes, goes, or
- * changes its place costs O(groups), which are compared one by one. A key whose text cannot be a name (a NUL, not UTF-8, too
- * long) makes the reducer an error value.
+ * changes its place costs O(groups), which are compared one by one. A key whose text cannot be a name
+ * (a NUL, not UTF-8, too long) makes the reducer an error value. An object with the key and without the
+ * value is in its group, and passed over there: a sum is then 0. To count the objects of each group,
+ * count the key itself (value = key). Errors, threads and cost of defining as cop_reduce_define.
  */
 COP_PUBLIC cop_status cop_group_define(cop_store *store, const char *path, size_t length,
                                        const char *pattern, size_t pattern_length, const char *key,

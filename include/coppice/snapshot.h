@@ -11,7 +11,10 @@
  *
  * Progress: once a thread has a reader slot, pin, unpin and all functions that take a
  * cop_snapshot are wait-free and write no shared cache line but the reader's own; listings and
- * searches take the time their comments say.
+ * searches take the time their comments say, O(1) where they say nothing.
+ *
+ * Thread-safety: a snapshot may be read by any number of threads at once; a pin's by the thread that
+ * made it. Callbacks run on the calling thread and may read, but not end the hold.
  *
  * Every reading function answers COP_E_FORKED in a forked child.
  */
@@ -41,7 +44,7 @@ typedef struct cop_pin_t {
 COP_PUBLIC cop_pin_t cop_pin(cop_store *store);
 /* Ends a pin, in any order, on the thread that made it. Legal for a failed pin. Wait-free. */
 COP_PUBLIC void cop_unpin(cop_pin_t pin);
-/* Why the calling thread's last cop_pin or cop_reader_pin failed. */
+/* Why the calling thread's last failed cop_pin or cop_reader_pin did. Wait-free. */
 COP_PUBLIC cop_status cop_pin_status(void);
 
 /* Registers the calling thread early, so that its first pin is wait-free too. A thread that exits
@@ -50,7 +53,10 @@ COP_PUBLIC cop_status cop_pin_status(void);
 COP_PUBLIC cop_status cop_reader_register(cop_store *store);
 
 /* An explicit reader, for servers whose tasks change threads: used by one thread at a time, the
- * host orders those uses. Close it before the store's memory can go; its pins are released. */
+ * host orders those uses. Close it before the store's memory can go; its pins are released. Opening:
+ * COP_E_MEMORY, COP_E_LIMIT, COP_E_CLOSING, COP_E_FORKED; thread-safe, lock-free but for malloc.
+ * cop_reader_pin: as cop_pin, wait-free, the pin ends on whatever thread uses the reader then. Closing is
+ * legal for NULL. */
 COP_PUBLIC cop_status cop_reader_open(cop_store *store, cop_reader **reader);
 COP_PUBLIC cop_pin_t cop_reader_pin(cop_reader *reader);
 COP_PUBLIC void cop_reader_close(cop_reader *reader);
@@ -58,10 +64,11 @@ COP_PUBLIC void cop_reader_close(cop_reader *reader);
 /* Takes the newest version as a snapshot to keep. COP_E_LIMIT (snapshots.max), and as cop_pin.
  * Thread-safe; takes a short lock. */
 COP_PUBLIC cop_status cop_snapshot_take(cop_store *store, const cop_snapshot **snapshot);
-/* One more hold on a version that is pinned or held. Every take and keep needs its own drop. */
+/* One more hold on a version that is pinned or held. Every take and keep needs its own drop.
+ * COP_E_LIMIT, COP_E_MEMORY, COP_E_FORKED. Thread-safe; takes a short lock. */
 COP_PUBLIC cop_status cop_snapshot_keep(const cop_snapshot *snapshot);
 /* Ends a hold; frees what only this version needed when the commit right is free, else leaves that
- * to its holder. Legal for NULL, from any thread. */
+ * to its holder. Legal for NULL, from any thread. Takes a short lock; frees by a quota. */
 COP_PUBLIC void cop_snapshot_drop(const cop_snapshot *snapshot);
 
 /* The version that a snapshot holds, and the store it is of. Wait-free. */
@@ -96,7 +103,7 @@ COP_PUBLIC cop_status cop_get_string(const cop_snapshot *snapshot, cop_atom atom
  * plus one per array on the way. */
 COP_PUBLIC cop_status cop_find(const cop_snapshot *snapshot, const char *path, size_t length,
                                cop_atom *atom);
-/* cop_find and cop_get in one. */
+/* cop_find and cop_get in one; their errors. */
 COP_PUBLIC cop_status cop_get_at(const cop_snapshot *snapshot, const char *path, size_t length,
                                  cop_value *value);
 
@@ -110,7 +117,7 @@ typedef struct cop_child {
     uint32_t index;
 } cop_child;
 
-/* Return non-zero to stop. */
+/* Return non-zero to stop. The child lives for the call. */
 typedef int (*cop_each_function)(void *context, const cop_child *child);
 
 /* The children of a branch in order. COP_OK when all were seen or the function stopped (its result
@@ -124,6 +131,7 @@ typedef struct cop_cursor {
     const cop_snapshot *snapshot;
     uint64_t state[4];
 } cop_cursor;
+/* COP_E_GONE, COP_E_NOT_BRANCH. O(1). */
 COP_PUBLIC cop_status cop_cursor_open(const cop_snapshot *snapshot, cop_atom branch, cop_cursor *cursor);
 /* True and *child filled, or false at the end. Amortised O(1). */
 COP_PUBLIC bool cop_cursor_next(cop_cursor *cursor, cop_child *child);
@@ -149,7 +157,7 @@ COP_PUBLIC cop_status cop_parent(const cop_snapshot *snapshot, cop_atom atom, co
 COP_PUBLIC cop_status cop_atom_path(const cop_snapshot *snapshot, cop_atom atom, char *buffer,
                                     size_t capacity, size_t *length);
 
-/* All atoms of the version in id order, in runs of up to 32. Return non-zero to stop. The arrays
+/* All atoms of the version in id order (O(atoms)), in runs of up to 32. Return non-zero to stop. The arrays
  * live for the call, the values' bytes as long as the snapshot. Branches are included. */
 typedef int (*cop_scan_function)(void *context, const cop_atom *atoms, const cop_value *values,
                                  size_t n);

@@ -27,7 +27,7 @@ extern "C" {
     X(OK, 0, "ok")                                                              \
     X(E_MEMORY, -1, "out of memory, or over the store's memory limit")          \
     X(E_CONFLICT, -2, "what the transaction read no longer holds")              \
-    X(E_CANCELLED, -3, "the transaction was cancelled")                         \
+    X(E_CANCELLED, -3, "cancelled before it was done")                          \
     X(E_CLOSING, -4, "the store is closing")                                    \
     X(E_GONE, -5, "the atom has been erased")                                   \
     X(E_ABSENT, -6, "no atom at this path")                                     \
@@ -39,14 +39,14 @@ extern "C" {
     X(E_RANGE, -12, "out of range")                                             \
     X(E_LIMIT, -13, "a documented limit is exceeded")                           \
     X(E_TIMEOUT, -14, "the deadline passed")                                    \
-    X(E_FORKED, -15, "the store was opened before a fork, in another process")  \
+    X(E_FORKED, -15, "opened before a fork, in another process")                \
     X(E_IN_EVALUATION, -16, "not allowed inside an evaluation")                 \
     X(E_SYNTAX, -17, "malformed input")                                         \
     X(E_IO, -18, "input or output failed")                                      \
     X(E_UNSUPPORTED, -19, "not supported by this build or machine")             \
     X(E_PINS, -20, "this reader holds as many pins as it may")                  \
     X(E_STATE, -21, "the object is not in a state that allows this call")       \
-    X(E_PENDING, -22, "not decided yet, or not ready yet in this wave")             \
+    X(E_PENDING, -22, "not decided yet, or not ready yet in this wave")         \
     X(E_FAILED, -23, "the function of a computed atom failed")                  \
     X(E_CYCLE, -24, "computed atoms read each other in a cycle")                \
     X(E_COMPUTED, -25, "the atom is computed: it can be disposed of, not written")

@@ -48,8 +48,8 @@ COP_PUBLIC uint64_t cop_deadline_in_ms(uint64_t milliseconds);
 
 /* Opens a store. options may be NULL (defaults). On success *store is set and the log function's
  * and allocator's contexts are the store's to destroy; on failure *store is NULL, nothing is held
- * and no destructor runs. COP_E_INVALID, COP_E_RANGE (options), COP_E_MEMORY. Blocking (allocates;
- * starts no thread). */
+ * and no destructor runs. COP_E_INVALID, COP_E_RANGE (options), COP_E_MEMORY. Thread-safe, blocking
+ * (allocates; starts no thread). */
 COP_PUBLIC cop_status cop_store_open(const cop_options *options, cop_store **store,
                                      cop_error *error);
 
@@ -57,7 +57,7 @@ COP_PUBLIC cop_status cop_store_open(const cop_options *options, cop_store **sto
  * Closes: commits what was submitted, refuses later calls with COP_E_CLOSING, waits for a running
  * commit. Memory is freed when the last pin, snapshot and ticket has ended, by whoever ends it.
  * The store must not be used by other threads for new calls from here on; pins, snapshots and
- * tickets held stay valid. Legal for NULL. Blocking.
+ * tickets held stay valid. Legal for NULL. Called once, by one thread. Blocking.
  */
 COP_PUBLIC void cop_store_close(cop_store *store);
 
@@ -84,12 +84,15 @@ COP_PUBLIC uint64_t cop_store_version(const cop_store *store);
  * had by the deadline. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_flush(cop_store *store, uint64_t deadline);
 
-/* A file descriptor (eventfd) that is readable while submitted transactions wait to be committed;
- * owned by the store, closed with it. COP_E_IO. Thread-safe. */
+/* A file descriptor (eventfd) that is readable while submitted transactions wait to be committed, or
+ * background atoms to be run and no pool does it; owned by the store, closed with it. COP_E_IO,
+ * COP_E_CLOSING, COP_E_FORKED. Thread-safe; a system call the first time, afterwards wait-free. */
 COP_PUBLIC cop_status cop_store_fd(cop_store *store, int *fd);
 
-/* Does what is due, without waiting: commits what was submitted, frees what no version needs, and
- * clears the descriptor. COP_OK also when another thread is doing it. Thread-safe, lock-free. */
+/* Does what is due, without waiting: commits what was submitted, frees what no version needs, runs
+ * background atoms that are due, and clears the descriptor. COP_OK also when another thread is doing
+ * it. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe; waits for no other thread, but
+ * takes as long as the functions that it runs. */
 COP_PUBLIC cop_status cop_store_poll(cop_store *store);
 
 /* Waits until cop_store_version() >= version. Commits nothing. COP_E_TIMEOUT, COP_E_CLOSING,

@@ -11,6 +11,12 @@
  * A refused operation (an argument error, out of memory) is answered at once, is not added, and
  * leaves the transaction as it was.
  *
+ * Unless it says otherwise, a function that takes a cop_txn is for the one thread that uses the
+ * transaction now; it may allocate, waits for nobody, and costs O(1) amortised and the bytes that it
+ * copies. All of them may also answer COP_E_MEMORY, COP_E_STATE (the transaction was submitted),
+ * COP_E_FORKED. Texts and values given are copied; pointers for results (out, applied) must stay
+ * writable until cop_txn_commit has returned, and are not written after cop_txn_submit.
+ *
  * Creation gives a PROVISIONAL handle: usable in later operations of the same transaction only. The
  * real one is written to the same place by cop_txn_commit, or had from cop_ticket_atom.
  */
@@ -84,7 +90,8 @@ COP_PUBLIC cop_status cop_txn_compare_set(cop_txn *txn, cop_atom atom, const cop
  * Reads, kept as conditions of the commit. They see the version fixed by the first read, and this
  * transaction's own earlier writes to the same handle (not those by path or by child). Values live
  * until the transaction ends. Failures to find are conditions too: an absent atom must still be
- * absent.
+ * absent. Answers and costs are those of cop_get, cop_find and cop_each; the first read of a transaction
+ * takes a snapshot (COP_E_LIMIT, a short lock), and a lazy atom may be evaluated.
  */
 COP_PUBLIC cop_status cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value);
 COP_PUBLIC cop_status cop_txn_find(cop_txn *txn, const char *path, size_t length, cop_atom *atom,
@@ -111,9 +118,12 @@ COP_PUBLIC cop_status cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error 
  * and must be released. Consumes txn. Wait-free; runs no user code; never commits. COP_E_CLOSING. */
 COP_PUBLIC cop_status cop_txn_submit(cop_txn *txn, cop_ticket **ticket);
 
-/* Ends it without effect. Legal for NULL. */
+/* Ends it without effect. Legal for NULL. Wait-free but for freeing memory. */
 COP_PUBLIC void cop_txn_cancel(cop_txn *txn);
 
+/*
+ * Tickets are used by one thread at a time.
+ */
 /* COP_E_PENDING while undecided, else the outcome as cop_txn_commit would answer. Wait-free. */
 COP_PUBLIC cop_status cop_ticket_poll(cop_ticket *ticket, uint64_t *version);
 /* Waits for the outcome, committing what is queued if nobody else does. COP_E_TIMEOUT leaves the
@@ -124,16 +134,18 @@ COP_PUBLIC cop_status cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uin
  * is being committed or already decided. Lock-free. */
 COP_PUBLIC cop_status cop_ticket_cancel(cop_ticket *ticket);
 /* The real handle behind a provisional one, once the ticket's outcome is COP_OK. COP_E_STATE,
- * COP_E_INVALID. */
+ * COP_E_INVALID. Wait-free. */
 COP_PUBLIC cop_status cop_ticket_atom(cop_ticket *ticket, cop_atom provisional, cop_atom *atom);
-/* Legal for NULL and for an undecided ticket (the transaction goes on). */
+/* Legal for NULL and for an undecided ticket (the transaction goes on). Wait-free but for freeing
+ * memory. */
 COP_PUBLIC void cop_ticket_release(cop_ticket *ticket);
 
 /*
  * Runs function(txn, context) and commits, again until its reads hold. function may read and write
  * txn but not end it; a non-zero result cancels, and is returned. After 8 conflicts the function
  * runs under the commit right, so that the next try cannot conflict; it must not wait for another
- * writer then. COP_E_TIMEOUT. *version as cop_txn_commit. Blocking.
+ * writer then. COP_E_TIMEOUT, else as cop_txn_begin and cop_txn_commit; never COP_E_CONFLICT. *version as
+ * cop_txn_commit. Thread-safe, blocking.
  */
 typedef cop_status (*cop_transact_function)(cop_txn *txn, void *context);
 COP_PUBLIC cop_status cop_transact(cop_store *store, cop_transact_function function, void *context,

@@ -9,7 +9,7 @@
  * unpin or drop of that snapshot. cop_value_copy makes an owned value.
  *
  * Thread-safety: a cop_value is plain data; all functions here are pure but for copy and free,
- * which use malloc and free.
+ * which use malloc and free. All are thread-safe for distinct values, and wait-free but for these two.
  */
 #ifndef COPPICE_VALUE_H
 #define COPPICE_VALUE_H

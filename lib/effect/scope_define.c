@@ -36,7 +36,7 @@ scoped_unref(cop__scoped *one)
         cop__gate_end_use(store->gate);
 }
 
-/* The handle is 0 when the operation failed. */
+/* An operation that failed leaves PENDING, or the handle of an atom that is gone. */
 static void
 made_dispose(cop__scoped *one)
 {
@@ -46,8 +46,8 @@ made_dispose(cop__scoped *one)
         if (before == PENDING)
             (void)cop_flush(one->store, COP_FOREVER);
         else
-            (void)cop_computed_dispose(
-                one->store, (cop_atom){(uint32_t)before, (uint32_t)(before >> 32)});
+            (void)cop_computed_dispose(one->store,
+                                       (cop_atom){(uint32_t)before, (uint32_t)(before >> 32)});
         now = cop__load_acquire(&one->state);
     } while (now != before);
 }

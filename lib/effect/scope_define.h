@@ -11,7 +11,8 @@
 
 typedef struct cop__scoped cop__scoped;
 
-/* Puts a record into the scope and in front of the transaction's list. COP_E_MEMORY, COP_E_STATE. */
+/* Puts a record into the scope and in front of the transaction's list. COP_E_MEMORY, COP_E_STATE.
+ */
 cop_status cop__scoped_add(cop_scope *scope, cop_store *store, cop__scoped **list);
 /* The operation is about to be applied; false: the scope is disposed. Under the commit right, as
  * the next. */

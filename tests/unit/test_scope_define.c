@@ -92,13 +92,14 @@ START_TEST(every_kind_goes_with_its_scope)
     options.kind = COP_LAZY;
     CHECK_OK(cop_computed_define(store, P("s/lazy"), read_source, NULL, &options, NULL, NULL));
     options.kind = COP_BACKGROUND;
-    CHECK_OK(cop_computed_define(store, P("s/background"), read_source, NULL, &options, NULL, NULL));
+    CHECK_OK(
+        cop_computed_define(store, P("s/background"), read_source, NULL, &options, NULL, NULL));
     options.kind = COP_EAGER;
     options.branch = true;
     CHECK_OK(cop_computed_define(store, P("s/branch"), emit_one, NULL, &options, NULL, NULL));
     CHECK_OK(cop_reduce_define(store, P("s/sum"), P("x/*"), COP_REDUCE_SUM, &reduce, NULL, NULL));
-    CHECK_OK(cop_group_define(store, P("s/group"), P("x/*"), "key", "value", COP_REDUCE_SUM, &reduce,
-                              NULL, NULL));
+    CHECK_OK(cop_group_define(store, P("s/group"), P("x/*"), "key", "value", COP_REDUCE_SUM,
+                              &reduce, NULL, NULL));
     ck_assert_uint_eq(children(store, "s"), 6);
     cop_scope_dispose(outer);
     ck_assert_uint_eq(children(store, "s"), 0);
@@ -144,8 +145,9 @@ START_TEST(what_was_not_defined_is_left_alone)
     CHECK_OK(define(store, "s/cancelled", NULL, NULL));
     CHECK_OK(define(store, "s/failed", NULL, NULL));
     CHECK_STATUS(define(store, "s/failed", scope, &error), COP_E_STATE);
-    ck_assert_str_eq(error.message,
-                     "operation 0, define s/failed: the object is not in a state that allows this call");
+    ck_assert_str_eq(
+        error.message,
+        "operation 0, define s/failed: the object is not in a state that allows this call");
     cop_scope_dispose(scope);
     ck_assert_uint_eq(children(store, "s"), 2);
     ck_assert_uint_eq(destroyed, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The computed atoms of a machine's CPUs, memory, disks and interfaces; processes: derived_procs.c. */
+/* The computed atoms of a machine's CPUs, memory, disks and interfaces; processes: derived_procs.c.
+ */
 #include "tools/sources/derived.h"
 #include "tools/sources/derived_read.h"
 

@@ -5,8 +5,8 @@
  *
  * Each function reads one pass over the children of a branch, and emits its own: a sweep runs those
  * whose inputs changed, and of their children only those change whose values do. What goes over all
- * processes is left to reducers, which look at those that changed: groups by state, user and program
- * and the ten greatest, at host/totals.
+ * processes is left to reducers, which look at those that changed: groups by state, user and
+ * program and the ten greatest, at host/totals.
  */
 #ifndef COP_TOOLS_DERIVED_H
 #define COP_TOOLS_DERIVED_H

@@ -2,8 +2,8 @@
 /*
  * Processes by state, by user and by program, and the ten greatest.
  *
- * The reducers at host/totals follow the processes, at the cost of those that changed; the functions
- * here put together what reducers say: a few dozen names and ten processes a run.
+ * The reducers at host/totals follow the processes, at the cost of those that changed; the
+ * functions here put together what reducers say: a few dozen names and ten processes a run.
  */
 #include "tools/sources/derived.h"
 #include "tools/sources/derived_read.h"
@@ -44,11 +44,11 @@ define_total(cop_store *store, size_t i, cop_error *error)
     options.label = totals[i].label;
     options.k = TOP;
     if (totals[i].key)
-        return cop_group_define(store, totals[i].path, length, PROCESSES "*",
-                                strlen(PROCESSES "*"), totals[i].key, totals[i].value,
-                                totals[i].reduction, &options, NULL, error);
-    return cop_reduce_define(store, totals[i].path, length, pattern, (size_t)n,
-                             totals[i].reduction, &options, NULL, error);
+        return cop_group_define(store, totals[i].path, length, PROCESSES "*", strlen(PROCESSES "*"),
+                                totals[i].key, totals[i].value, totals[i].reduction, &options, NULL,
+                                error);
+    return cop_reduce_define(store, totals[i].path, length, pattern, (size_t)n, totals[i].reduction,
+                             &options, NULL, error);
 }
 
 cop_status
@@ -134,7 +134,7 @@ derived_states(cop_evaluation *e, void *context, cop_value *result)
 struct told {
     cop_evaluation *evaluation;
     const char *key;
-    bool share;   /* of the whole, in place of the figure itself */
+    bool share; /* of the whole, in place of the figure itself */
     double whole;
     cop_status status;
 };

@@ -46,7 +46,7 @@
 
 enum { STRESS_PROPERTIES = 24, STRESS_THREADS = 64, STRESS_COMPLAINTS = 20 };
 /* Beyond --seconds: for what was not checked yet, and until the watchdog. */
-enum { STRESS_EXTRA_S = 20, STRESS_GRACE_S = 60 };
+enum { STRESS_EXTRA_S = 20, STRESS_GRACE_S = 120 };
 
 typedef struct stress_property {
     const char *what;

@@ -66,7 +66,7 @@ stats_now(void)
 static cop_stats
 settled(void)
 {
-    uint64_t deadline = stress_now_ns() + UINT64_C(10000000000);
+    uint64_t deadline = stress_now_ns() + UINT64_C(60000000000);
     cop_stats stats = stats_now();
 
     while (stats.pages_dead + stats.values_dead + stats.names_dead != 0 &&

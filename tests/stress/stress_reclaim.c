@@ -311,7 +311,7 @@ static void
 check_nothing_left(void)
 {
     cop_stats stats = stats_now();
-    uint64_t left = 1, deadline = stress_now_ns() + UINT64_C(10000000000);
+    uint64_t left = 1, deadline = stress_now_ns() + UINT64_C(30000000000);
 
     while (left != 0 && stress_now_ns() < deadline) {
         stress_need(cop_store_poll(store), "poll");

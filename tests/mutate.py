@@ -64,7 +64,7 @@ RELEVANT = {
     "lib/commit/define.c": ["test_computed", "test_owned_branch", "test_background"],
     "lib/commit/reduce.c": ["test_reduce"],
     "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
-    "lib/graph/lazy": ["test_lazy", "test_background"],
+    "lib/graph/lazy": ["test_lazy_rules", "test_lazy", "test_background"],
     "lib/graph/own.c": ["test_owned_branch"],
     "lib/graph/emit.c": ["test_owned_branch"],
     "lib/graph/explain.c": ["test_explain"],
@@ -75,7 +75,7 @@ RELEVANT = {
     "lib/graph/pattern.c": ["test_effect"],
     "lib/graph/parallel.c": ["test_shared_wave"],
     "lib/graph/arena.c": ["test_shared_wave"],
-    "lib/graph": ["test_computed", "test_owned_branch", "test_effect", "test_lazy"],
+    "lib/graph": ["test_effect", "test_computed", "test_owned_branch", "test_lazy"],
     "lib/reduce/exact_sum.c": ["test_exact_sum"],
     "lib/reduce/group": ["test_group"],
     "lib/reduce/reducer.c": ["test_reduce"],
@@ -90,7 +90,7 @@ RELEVANT = {
     "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
     "workers/parallel_for.c": ["test_parallel"],
     "workers/task_group.c": ["test_parallel"],
-    "workers": ["test_workers", "test_parallel", "test_shared_wave"],
+    "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.
 SCHEDULES = {"test_pin_schedule", "test_races", "test_workers_schedule"}

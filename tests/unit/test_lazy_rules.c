@@ -183,7 +183,7 @@ next_member(cop_evaluation *evaluation, void *context, cop_value *result)
 }
 
 /* The names of a circle follow each other, from the least atom on; where they do not fit, the number of
- * atoms stands for the rest, whatever the length of the names. */
+ * atoms stands for the rest, or the last name is cut, whatever the length of the names. */
 static void
 circle_is_named(cop_computed_kind kind, size_t length)
 {
@@ -210,13 +210,13 @@ circle_is_named(cop_computed_kind kind, size_t length)
     ck_assert_int_eq(value.type, COP_ERROR);
     const char *text = cop_value_data(&value);
     size_t n = cop_value_length(&value);
-    if (n != strlen(whole) || memcmp(text, whole, n) != 0) {
-        ck_assert_uint_gt(strlen(whole), 900); /* it need not be cut */
+    if (n > strlen(whole) || memcmp(text, whole, n) != 0) {
         ck_assert_uint_gt(n, strlen(cut));
-        ck_assert_mem_eq(text + n - strlen(cut), cut, strlen(cut));
-        size_t names = n - strlen(cut) < 7 + length ? n - strlen(cut) : 7 + length;
-        ck_assert_mem_eq(text, whole, names);
+        n -= strlen(cut);
+        ck_assert_mem_eq(text + n, cut, strlen(cut));
+        ck_assert_mem_eq(text, whole, n < 7 + length ? n : 7 + length);
     }
+    ck_assert_uint_ge(n, strlen(whole) < 900 ? strlen(whole) : 900); /* is not cut for nothing */
     cop_snapshot_drop(snapshot);
     for (int i = 0; i < MEMBERS; i++)
         CHECK_OK(cop_computed_dispose(store, member[i]));

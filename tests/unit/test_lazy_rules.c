@@ -192,6 +192,7 @@ circle_is_named(cop_computed_kind kind, size_t length)
     const char *cut = "... (5 atoms)";
     const cop_snapshot *snapshot;
     cop_value value;
+    int least = 0;
 
     options.kind = kind;
     t_set(store, source, cop_i64(0));
@@ -201,22 +202,22 @@ circle_is_named(cop_computed_kind kind, size_t length)
         CHECK_OK(cop_computed_define(store, path[i], length, next_member, &member[i], &options,
                                      &member[i], NULL));
     }
+    for (int i = 1; i < MEMBERS; i++)
+        if (member[i].id < member[least].id)
+            least = i;
     for (int i = 0; i <= MEMBERS; i++)
         snprintf(whole + strlen(whole), sizeof whole - strlen(whole), "%s%s", i > 0 ? " -> " : "",
-                 path[i % MEMBERS]);
+                 path[(least + i) % MEMBERS]);
     t_set(store, source, cop_i64(1));
     snapshot = t_take(store);
     CHECK_OK(cop_get(snapshot, member[1], &value));
     ck_assert_int_eq(value.type, COP_ERROR);
     const char *text = cop_value_data(&value);
     size_t n = cop_value_length(&value);
-    if (n > strlen(whole) || memcmp(text, whole, n) != 0) {
-        ck_assert_uint_gt(n, strlen(cut));
-        n -= strlen(cut);
-        ck_assert_mem_eq(text + n, cut, strlen(cut));
-        ck_assert_mem_eq(text, whole, n < 7 + length ? n : 7 + length);
-    }
     ck_assert_uint_ge(n, strlen(whole) < 900 ? strlen(whole) : 900); /* is not cut for nothing */
+    ck_assert_mem_eq(text, whole, n < 900 ? n : 900);
+    if (length == NAME_MOST)
+        ck_assert_mem_eq(text + n - strlen(cut), cut, strlen(cut));
     cop_snapshot_drop(snapshot);
     for (int i = 0; i < MEMBERS; i++)
         CHECK_OK(cop_computed_dispose(store, member[i]));

@@ -276,7 +276,8 @@ name_circle(const cop_snapshot *snapshot, const uint32_t *id, size_t n, char *te
             used += (size_t)snprintf(text + used, room - used, "... (%zu atoms)", n);
             break;
         }
-        used += describe(snapshot, id[(least + i) % n], text + used, room - used);
+        /* the rest is for what ends the text */
+        used += describe(snapshot, id[(least + i) % n], text + used, i < n ? room - used - 40 : room - used);
     }
     return used;
 }

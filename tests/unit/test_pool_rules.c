@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* What a worker pool's parts promise one by one: who is woken, whom work is taken from, what stays. */
+#include <pthread.h>
+
+#include "tests/support/workers_test.h"
+#include "workers/pool_internal.h"
+
+/* --- the event count --------------------------------------------------------------------------- */
+
+static void
+events_begin(cop__event_count *events, unsigned registered)
+{
+    cop__event_init(events);
+    for (unsigned i = 0; i < registered; i++)
+        cop__event_prepare(events, false);
+    ck_assert_uint_eq(cop__event_parked(events), registered);
+}
+
+/* A post wakes nobody while somebody searches, or is about to because a token lies there. */
+START_TEST(one_searcher_is_enough)
+{
+    cop__event_count events;
+    uint32_t epoch;
+
+    events_begin(&events, 3);
+    ck_assert(cop__event_search_begin(&events, 1));
+    ck_assert_uint_eq(cop__event_post(&events), 0);
+    ck_assert(cop__event_search_end(&events)); /* the last one: it looks for more work, and posts */
+    ck_assert_uint_eq(cop__event_post(&events), 1);
+    ck_assert_uint_eq(cop__event_post(&events), 0);
+    ck_assert_uint_eq(cop__event_parked(&events), 2);
+    ck_assert(!cop__event_search_begin(&events, 1)); /* whoever takes the token will search */
+    epoch = cop__event_prepare(&events, false);
+    ck_assert(cop__event_wait(&events, &epoch));
+    ck_assert_uint_eq(cop__event_post(&events), 0);
+    ck_assert_uint_eq(cop__event_notify(&events, 9), 3); /* whoever searches */
+    ck_assert(!cop__event_search_end(&events));          /* three others will */
+}
+END_TEST
+
+START_TEST(who_parks_searches_no_more)
+{
+    cop__event_count events;
+
+    events_begin(&events, 0);
+    ck_assert(cop__event_search_begin(&events, 2));
+    ck_assert(cop__event_search_begin(&events, 2));
+    ck_assert(!cop__event_search_begin(&events, 2));
+    cop__event_prepare(&events, true);
+    ck_assert(cop__event_search_begin(&events, 2));
+    cop__event_cancel(&events);
+    ck_assert_uint_eq(cop__event_parked(&events), 0);
+    ck_assert(!cop__event_search_end(&events));
+    ck_assert(cop__event_search_end(&events));
+}
+END_TEST
+
+/* --- stealing ---------------------------------------------------------------------------------- */
+
+enum { THREADS = 3 };
+
+typedef struct party {
+    cop_pool *pool;
+    unsigned chosen; /* the worker that will not do its second task itself */
+    _Atomic unsigned met, done, ended;
+    _Atomic bool stolen;
+} party;
+
+static void
+second_task(void *context)
+{
+    atomic_fetch_add(&((party *)context)->done, 1);
+}
+
+/* One on each worker. That of the chosen one puts a task into its deque and waits until it was run. */
+static void
+first_task(void *context)
+{
+    party *p = context;
+
+    atomic_fetch_add(&p->met, 1);
+    if (reaches(&p->met, THREADS) && cop__worker_here(p->pool)->index == p->chosen) {
+        CHECK_OK(cop_pool_submit(p->pool, second_task, p));
+        atomic_store(&p->stolen, reaches(&p->done, 1));
+    }
+    atomic_fetch_add(&p->ended, 1);
+}
+
+START_TEST(any_worker_can_be_stolen_from)
+{
+    cop_pool *pool = open_pool(THREADS);
+
+    for (unsigned i = 0; i < 4 * THREADS; i++) {
+        party p = {.pool = pool, .chosen = i % THREADS};
+        for (unsigned k = 0; k < THREADS; k++)
+            CHECK_OK(cop_pool_submit(pool, first_task, &p));
+        ck_assert(reaches(&p.ended, THREADS));
+        ck_assert(reaches(&p.done, 1));
+        ck_assert(atomic_load(&p.stolen));
+    }
+    cop_pool_close(pool);
+}
+END_TEST
+
+/* --- leaving ----------------------------------------------------------------------------------- */
+
+static void
+count_one(void *context)
+{
+    atomic_fetch_add((_Atomic unsigned *)context, 1);
+}
+
+/* A worker that is told to leave while it searches is no searcher any more: those that stay are
+ * woken for the next task. */
+START_TEST(who_leaves_searches_no_more)
+{
+    cop_pool *pool = open_pool(2);
+    _Atomic unsigned count = 0;
+
+    pool->spin_ns = UINT64_C(2000000);
+    for (unsigned i = 1; i <= 15; i++) {
+        CHECK_OK(cop_pool_submit(pool, count_one, &count)); /* then somebody searches */
+        ck_assert(reaches(&count, 2 * i - 1));
+        CHECK_OK(cop_pool_resize(pool, 1));
+        ck_assert(all_parked(pool));
+        CHECK_OK(cop_pool_submit(pool, count_one, &count));
+        ck_assert(reaches(&count, 2 * i));
+        CHECK_OK(cop_pool_resize(pool, 2));
+    }
+    cop_pool_close(pool);
+}
+END_TEST
+
+/* --- counting and waiting ---------------------------------------------------------------------- */
+
+typedef struct meeting {
+    pthread_t owner;
+    _Atomic bool helped;
+    uint64_t reported;
+    unsigned reports;
+} meeting;
+
+/* The owner's range ends when a helper has begun its own, which takes longer. */
+static void
+meet(meeting *m)
+{
+    if (pthread_equal(pthread_self(), m->owner)) {
+        for (int i = 0; i < 100000 && !atomic_load(&m->helped); i++)
+            sleep_us(100);
+        return;
+    }
+    atomic_store(&m->helped, true);
+    sleep_us(40000);
+}
+
+static cop_status
+meet_in_loop(void *context, uint64_t begin, uint64_t end)
+{
+    ck_assert_uint_eq(end - begin, 1);
+    meet(context);
+    return COP_OK;
+}
+
+static int
+only_more(void *context, uint64_t done, uint64_t total)
+{
+    meeting *m = context;
+
+    ck_assert_uint_gt(done, m->reported);
+    ck_assert_uint_le(done, total);
+    m->reported = done;
+    m->reports++;
+    return 0;
+}
+
+/* While nothing is done nothing is reported; and no helper is called that would find nothing. */
+START_TEST(a_loop_of_two_ranges)
+{
+    cop_pool *pool = open_pool(3);
+    cop_parallel_options options = COP_PARALLEL_OPTIONS_INIT;
+    cop_pool_stats stats;
+    meeting m = {.owner = pthread_self()};
+
+    options.chunk = (uint64_t)_i;
+    options.progress = only_more;
+    options.progress_context = &m;
+    CHECK_OK(cop_parallel_for(pool, 2, meet_in_loop, &m, &options));
+    ck_assert_uint_eq(m.reported, 2);
+    ck_assert_uint_eq(m.reports, 2);
+    ck_assert(all_parked(pool));
+    cop_pool_stats_take(pool, &stats);
+    ck_assert_uint_eq(stats.tasks, 1);
+    cop_pool_close(pool);
+}
+END_TEST
+
+static void
+meet_in_region(void *context, unsigned lane, uint32_t begin, uint32_t end)
+{
+    (void)lane;
+    ck_assert_uint_lt(begin, end);
+    meet(context);
+}
+
+START_TEST(a_stall_counts_once)
+{
+    cop_pool *pool = open_pool(1);
+    cop__region *region = cop__region_open(pool);
+    cop_pool_stats stats;
+
+    ck_assert_uint_eq(cop__region_lanes(region), 2);
+    for (unsigned i = 1; i <= 3; i++) {
+        meeting m = {.owner = pthread_self()};
+        cop__region_run(region, 2, 1, meet_in_region, &m);
+        cop_pool_stats_take(pool, &stats);
+        ck_assert_uint_eq(stats.regions, pool->cpus > 1 ? i : 0);
+        ck_assert_uint_eq(stats.stalls, stats.regions);
+    }
+    cop__region_close(region);
+    cop_pool_stats_take(pool, &stats);
+    ck_assert_uint_eq(stats.stalls, stats.regions);
+    cop_pool_close(pool);
+}
+END_TEST
+
+static void
+add(TCase *tests)
+{
+    tcase_add_test(tests, one_searcher_is_enough);
+    tcase_add_test(tests, who_parks_searches_no_more);
+    tcase_add_test(tests, any_worker_can_be_stolen_from);
+    tcase_add_test(tests, who_leaves_searches_no_more);
+    tcase_add_loop_test(tests, a_loop_of_two_ranges, 0, 2);
+    tcase_add_test(tests, a_stall_counts_once);
+}
+
+int
+main(void)
+{
+    return run_suite("pool rules", add);
+}

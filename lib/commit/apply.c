@@ -138,13 +138,47 @@ write_atom(cop__tree *tree, cop__op *op, uint32_t id, const cop_value *value)
     return write_slot(tree, op, id, cop__draft_slot(tree, id), value);
 }
 
+/* null, bool, i64, f64: of a slot's or value's first bytes, with or without a name. */
+static inline bool
+is_plain(uint64_t head)
+{
+    return (head & (0xff & ~(uint64_t)COP_SLOT_NAMED)) - COP_NULL <= COP_F64 - COP_NULL;
+}
+
+/* A plain value over a plain one, which is nearly every write: nothing is owned, cleared or refused, and
+ * what comes back to the published value is bit for bit what it was. */
+static inline cop_status
+write_plain(cop__tree *tree, cop__op *op, cop_atom atom, const uint64_t now[2],
+            const uint64_t word[2])
+{
+    uint64_t head = (now[0] & ~COP_SLOT_VALUE) | word[0];
+    uint32_t id = atom.id;
+    op->made = atom;
+    if (now[0] == head && now[1] == word[1])
+        return COP_OK;
+    cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, id >> COP_SLOT_BITS);
+    if (cop__unlikely(page == NULL))
+        return COP_E_MEMORY;
+    cop__slot *slot = &page[id & (COP_SLOTS - 1)];
+    memcpy(slot, &head, sizeof head);
+    memcpy(&slot->small.words[1], &word[1], sizeof word[1]);
+    tree->space[COP_SPACE_VALUES].entry[id >> COP_SLOT_BITS].touched |=
+        UINT32_C(1) << (id & (COP_SLOTS - 1));
+    return COP_OK;
+}
+
 static cop_status
 apply_set(cop_txn *txn, cop__op *op, cop__tree *tree)
 {
     cop_atom atom;
     const cop__slot *slot = target_slot(txn, op->target, tree, &atom);
+    uint64_t now[2], word[2];
     if (slot == NULL)
         return COP_E_GONE;
+    memcpy(now, slot, sizeof now);
+    memcpy(word, &op->value, sizeof word);
+    if (cop__likely(is_plain(now[0]) && is_plain(word[0])))
+        return write_plain(tree, op, atom, now, word);
     return write_slot(tree, op, atom.id, slot, &op->value);
 }
 

@@ -337,7 +337,9 @@ draft_end(cop_store *store, cop__batch *batch)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
-    cop__lazies_batch(&store->graph);
+    bool lazies = cop__lazies_any(&store->graph);
+    if (lazies)
+        cop__lazies_batch(&store->graph);
     bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
@@ -348,8 +350,10 @@ draft_end(cop_store *store, cop__batch *batch)
         return COP_OK;
     }
     plant_root_before_pages(store);
-    cop_snapshot *root =
-        changed && cop__directory_sweep(tree, SWEEP_BUCKETS + (uint32_t)(tree->now.made / SWEEP_SHARE)) ? cop__draft_root(tree) : NULL;
+    if (cop__unlikely(changed && cop__directory_unswept(tree)))
+        changed = cop__directory_sweep(
+            tree, SWEEP_BUCKETS + (uint32_t)(tree->now.made / SWEEP_SHARE));
+    cop_snapshot *root = changed ? cop__draft_root(tree) : NULL;
     if (root == NULL) {
         draft_abandon(store);
         return COP_E_MEMORY;
@@ -357,12 +361,12 @@ draft_end(cop_store *store, cop__batch *batch)
     publish(store, root);
     effects_round(store, batch);
     cop__graph_published(&store->graph);
-    if (cop__unlikely(cop__background_any(store)))
+    if (lazies && cop__background_any(store))
         cop__background_due(store);
     batch_decide(store, batch, COP_OK, root->version, false);
     size_t died = tree->dead.limbo_count - limbo;
     bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
-                cop__lazies_scan_due(&store->graph);
+                (lazies && cop__lazies_scan_due(&store->graph));
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;
 }

@@ -135,12 +135,15 @@ cop__txn_unref(cop_txn *txn)
     cop_store *store = txn->store;
     const cop_snapshot *snapshot = txn->snapshot;
     struct cop_reader *reader = cop__reader_known(store);
-    txn_release_parts(txn, gate->memory);
+    if (cop__unlikely(txn->chunks != NULL || txn->ops != txn->inline_ops ||
+                      txn->conditions != NULL || txn->outs != NULL))
+        txn_release_parts(txn, gate->memory);
     if (reader != NULL && reader->spare_txn == NULL)
         reader->spare_txn = txn;
     else
         cop__txn_free_spare(txn, gate->memory);
-    cop_snapshot_drop(snapshot);
+    if (snapshot != NULL)
+        cop_snapshot_drop(snapshot);
     cop__gate_end_use(gate);
 }
 

@@ -290,6 +290,22 @@ word_find(cop__effect_queue *queue, uint32_t word, uint64_t mask, uint32_t *inde
     return true;
 }
 
+/* Words from .. to - 1, chunk by chunk: most of them have nothing due. */
+static bool
+words_find(cop__effect_queue *queue, uint32_t from, uint32_t to, uint32_t *index)
+{
+    for (uint32_t word = from; word < to;) {
+        unsigned k = chunk_of(word);
+        uint32_t first = chunk_first(k), end = first + chunk_words(k);
+        cop__effect_chunk *chunk = cop__load_acquire(&queue->chunk[k]);
+        for (; word < end && word < to; word++)
+            if (cop__unlikely(cop__load_seq_cst(&chunk->due[word - first]) != 0) &&
+                word_find(queue, word, UINT64_MAX, index))
+                return true;
+    }
+    return false;
+}
+
 /* The first effect to run from `from` on, around the end: each bit is looked at once. */
 static bool
 find(cop__effect_queue *queue, uint32_t from, uint32_t *index)
@@ -299,15 +315,8 @@ find(cop__effect_queue *queue, uint32_t from, uint32_t *index)
         return false;
     uint32_t first = from / 64 < words ? from / 64 : 0;
     uint64_t later = UINT64_MAX << (from % 64);
-    if (word_find(queue, first, later, index))
-        return true;
-    for (uint32_t word = first + 1; word < words; word++)
-        if (word_find(queue, word, UINT64_MAX, index))
-            return true;
-    for (uint32_t word = 0; word < first; word++)
-        if (word_find(queue, word, UINT64_MAX, index))
-            return true;
-    return word_find(queue, first, ~later, index);
+    return word_find(queue, first, later, index) || words_find(queue, first + 1, words, index) ||
+           words_find(queue, 0, first, index) || word_find(queue, first, ~later, index);
 }
 
 bool

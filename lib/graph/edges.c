@@ -464,6 +464,12 @@ cop__relink(cop__graph *graph, cop__node *node, const uint64_t *list, size_t cou
         return true;
     if (!note_relinked(graph, node))
         return link_refused(graph, node);
+    if (had == 0 && count == 1 && !(node->flags & COP_NODE_MANY)) { /* as most first lists are */
+        if (!link_one(graph, node, list[0]))
+            goto refused;
+        node->dependencies.few[0] = list[0];
+        return true;
+    }
     if (had == count && relink_one(graph, node, list, count, same))
         return true;
     if (is_few(old, had, list, count, same) && relink_few(graph, node, list, count, same))

@@ -81,27 +81,39 @@ value_both(uint64_t before, uint64_t now)
 _Static_assert(COP_NONE == 0 && COP_NULL == 1 && COP_ERROR == COP_OBJECT - 1,
                "values stand between none and the branches");
 
+/* A page that came, went, or was made anew: any of its slots may be another. */
+static bool
+page_replaced(cop__graph *graph, uint32_t number, const cop__slot *before, const cop__slot *now,
+              uint32_t touched)
+{
+    for (uint32_t left = touched; left != 0; left &= left - 1) {
+        unsigned k = (unsigned)__builtin_ctz(left);
+        const cop__slot *was = before != NULL ? &before[k] : NULL, *is = now != NULL ? &now[k] : NULL;
+        if ((was == NULL || is == NULL || !cop__slot_same(was, is)) &&
+            !slot_happened(graph, (number << COP_SLOT_BITS) + k, was, is))
+            return false;
+    }
+    return true;
+}
+
 static bool
 page_marked(cop__graph *graph, const cop__undo *undo)
 {
     const cop__page_entry *entry = &graph->tree->space[COP_SPACE_VALUES].entry[undo->number];
     const cop__slot *before = undo->page, *now = entry->page;
-    bool dropped = now == NULL || (before != NULL && entry->before == NULL); /* maybe made anew */
-    uint32_t left = dropped ? UINT32_MAX : entry->touched;
-    for (; left != 0; left &= left - 1) {
+    if (cop__unlikely(now == NULL || before == NULL || entry->before == NULL))
+        return page_replaced(graph, undo->number, before, now,
+                             now != NULL && before == NULL ? entry->touched : UINT32_MAX);
+    for (uint32_t left = entry->touched; left != 0; left &= left - 1) {
         unsigned k = (unsigned)__builtin_ctz(left);
-        uint32_t id = (undo->number << COP_SLOT_BITS) + k;
-        uint64_t was[2] = {0, 0}, is[2] = {0, 0};
-        if (before != NULL)
-            memcpy(was, &before[k], sizeof was);
-        if (now != NULL)
-            memcpy(is, &now[k], sizeof is);
+        uint64_t was[2], is[2];
+        memcpy(was, &before[k], sizeof was);
+        memcpy(is, &now[k], sizeof is);
         if (was[0] == is[0] && was[1] == is[1])
             continue;
         if (cop__likely(value_both(was[0], is[0])))
-            value_changed(graph, id);
-        else if (!slot_happened(graph, id, before != NULL ? &before[k] : NULL,
-                                now != NULL ? &now[k] : NULL))
+            value_changed(graph, (undo->number << COP_SLOT_BITS) + k);
+        else if (!slot_happened(graph, (undo->number << COP_SLOT_BITS) + k, &before[k], &now[k]))
             return false;
     }
     return true;

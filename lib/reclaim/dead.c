@@ -279,20 +279,35 @@ file_item(cop__dead *dead, const cop__limbo_item *item, size_t oldest, size_t be
     return true;
 }
 
+/* Nothing is held: all of the limbo goes, but for what is to go by quota. */
+static void
+limbo_free(cop__dead *dead)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < dead->limbo_count; i++) {
+        const cop__limbo_item *item = &dead->limbo[i];
+        if (cop__likely(item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES))
+            free_item(dead, item);
+        else if (!file_item(dead, item, 0, 0))
+            dead->limbo[left++] = *item;
+    }
+    dead->limbo_count = left;
+}
+
 bool
 cop__dead_scan(cop__dead *dead, const uint64_t *stamps, size_t n)
 {
     if (!held_update(dead, stamps, n))
         return false;
+    if (dead->held_count == 0 && dead->limbo_count <= FREE_AT_ONCE) {
+        limbo_free(dead);
+        return dead->limbo_count == 0;
+    }
     size_t left = 0;
     bool at_once = dead->limbo_count <= FREE_AT_ONCE; /* more go by quota */
     for (size_t i = 0; i < dead->limbo_count; i++) {
         const cop__limbo_item *item = &dead->limbo[i];
-        size_t oldest = 0, beyond = 0;
-        if (dead->held_count > 0) {
-            oldest = held_place(dead, item->birth);
-            beyond = held_place(dead, item->death);
-        }
+        size_t oldest = held_place(dead, item->birth), beyond = held_place(dead, item->death);
         if (COP_FAULT(page_freed_while_pinned))
             oldest = beyond;
         if (oldest == beyond && at_once && item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES)

@@ -81,8 +81,18 @@ cop__gate_end_use(cop__gate *gate)
 
 /* The calling thread's reader, registering it if need be; NULL with *status set. */
 struct cop_reader *cop__reader_of_thread(cop_store *store, cop_status *status);
+/* The one that the calling thread asked for last, of whatever store. */
+extern _Thread_local struct cop_reader *cop__reader_last __attribute__((visibility("hidden")));
+struct cop_reader *cop__reader_known_slow(cop_store *store);
 /* The calling thread's reader if it has one. Wait-free. */
-struct cop_reader *cop__reader_known(cop_store *store);
+static inline struct cop_reader *
+cop__reader_known(cop_store *store)
+{
+    struct cop_reader *reader = cop__reader_last;
+    if (cop__likely(reader != NULL && cop__load_relaxed(&reader->store) == store))
+        return reader;
+    return cop__reader_known_slow(store);
+}
 
 /* Whether this kernel offers the membarrier command; registers the process for it. */
 bool cop__membarrier_ready(void);

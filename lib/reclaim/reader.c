@@ -27,7 +27,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static _Thread_local struct cop_reader *last_reader;
+_Thread_local struct cop_reader *cop__reader_last;
 static _Thread_local struct cop_reader *thread_readers;
 static _Thread_local cop_status pin_status;
 static pthread_key_t thread_key;
@@ -171,7 +171,7 @@ thread_exits(void *unused)
     (void)unused;
     struct cop_reader *reader = thread_readers;
     thread_readers = NULL;
-    last_reader = NULL;
+    cop__reader_last = NULL;
     while (reader != NULL) {
         struct cop_reader *next = reader->next_of_thread;
         if (reader->gate != NULL) /* zero in a forked child, whose parent owns the gate */
@@ -215,20 +215,18 @@ cop__reader_of_thread_leave(cop__gate *gate)
     if (reader == NULL || pins_held(reader) > 0)
         return;
     *link = reader->next_of_thread;
-    if (last_reader == reader)
-        last_reader = NULL;
+    if (cop__reader_last == reader)
+        cop__reader_last = NULL;
     reader_leave(reader);
 }
 
 struct cop_reader *
-cop__reader_known(cop_store *store)
+cop__reader_known_slow(cop_store *store)
 {
-    struct cop_reader *reader = last_reader;
-    if (cop__likely(reader != NULL && cop__load_relaxed(&reader->store) == store))
-        return reader;
-    for (reader = thread_readers; reader != NULL; reader = reader->next_of_thread)
+    for (struct cop_reader *reader = thread_readers; reader != NULL;
+         reader = reader->next_of_thread)
         if (cop__load_relaxed(&reader->store) == store) {
-            last_reader = reader;
+            cop__reader_last = reader;
             return reader;
         }
     return NULL;
@@ -244,14 +242,14 @@ cop__reader_of_thread(cop_store *store, cop_status *status)
     *status = COP_E_MEMORY;
     if (!thread_key_made)
         return NULL;
-    last_reader = NULL;
+    cop__reader_last = NULL;
     thread_forget_gone();
     reader = reader_take(store, status);
     if (reader == NULL)
         return NULL;
     reader->next_of_thread = thread_readers;
     thread_readers = reader;
-    last_reader = reader;
+    cop__reader_last = reader;
     (void)pthread_setspecific(thread_key, reader); /* non-NULL: the destructor runs */
     return reader;
 }
@@ -304,7 +302,7 @@ pin_slow(cop_store *store)
 cop_pin_t
 cop_pin(cop_store *store)
 {
-    struct cop_reader *reader = last_reader;
+    struct cop_reader *reader = cop__reader_last;
     if (cop__unlikely(reader == NULL || cop__load_relaxed(&reader->store) != store))
         return pin_slow(store);
     return pin_with(reader, store);
@@ -452,5 +450,5 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
         store->limbo_left = dead->limbo_count;
         cop__count_add(&store->count.scans, 1);
     }
-    return cop__dead_free(dead, quota);
+    return cop__dead_doomed(dead) > 0 ? cop__dead_free(dead, quota) : 0;
 }

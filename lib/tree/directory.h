@@ -105,6 +105,13 @@ bool cop__directory_add(cop__tree *tree, cop__name *name);
 bool cop__directory_remove(cop__tree *tree, const cop__name *name);
 /* Takes the stale names out of the next `buckets` buckets, while there are any. */
 bool cop__directory_sweep(cop__tree *tree, uint32_t buckets);
+/* Whether that would do anything. */
+static inline bool
+cop__directory_unswept(const cop__tree *tree)
+{
+    return tree->now.stale > 0 || (tree->now.buckets > 1 && tree->now.names <
+                                   (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4);
+}
 /* A name that is in the directory no more dies, or is freed if this draft made it. */
 bool cop__name_dies(cop__tree *tree, cop__name *name);
 

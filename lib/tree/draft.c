@@ -27,6 +27,7 @@ edit_reserve(cop__tree *tree)
 static void
 undo_push_page(cop__tree *tree, unsigned space, uint32_t number, const cop__page_entry *entry)
 {
+    tree->edited |= 1u << space;
     tree->undo[tree->undo_count++] = (cop__undo){.page = entry->page,
                                                  .birth = entry->birth,
                                                  .number = number,
@@ -39,6 +40,7 @@ static void
 undo_push_node(cop__tree *tree, unsigned space, unsigned level, uint32_t number,
                const cop__node_entry *entry)
 {
+    tree->edited |= 1u << space;
     tree->undo[tree->undo_count++] = (cop__undo){.page = entry->node,
                                                  .birth = entry->birth,
                                                  .number = number,
@@ -56,21 +58,18 @@ cop__nothing_page(void)
     return (void *)(uintptr_t)nothing;
 }
 
-/* The node, copied into the draft if need be. */
-static void **
-node_edit(cop__tree *tree, unsigned space, unsigned level, uint32_t index)
+/* A node that is not in the draft yet. */
+static inline void **
+node_copy(cop__tree *tree, unsigned space, unsigned level, uint32_t index)
 {
-    cop__space *s = &tree->space[space];
-    cop__node_entry *entry = &s->level[level][index];
-    if (entry->birth == tree->stamp)
-        return entry->node;
+    cop__node_entry *entry = &tree->space[space].level[level][index];
     void **node = cop__pool_page(&tree->pool);
-    if (node == NULL) {
+    if (cop__unlikely(node == NULL)) {
         tree->failed = COP_E_MEMORY;
         return NULL;
     }
     undo_push_node(tree, space, level, index, entry);
-    if (entry->node != NULL) {
+    if (cop__likely(entry->node != NULL)) {
         cop__page_copy(node, entry->node);
         cop__dead_page(&tree->dead, entry->node, entry->birth, tree->stamp, false);
     } else {
@@ -96,8 +95,8 @@ link_page(cop__tree *tree, unsigned space, uint32_t number, void *page)
             entry->node[place] = child;
             return true; /* the nodes above lead here already */
         }
-        void **node = node_edit(tree, space, level, index);
-        if (node == NULL)
+        void **node = node_copy(tree, space, level, index);
+        if (cop__unlikely(node == NULL))
             return false;
         node[place] = child;
         child = node;
@@ -132,7 +131,8 @@ add_level(cop__tree *tree, unsigned space)
     s->levels++;
     if (level == 0)
         return true;
-    void **node = node_edit(tree, space, level, 0);
+    const cop__node_entry *entry = &s->level[level][0];
+    void **node = entry->birth == tree->stamp ? entry->node : node_copy(tree, space, level, 0);
     if (node == NULL)
         return false;
     node[0] = s->level[level - 1][0].node;
@@ -144,6 +144,11 @@ space_grow(cop__tree *tree, unsigned space)
 {
     cop__space *s = &tree->space[space];
     uint32_t had = s->capacity;
+    if (!(tree->grown >> space & 1)) {
+        s->count_before = s->count;
+        s->levels_before = s->levels;
+        tree->grown |= 1u << space;
+    }
     if (!grow32(tree, &s->entry, &s->capacity, s->count + 1, sizeof *s->entry))
         return false;
     if (s->capacity > had)
@@ -289,10 +294,7 @@ cop__draft_begin(cop__tree *tree)
     tree->limbo_before = tree->dead.limbo_count;
     tree->freeing_count = 0;
     tree->sparing_count = 0;
-    for (unsigned i = 0; i < COP_SPACES; i++) {
-        tree->space[i].count_before = tree->space[i].count;
-        tree->space[i].levels_before = tree->space[i].levels;
-    }
+    tree->edited = tree->grown = 0;
 }
 
 /* Frees the blocks that the draft made for slots of one page. */
@@ -365,6 +367,8 @@ cop__draft_abandon(cop__tree *tree)
             undo_node(tree, undo);
     }
     for (unsigned i = 0; i < COP_SPACES; i++) {
+        if (!(tree->grown >> i & 1))
+            continue;
         tree->space[i].count = tree->space[i].count_before;
         tree->space[i].levels = tree->space[i].levels_before;
     }
@@ -430,6 +434,18 @@ slot_finish(cop__tree *tree, uint32_t id, const cop__slot *before, const cop__sl
     return (now->type & COP_SLOT_NAMED) == 0 || cop__mark_above(tree, id);
 }
 
+/* An atom that has another value, and had and has none that owns a block. */
+static inline bool
+plain_changed(const cop__slot *before, const cop__slot *now)
+{
+    uint64_t was[2], is[2];
+    memcpy(was, before, sizeof was);
+    memcpy(is, now, sizeof is);
+    return (was[0] & COP_SLOT_TYPE) - COP_NULL <= COP_F64 - COP_NULL &&
+           (is[0] & COP_SLOT_TYPE) - COP_NULL <= COP_F64 - COP_NULL &&
+           (was[0] != is[0] || was[1] != is[1]);
+}
+
 static bool
 value_page_finish(cop__tree *tree, uint32_t number, bool *changed)
 {
@@ -439,6 +455,13 @@ value_page_finish(cop__tree *tree, uint32_t number, bool *changed)
         return before == NULL || dropped_page_finish(tree, before);
     for (uint32_t left = entry->touched; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
+        if (before != NULL && plain_changed(&before[i], &now[i])) {
+            *changed = true;
+            if ((now[i].type & COP_SLOT_NAMED) &&
+                !cop__mark_above(tree, (number << COP_SLOT_BITS) + i))
+                return false;
+            continue;
+        }
         if (!slot_finish(tree, (number << COP_SLOT_BITS) + i, before != NULL ? &before[i] : NULL,
                          &now[i], changed))
             return false;
@@ -468,12 +491,13 @@ cop__draft_root(cop__tree *tree)
         return NULL;
     }
     root->header = 0;
-    for (unsigned i = 0; i < COP_SPACES; i++) {
+    memcpy(root->space, tree->root->space, sizeof root->space);
+    for (uint32_t left = tree->edited; left != 0; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
         const cop__space *s = &tree->space[i];
-        bool any = s->levels > 0;
-        root->space[i].top = any ? s->level[s->levels - 1][0].node : NULL;
-        root->space[i].count = any ? s->count : 0;
-        root->space[i].shift = any ? COP_FANOUT_BITS * (s->levels - 1) : 0;
+        root->space[i].top = s->level[s->levels - 1][0].node;
+        root->space[i].count = s->count;
+        root->space[i].shift = COP_FANOUT_BITS * (s->levels - 1);
     }
     root->holds = 0;
     root->seen = false;

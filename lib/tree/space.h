@@ -54,7 +54,7 @@ typedef struct cop__space {
     cop__node_entry *level[COP_LEVELS]; /* level[0]: nodes over pages */
     uint32_t level_capacity[COP_LEVELS];
     uint32_t levels;
-    uint32_t count_before, levels_before; /* at the draft's begin */
+    uint32_t count_before, levels_before; /* at the draft's begin, if it has grown since */
 } cop__space;
 
 /* The same in a space whose numbers below count all have a page (the value space: where one was

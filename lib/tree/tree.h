@@ -130,6 +130,8 @@ typedef struct cop__tree {
     uint64_t stamp;     /* of the draft */
     uint64_t version;   /* that the draft will publish */
     cop_status failed;  /* sticky: the draft must be abandoned */
+    uint32_t edited;    /* a bit a space: the draft has touched pages of it */
+    uint32_t grown;     /* and made page numbers */
     uint64_t hash_seed;
     cop__counts now, before;
     cop__undo *undo;

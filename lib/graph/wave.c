@@ -350,7 +350,7 @@ cop__graph_wave(cop__graph *graph)
             fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
-    cop__stash_end(graph);
+    cop__shared_end(graph);
     cop__settle_end(graph);
     if (!fine)
         graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */

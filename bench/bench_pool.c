@@ -2,7 +2,8 @@
 /*
  * ./dev bench pool: what sharing a run of items with workers gains and costs, beside the same loop
  * on one thread and on as many threads that have nothing to do with each other; with the machine to
- * itself, and with a foreign process that keeps one CPU busy. And the cost of a submitted task.
+ * itself, and with a foreign process that keeps one CPU busy. The cost of a submitted task. And what
+ * changing the number of threads does to work that goes on.
  */
 #include <coppice/coppice.h>
 
@@ -13,11 +14,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
+#include "bench/pool_resize.h"
 #include "bench/report.h"
 #include "workers/region.h"
 
@@ -310,10 +313,28 @@ print_tasks(bool json, const report_samples samples[4])
     row(json, "parallel_for_trivial", "pool", "ns/index", &samples[3], report_median(&samples[2]));
 }
 
+/* True when nothing was lost. */
+static bool
+print_resize(bool json, const resize_figures *f)
+{
+    static const char *const names[RESIZE_PHASES] = {"before", "ten changes", "after"};
+    double before = report_median(&f->unit_ns[RESIZE_BEFORE]), lost = 0;
+    for (int i = 0; i < RESIZE_PHASES; i++)
+        row(json, "resize", names[i], "ns/unit", &f->unit_ns[i], before);
+    row(json, "resize_call", "longest", "us", &f->call_us, 0);
+    row(json, "resize_lost", "all", "units", &f->lost, 0);
+    for (unsigned i = 0; i < f->lost.n; i++)
+        lost += f->lost.value[i];
+    if (lost > 0)
+        report_note("resize: %.0f units LOST", lost);
+    return lost == 0;
+}
+
 static _Noreturn void
 usage(int status)
 {
-    fprintf(status ? stderr : stdout, "bench_pool [--json] [--rounds N] [--threads N]\n");
+    fprintf(status ? stderr : stdout,
+            "bench_pool [--json] [--rounds N] [--threads N] [--only waves|tasks|resize]\n");
     exit(status);
 }
 
@@ -359,18 +380,80 @@ open_pool(unsigned wanted)
         report_note("one CPU: there is nothing to share with");
 }
 
+enum { WAVES = 1, TASKS_ALONE = 2, RESIZE = 4 };
+
+static unsigned
+cases_named(const char *name)
+{
+    if (strcmp(name, "waves") == 0)
+        return WAVES;
+    if (strcmp(name, "tasks") == 0)
+        return TASKS_ALONE;
+    if (strcmp(name, "resize") == 0)
+        return RESIZE;
+    report_note("there is no case %s", name);
+    usage(2);
+}
+
+static void
+bench_waves(bool json, unsigned rounds)
+{
+    static figures quiet[BODIES], busy[BODIES];
+    for (int b = 0; b < BODIES; b++)
+        calibrate(&bodies[b]);
+    measure_waves(quiet, rounds, true);
+    pid_t foreign = start_foreign();
+    measure_waves(busy, rounds, false);
+    if (foreign > 0) {
+        kill(foreign, SIGKILL);
+        waitpid(foreign, NULL, 0);
+    }
+    print_waves(json, quiet, "");
+    print_waves(json, busy, "busy_");
+}
+
+static void
+bench_tasks(bool json, unsigned rounds)
+{
+    static report_samples tasks[4];
+    for (unsigned round = 0; round < rounds && threads > 0; round++)
+        round_of_tasks(tasks);
+    if (threads > 0)
+        print_tasks(json, tasks);
+}
+
+static bool
+bench_resize(bool json, unsigned rounds)
+{
+    static resize_figures resize;
+    bool ok = true;
+    for (unsigned round = 0; round < rounds && ok; round++)
+        ok = resize_round(threads, &resize);
+    return print_resize(json, &resize) && ok;
+}
+
+static void
+tell_counts(void)
+{
+    cop_pool_stats stats;
+    cop_pool_stats_take(pool, &stats);
+    report_note("%llu runs shared, %llu chunks by workers, %llu stalls, %llu wakes, %llu parks",
+                (unsigned long long)stats.regions, (unsigned long long)stats.chunks_by_workers,
+                (unsigned long long)stats.stalls, (unsigned long long)stats.wakes,
+                (unsigned long long)stats.parks);
+}
+
 int
 main(int argc, char **argv)
 {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                                             {"rounds", required_argument, NULL, 'r'},
                                             {"threads", required_argument, NULL, 't'},
+                                            {"only", required_argument, NULL, 'o'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    static figures quiet[BODIES], busy[BODIES];
-    static report_samples tasks[4];
-    unsigned rounds = 7, wanted = 0;
-    bool json = false;
+    unsigned rounds = 7, wanted = 0, cases = WAVES | TASKS_ALONE | RESIZE;
+    bool json = false, ok = true;
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
@@ -383,33 +466,23 @@ main(int argc, char **argv)
         case 't':
             wanted = number(optarg, LANES_MAX - 2);
             break;
+        case 'o':
+            cases = cases_named(optarg);
+            break;
         default:
             usage(c == 'h' ? 0 : 2);
         }
     }
-    for (int b = 0; b < BODIES; b++)
-        calibrate(&bodies[b]);
     open_pool(wanted);
-    measure_waves(quiet, rounds, true);
-    pid_t foreign = start_foreign();
-    measure_waves(busy, rounds, false);
-    if (foreign > 0) {
-        kill(foreign, SIGKILL);
-        waitpid(foreign, NULL, 0);
-    }
-    for (unsigned round = 0; round < rounds && threads > 0; round++)
-        round_of_tasks(tasks);
-    print_waves(json, quiet, "");
-    print_waves(json, busy, "busy_");
-    if (threads > 0)
-        print_tasks(json, tasks);
-    cop_pool_stats stats;
-    cop_pool_stats_take(pool, &stats);
-    report_note("%llu runs shared, %llu chunks by workers, %llu stalls, %llu wakes, %llu parks",
-                (unsigned long long)stats.regions, (unsigned long long)stats.chunks_by_workers,
-                (unsigned long long)stats.stalls, (unsigned long long)stats.wakes,
-                (unsigned long long)stats.parks);
+    if (cases & WAVES)
+        bench_waves(json, rounds);
+    if (cases & TASKS_ALONE)
+        bench_tasks(json, rounds);
+    if (cases & RESIZE)
+        ok = bench_resize(json, rounds);
+    if (cases & WAVES)
+        tell_counts();
     cop__region_close(region);
     cop_pool_close(pool);
-    return 0;
+    return ok ? 0 : 1;
 }

@@ -2,7 +2,7 @@
 /*
  * The injection queue of a pool: any thread pushes, any takes, oldest first.
  *
- * It is the commit queue (many producers, one consumer) with a right to consume. Whoever takes,
+ * It is base/queue.h (many producers, one consumer) with a right to consume. Whoever takes,
  * takes a handful, gives the right back, and looks at `pending`: when more is left it wakes
  * another.
  *
@@ -19,7 +19,7 @@
 #ifndef COP_WORKERS_INJECT_H
 #define COP_WORKERS_INJECT_H
 
-#include "commit/queue.h"
+#include "base/queue.h"
 
 enum cop__inject_right { COP_INJECT_FREE, COP_INJECT_TAKEN, COP_INJECT_WANTED };
 

@@ -6,7 +6,9 @@
  * have had its last one taken away meanwhile: submit pushes, then loads `threads`; resize stores 0,
  * and drains when the threads have ended; both in one order with the queue's own accesses. So
  * whichever comes second sees the other, and runs the task itself. With no threads and nothing in
- * between, submit runs it at once. (submit_apart does not: its tasks may wait for a thread.)
+ * between, submit runs it at once. (submit_apart does not: its tasks may wait for a thread.) In an
+ * evaluation nothing of others may run: submit refuses there, and when the last thread went in between
+ * the task waits for the next thread, for the next who submits elsewhere, or for the closing.
  *
  * `threads` says how many there are to be from now on when it shrinks, and how many there are when
  * it grows. Only who holds the lock changes it.
@@ -142,6 +144,41 @@ worker_at(cop_pool *pool, uint32_t index)
     return worker;
 }
 
+void
+cop__pool_listen(cop_pool *pool, cop__pool_listener *listener)
+{
+    if (cop__pool_forked(pool))
+        return;
+    pthread_mutex_lock(&pool->regions_lock);
+    listener->next = pool->listeners;
+    pool->listeners = listener;
+    pthread_mutex_unlock(&pool->regions_lock);
+}
+
+void
+cop__pool_unlisten(cop_pool *pool, cop__pool_listener *listener)
+{
+    if (cop__pool_forked(pool))
+        return;
+    pthread_mutex_lock(&pool->regions_lock);
+    cop__pool_listener **link = &pool->listeners;
+    while (*link != NULL && *link != listener)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = listener->next;
+    pthread_mutex_unlock(&pool->regions_lock);
+}
+
+/* What was due while there was no thread may have nobody else to tell of it. */
+static void
+tell_listeners(cop_pool *pool)
+{
+    pthread_mutex_lock(&pool->regions_lock);
+    for (cop__pool_listener *l = pool->listeners; l != NULL; l = l->next)
+        l->has_threads(l->context);
+    pthread_mutex_unlock(&pool->regions_lock);
+}
+
 static cop_status
 grow(cop_pool *pool, uint32_t now, uint32_t threads)
 {
@@ -187,6 +224,8 @@ cop_pool_resize(cop_pool *pool, uint32_t threads)
     else if (threads < now)
         shrink(pool, now, threads);
     pthread_mutex_unlock(&pool->lock);
+    if (now == 0 && cop__load_seq_cst(&pool->threads) > 0)
+        tell_listeners(pool);
     if (threads == 0)
         cop__pool_drain(pool); /* without the lock: tasks may call anything */
     return status;
@@ -273,7 +312,7 @@ put(cop_pool *pool, cop__worker *worker, cop_task_function function, void *conte
 static void
 drain_if_alone(cop_pool *pool, const cop__worker *worker)
 {
-    if (!worker && cop__unlikely(cop__load_seq_cst(&pool->threads) == 0))
+    if (!worker && cop__unlikely(cop__load_seq_cst(&pool->threads) == 0) && !cop__evaluating)
         cop__pool_drain(pool);
 }
 
@@ -288,7 +327,10 @@ cop_pool_submit(cop_pool *pool, cop_task_function function, void *context)
         return COP_E_CLOSING;
     cop__worker *worker = cop__worker_here(pool);
     if (!worker && cop__load_relaxed(&pool->threads) == 0) {
+        if (cop__evaluating)
+            return COP_E_IN_EVALUATION;
         run_here(pool, function, context);
+        drain_if_alone(pool, worker);
         return COP_OK;
     }
     cop_status status = put(pool, worker, function, context);

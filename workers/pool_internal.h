@@ -23,6 +23,7 @@
 #include "workers/deque.h"
 #include "workers/event_count.h"
 #include "workers/inject.h"
+#include "workers/listen.h"
 #include "workers/region.h"
 
 #define COP_POOL_REGIONS_MAX 64
@@ -62,7 +63,8 @@ struct cop_pool {
     char name[COP_POOL_NAME_MAX + 1];
     cop__log log;
     pthread_mutex_t lock; /* resizing: held until those who leave have ended their tasks */
-    pthread_mutex_t regions_lock; /* opening and closing regions, which such a task may do */
+    pthread_mutex_t regions_lock; /* opening and closing regions, which such a task may do; listeners */
+    cop__pool_listener *listeners;
     _Atomic uint32_t threads;
     _Atomic uint32_t workers_made;
     _Atomic uint32_t regions_made;

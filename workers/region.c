@@ -2,23 +2,27 @@
 /*
  * Sharing a run of items, and deciding whether to.
  *
- * One word holds what is not claimed yet, as [begin, end). The owner claims at its beginning,
- * workers at its end, so that each goes through memory in one direction. A chunk is a part of what
- * is left (guided), so early chunks are large and the last ones small.
+ * The items are cut into shares, one for each thread that may come, each with a word that says what
+ * of it is not claimed yet, as [begin, end). Who is at home in a share claims at its beginning, half
+ * of what is left at a time; who has no more of his own claims at the end of another's. So threads
+ * that are there from the beginning hardly meet, the same items go to the same thread run after run,
+ * and the share of one who does not come is done by the others.
  *
  * ORDERING.
- * 1. The owner writes run and context, then publishes the word (release); a claim acquires it and
- *    reads them afterwards. They are not written again before that claim's items are done, since
- * the owner waits for them. So a claim needs no number of the run: one that was computed from an
- *    older word of equal bits succeeds in the run that is on, with that run's parameters. Only
- *    least_chunk may be another run's; any size of chunk is right.
- * 2. A worker adds to done (release) after its items; the owner acquires done when it has reached
- *    what the owner did not do itself. No worker touches this run's state after that.
- * 3. Sleeping: the owner sets waiting, then compares done in the kernel; a worker adds to done,
- * then loads waiting; all sequentially consistent, so one sees the other. A wake that arrives in a
+ * 1. The owner writes run and context, then publishes each share's word (release); a claim acquires
+ *    it and reads them afterwards. They are not written again before that claim's items are done,
+ *    since the owner waits for them. So a claim needs no number of the run: one that was computed
+ *    from an older word of equal bits succeeds in the run that is on, with that run's parameters.
+ *    Only least and shares may be another run's; any size of chunk is right, and any home.
+ * 2. A worker that has claimed goes on until every share is empty and then adds all that it has done
+ *    to done (release). Until then the run does not end, so all of it is of one run. The owner
+ *    acquires done when it has reached what the owner did not do itself. No worker touches this
+ *    run's state after that.
+ * 3. Sleeping: the owner sets waiting, then compares done in the kernel; a worker adds to done, then
+ *    loads waiting; all sequentially consistent, so one sees the other. A wake that arrives in a
  *    later run, or in a later region of the same slot, is a spurious one.
  * 4. lanes only grows, so a worker that reads it late reads too small a number, and stays away.
- * 5. Waking parked workers: event_count.h; the word is published before they are notified. A run
+ * 5. Waking parked workers: event_count.h; the words are published before they are notified. A run
  *    that notifies nobody is found by those searching, or by nobody: its owner does it all.
  *
  * Nobody waits for a worker that has claimed nothing. One that has, and was preempted, costs its
@@ -41,15 +45,23 @@
 #define OFF_DOUBLINGS 7u               /* up to 256 ms */
 #define GOOD_RUNS 200u                 /* with a gain before it is halved again */
 
-struct cop__region {
+#define SHARES 8u
+
+/* All that who claims has to know, in one line. */
+typedef struct part {
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t word; /* begin, end << 32 */
+    cop__region_function run;
+    void *context;
+} part;
+
+struct cop__region {
+    part share[SHARES];
     _Alignas(COP_CACHE_LINE) _Atomic uint32_t done; /* by workers; futex */
     _Atomic uint32_t waiting;
     /* Read by workers, seldom written. */
     _Alignas(COP_CACHE_LINE) _Atomic uint32_t lanes;
     _Atomic uint32_t least;
-    cop__region_function run;
-    void *context;
+    _Atomic uint32_t shares; /* of the last run */
     /* The owner's. */
     _Alignas(COP_CACHE_LINE) cop_pool *pool;
     bool open;     /* under the pool's regions_lock */
@@ -57,7 +69,8 @@ struct cop__region {
     bool wake;     /* parked workers, in the next run */
     unsigned off_doublings, good;
     uint64_t off_until;
-    double missed_ns, credit_ns, item_ns;
+    double missed_ns, credit_ns;
+    double expected_ns; /* an item of the next run; 0: not known */
     uint64_t missed_at;
     _Atomic uint64_t runs, stalls;
 };
@@ -81,9 +94,7 @@ reset(cop__region *region)
     region->missed_ns = 0;
     region->missed_at = 0;
     region->credit_ns = CREDIT_START_NS;
-    region->item_ns = 0;
-    region->run = NULL;
-    region->context = NULL;
+    region->expected_ns = 0;
     cop__store_relaxed(&region->runs, UINT64_C(0));
     cop__store_relaxed(&region->stalls, UINT64_C(0));
 }
@@ -97,6 +108,7 @@ region_new(cop_pool *pool)
     memset(region, 0, sizeof *region);
     region->pool = pool;
     atomic_init(&region->lanes, 1);
+    atomic_init(&region->shares, 1);
     return region;
 }
 
@@ -182,65 +194,78 @@ cop__region_lanes(cop__region *region)
 
 /* ---- claiming ---- */
 
-/* The size of a chunk out of what is left, when up to `lanes` share it. */
 static uint32_t
-chunk_of(uint32_t left, uint32_t least, uint32_t lanes)
+chunk_of(uint32_t left, uint32_t least)
 {
-    uint32_t size = left / (2 * lanes);
-    size = size < least ? least : size;
+    uint32_t size = left / 2 < least ? least : left / 2;
     size += size == 0;
     return size < left ? size : left;
+}
+
+/* At home from the beginning of a share, else from its end. */
+static bool
+claim_of(cop__region *region, part *from, bool home, cop__chunk *chunk)
+{
+    uint64_t word = cop__load_relaxed(&from->word);
+    for (;;) {
+        uint32_t begin = (uint32_t)word, end = (uint32_t)(word >> 32);
+        if (begin >= end)
+            return false;
+        __builtin_prefetch(from->context); /* comes while the word is fetched for writing */
+        __builtin_prefetch((const char *)from->context + COP_CACHE_LINE);
+        uint32_t size = chunk_of(end - begin, cop__load_relaxed(&region->least));
+        uint64_t left = home ? word_of(begin + size, end) : word_of(begin, end - size);
+        if (!cop__cas_seq_cst(&from->word, &word, left))
+            continue;
+        *chunk = (cop__chunk){region, from->run, from->context, home ? begin : end - size,
+                              home ? begin + size : end};
+        return true;
+    }
+}
+
+static bool
+claim(cop__region *region, unsigned lane, cop__chunk *chunk)
+{
+    uint32_t shares = cop__load_relaxed(&region->shares), home = lane % shares;
+    for (uint32_t i = 0; i < SHARES; i++) {
+        uint32_t k = (home + i) % SHARES;
+        if (claim_of(region, &region->share[k], i == 0, chunk))
+            return true;
+    }
+    return false;
 }
 
 bool
 cop__region_claim(cop__region *region, unsigned lane, cop__chunk *chunk)
 {
-    uint64_t word = cop__load_relaxed(&region->word);
-    for (;;) {
-        uint32_t begin = (uint32_t)word, end = (uint32_t)(word >> 32);
-        if (begin >= end)
-            return false;
-        uint32_t lanes = cop__load_relaxed(&region->lanes);
-        if (lane >= lanes)
-            return false;
-        uint32_t size = chunk_of(end - begin, cop__load_relaxed(&region->least), lanes);
-        if (cop__cas_seq_cst(&region->word, &word, word_of(begin, end - size))) {
-            *chunk = (cop__chunk){region, end - size, end};
-            return true;
-        }
-    }
+    return lane < cop__load_relaxed(&region->lanes) && claim(region, lane, chunk);
 }
 
-void
-cop__region_work(const cop__chunk *chunk, unsigned lane)
+/* Until nothing is unclaimed, from a first chunk on. How many items; *last is the last chunk's. */
+static uint32_t
+work_along(cop__chunk *chunk, unsigned lane, uint32_t *last, uint32_t *chunks)
+{
+    uint32_t items = 0;
+    *chunks = 0;
+    do {
+        chunk->run(chunk->context, lane, chunk->begin, chunk->end);
+        *last = chunk->end - chunk->begin;
+        items += *last;
+        ++*chunks;
+    } while (claim(chunk->region, lane, chunk));
+    return items;
+}
+
+uint32_t
+cop__region_work(cop__chunk *chunk, unsigned lane)
 {
     cop__region *region = chunk->region;
-    region->run(region->context, lane, chunk->begin, chunk->end);
-    cop__add_seq_cst(&region->done, chunk->end - chunk->begin);
+    uint32_t last, chunks, items = work_along(chunk, lane, &last, &chunks);
+    cop__add_seq_cst(&region->done, items);
     /* The region may be in its next run from here on; that is no harm to what follows. */
     if (cop__load_seq_cst(&region->waiting) != 0)
         cop__futex_wake(&region->done, 1);
-}
-
-/* Works from the beginning until nothing is unclaimed. How many items; *last is the last chunk. */
-static uint32_t
-work_along(cop__region *region, uint32_t least, uint32_t *last)
-{
-    uint64_t word = cop__load_relaxed(&region->word);
-    uint32_t lanes = cop__load_relaxed(&region->lanes), mine = 0;
-    *last = 0;
-    for (;;) {
-        uint32_t begin = (uint32_t)word, end = (uint32_t)(word >> 32);
-        if (begin >= end)
-            return mine;
-        uint32_t size = chunk_of(end - begin, least, lanes);
-        if (!cop__cas_seq_cst(&region->word, &word, word_of(begin + size, end)))
-            continue;
-        region->run(region->context, 0, begin, begin + size);
-        mine += size;
-        *last = size;
-        word = cop__load_relaxed(&region->word);
-    }
+    return chunks;
 }
 
 /* ---- running ---- */
@@ -281,18 +306,32 @@ useful(const cop_pool *pool, uint32_t n)
     return n < pool->cpus - 1 ? n : pool->cpus - 1;
 }
 
+/* A share for each that may come: the owner's first. */
+static uint32_t
+shares_of(const cop__region *region, uint32_t items)
+{
+    uint32_t n = useful(region->pool, cop__load_relaxed(&region->pool->threads)) + 1;
+    n = n < SHARES ? n : SHARES;
+    return n < items ? n : items;
+}
+
 static void
 publish(cop__region *region, uint32_t items, uint32_t least, cop__region_function run,
         void *context)
 {
-    if (region->run != run)
-        region->run = run;
-    if (region->context != context)
-        region->context = context;
+    uint32_t shares = shares_of(region, items);
     if (cop__load_relaxed(&region->least) != least)
         cop__store_relaxed(&region->least, least);
+    if (cop__load_relaxed(&region->shares) != shares)
+        cop__store_relaxed(&region->shares, shares);
     cop__store_relaxed(&region->done, 0u);
-    cop__store_release(&region->word, word_of(0, items));
+    for (uint32_t i = shares; i-- > 0;) { /* the owner's last: the others have a way to go */
+        part *to = &region->share[i];
+        to->run = run;
+        to->context = context;
+        cop__store_release(&to->word, word_of((uint32_t)((uint64_t)items * i / shares),
+                                              (uint32_t)((uint64_t)items * (i + 1) / shares)));
+    }
     if (region->wake)
         cop__pool_notify(region->pool, useful(region->pool, items / (least + (least == 0))));
     region->wake = true;
@@ -316,21 +355,15 @@ cop__region_run(cop__region *region, uint32_t items, uint32_t least_chunk, cop__
         run(context, 0, 0, items);
         return;
     }
-    uint32_t last;
-    uint64_t begin = cop__clock_ns();
+    cop__chunk chunk;
+    uint32_t last = 0, chunks, mine = 0;
     publish(region, items, least_chunk, run, context);
-    uint32_t mine = work_along(region, least_chunk, &last);
-    uint64_t end = cop__clock_ns();
+    if (claim(region, 0, &chunk))
+        mine = work_along(&chunk, 0, &last, &chunks);
     cop__count_up(&region->runs, 1);
-    region->item_ns = mine > 0 ? (double)(end - begin) / mine : 0;
     if (mine < items)
-        wait_for_workers(region, items - mine, STALL_NS + region->item_ns * last);
-}
-
-double
-cop__region_item_ns(const cop__region *region)
-{
-    return region ? region->item_ns : 0;
+        wait_for_workers(region, items - mine, STALL_NS + region->expected_ns * last);
+    region->expected_ns = 0;
 }
 
 /* ---- policy ---- */
@@ -375,9 +408,11 @@ cop__region_worth(cop__region *region, uint32_t items, double ns_per_item)
     double saving_ns = saving(items, ns_per_item, most);
     if (saving_ns < WORTH_NS)
         return false;
-    uint64_t now = cop__clock_ns();
+    uint64_t now = parked > 0 || region->off_until != 0 ? cop__clock_ns() : 0;
     if (now < region->off_until)
         return false;
+    region->off_until = 0;
+    region->expected_ns = ns_per_item;
     region->wake = parked > 0 && worth_waking(region, saving_ns, now);
     uint32_t awake = useful(pool, threads > parked ? threads - parked : 0);
     return region->wake || (awake > 0 && saving(items, ns_per_item, awake) >= WORTH_NS);

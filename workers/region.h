@@ -41,14 +41,11 @@ unsigned cop__region_lanes(cop__region *region);
  * Calls run on ranges that together are 0 .. items-1, none shorter than least_chunk unless it is
  * the last, on the owner and on workers that come by; what run wrote is visible to the owner
  * afterwards. Returns when every item is done: that is, waits only for workers that have claimed
- * items and have not ended, spinning about as long as their chunk should take, then asleep. Wakes
+ * items and have not ended, spinning about as long as a chunk should take, then asleep. Wakes
  * parked workers unless the last cop__region_worth decided against that. Owner. Blocking.
  */
 void cop__region_run(cop__region *region, uint32_t items, uint32_t least_chunk,
                      cop__region_function run, void *context);
-/* What an item cost the owner in the last run that was shared, its share of which was measured; 0
- * when it had none. */
-double cop__region_item_ns(const cop__region *region);
 
 /*
  * Policy: whether items of about ns_per_item (measured on one thread) are better shared.
@@ -67,14 +64,17 @@ void cop__region_account(cop__region *region, uint32_t items, double ns_per_item
 /* Test hook: everything is worth sharing. Set before a region is used. */
 extern bool cop__region_always __attribute__((visibility("hidden")));
 
-/* For workers: a range of items that the caller has to run and end, on its lane. */
+/* For workers: a range of items. Who has claimed one has to work on it, on its lane. */
 typedef struct cop__chunk {
     cop__region *region;
+    cop__region_function run;
+    void *context;
     uint32_t begin, end;
 } cop__chunk;
 
 bool cop__region_claim(cop__region *region, unsigned lane, cop__chunk *chunk);
-void cop__region_work(const cop__chunk *chunk, unsigned lane);
+/* Runs the chunk, and others of the same run until there are none; how many. */
+uint32_t cop__region_work(cop__chunk *chunk, unsigned lane);
 
 /* For the pool: frees a region that is closed; adds up what it has counted. */
 void cop__region_free(cop__region *region);

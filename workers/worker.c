@@ -145,10 +145,7 @@ run_chunks(cop__worker *worker, cop__chunk *chunk)
     cop__region *region = chunk->region;
     bool more = true;
     while (more) {
-        do {
-            cop__region_work(chunk, lane_of(worker));
-            cop__count_up(&worker->counts.chunks, 1);
-        } while (cop__region_claim(region, lane_of(worker), chunk));
+        cop__count_up(&worker->counts.chunks, cop__region_work(chunk, lane_of(worker)));
         more = false;
         for (uint32_t i = 0; i < LINGER && !more && worker->pool->cpus > 1; i++) {
             cop__pause();

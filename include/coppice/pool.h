@@ -63,9 +63,10 @@ COP_PUBLIC uint32_t cop_pool_threads(const cop_pool *pool);
 
 typedef void (*cop_task_function)(void *context);
 
-/* Runs function(context) on some worker, once; with 0 threads: within this call. From a worker it goes
- * on that worker's own deque. COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. Thread-safe,
- * lock-free but for malloc. */
+/* Runs function(context) on some worker, once; with 0 threads: within this call, and not at all
+ * (COP_E_IN_EVALUATION) where the store is not to be entered again: in a function of a computed atom,
+ * or of a transact that holds the commit right. From a worker it goes on that worker's own deque.
+ * COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED. Thread-safe, lock-free but for malloc. */
 COP_PUBLIC cop_status cop_pool_submit(cop_pool *pool, cop_task_function function, void *context);
 
 /* ---- parallel loops ---- */

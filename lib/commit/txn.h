@@ -19,7 +19,7 @@
 #ifndef COP_COMMIT_TXN_H
 #define COP_COMMIT_TXN_H
 
-#include "commit/queue.h"
+#include "base/queue.h"
 #include "commit/txn_internal.h"
 #include "store/store_internal.h"
 #include "tree/directory.h"

@@ -26,6 +26,7 @@
 
 #include "effect/queue.h"
 #include "graph/graph.h"
+#include "workers/listen.h"
 
 #define COP_EFFECT_OPEN 1u
 #define COP_EFFECT_CLOSED 2u
@@ -94,6 +95,7 @@ typedef struct cop__effects {
     uint32_t round;           /* of what is being published */
     uint64_t outside;         /* the last version that was not the work of effects alone */
     _Atomic(cop_pool *) pool;
+    cop__pool_listener listener; /* of that pool */
     _Atomic uint32_t asking; /* threads that are submitting a task to it */
     _Atomic uint64_t failed, cut;
     _Atomic bool refused; /* workers came for nothing, and it was logged */

@@ -5,10 +5,13 @@
  * THE POOL may be taken away and closed while another thread is about to submit a task to it. So
  * whoever submits counts itself first and loads the pool's address second; who takes the pool away
  * changes the address first and waits for the count second. A task that is still in the pool then
- * finds the store without it and does nothing. Whoever submits may hold the commit right, so
- * nothing is run within that call, neither this task nor those of others: a pool that loses its
- * last thread meanwhile keeps the task for the next one. A function of a computed atom may submit
- * to a pool without threads, and be given the task to run: it leaves that to who is asked next.
+ * finds the store without it and does nothing. Whoever submits may hold the commit right, so nothing
+ * is run within that call, neither this task nor those of others: a pool that loses its last thread
+ * meanwhile keeps the task for the next one.
+ *
+ * A pool without threads is not asked. When it gets some it tells (listen), and is asked then: whoever
+ * posts sets a bit and then loads the number of threads, the pool stores the number and then has the
+ * bits looked at, all sequentially consistent.
  *
  * REFUSED. A worker that finds no memory or no reader slot has nobody to tell, and what would make
  * either free calls nobody. So it pauses, and comes again behind the pool's other tasks; the log
@@ -91,7 +94,7 @@ cop__effects_ask(void *context)
         return false;
     cop__add_seq_cst(&store->effects.asking, 1u);
     cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    if (pool != NULL && cop_pool_threads(pool) > 0) {
+    if (pool != NULL && !cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
         cop__gate_use(store->gate);
         asked = cop__pool_submit_apart(pool, serve_task, store) == COP_OK;
         if (!asked)
@@ -101,10 +104,38 @@ cop__effects_ask(void *context)
     return asked;
 }
 
+static void
+pool_has_threads(void *context)
+{
+    cop_store *store = context;
+    cop__effect_queue *queue = &store->effects.own.queue;
+    (void)cop__swap_seq_cst(&queue->asked, 0u); /* who has set it may be about to be refused */
+    if (cop__effect_queue_ready(queue))
+        cop__effect_queue_signal(queue);
+    cop__background_come(store);
+    if (cop__background_any(store))
+        cop__background_due(store);
+}
+
+/* Needs the right. */
+static void
+listen_to(cop_store *store, cop_pool *had, cop_pool *pool)
+{
+    cop__pool_listener *listener = &store->effects.listener;
+    if (had != NULL)
+        cop__pool_unlisten(had, listener);
+    listener->has_threads = pool_has_threads;
+    listener->context = store;
+    if (pool != NULL)
+        cop__pool_listen(pool, listener);
+}
+
 void
 cop__effects_set_pool(cop_store *store, cop_pool *pool)
 {
+    cop_pool *had = cop__load_relaxed(&store->effects.pool);
     cop__store_seq_cst(&store->effects.pool, pool);
+    listen_to(store, had, pool);
     while (cop__load_seq_cst(&store->effects.asking) > 0)
         sched_yield();
     cop__store_seq_cst(&store->effects.own.queue.nobody, pool == NULL);

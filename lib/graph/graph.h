@@ -231,6 +231,14 @@ typedef struct cop__graph_counts {
     uint64_t nodes, effects, waves, runs, discarded, changed, cutoffs, cycles, errors, raised, pulled;
 } cop__graph_counts;
 
+/* The level of the wave that was shared last. */
+typedef struct cop__shared {
+    uint64_t levels; /* shared so far */
+    uint64_t begin;
+    double ns; /* of a node, on one thread */
+    uint32_t items; /* 0: none, or told to the region */
+} cop__shared;
+
 typedef struct cop__graph {
     /* what a sweep touches at every node */
     cop__node *nodes;
@@ -294,6 +302,7 @@ typedef struct cop__graph {
     struct cop__lane **lanes;   /* of the region */
     size_t lane_capacity;
     uint32_t lane_count;
+    cop__shared shared;
     void **stash;          /* pages that lanes may copy to */
     size_t stash_count, stash_capacity;
     cop__list32 front; /* the nodes of a level that run side by side */
@@ -505,7 +514,7 @@ cop__value_plain(uint64_t head, uint64_t tail)
  * *fine: false when out of memory. */
 bool cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine);
 /* After a wave. */
-void cop__stash_end(cop__graph *graph);
+void cop__shared_end(cop__graph *graph);
 void cop__lanes_end(cop__graph *graph);
 
 /* ---- look.c ---- */

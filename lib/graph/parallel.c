@@ -14,7 +14,8 @@
  *            whoever copies one copies the same.
  *   slot     of a node in a page of the draft: the lane that runs the node, nobody else. A lane that
  *            reads a slot of that page reads another one: of a lower height.
- *   dirty    words of its own, one a block; merged when all lanes have ended
+ *   dirty    the holder's lane marks blocks as any run of it does; the others write down whom, and
+ *            he marks those when all lanes have ended
  *   touched  bits, by an atomic OR
  *   log      what only the holder of the right may do, written down and done when all lanes have
  *            ended: other dependencies, values that are no plain ones or that reducers follow,
@@ -22,6 +23,10 @@
  *
  * A region's end orders all that lanes did before what the holder does next. Nobody waits for
  * anybody in between.
+ *
+ * A level of ten nodes is over in some microseconds, and each cache line that changes CPU takes a
+ * tenth of one. So what a lane leaves is in as few lines as can be; the holder only reads them, and
+ * not at all if the lane has not come. A lane makes itself ready when it first comes to a level.
  *
  * A node that reads by path or lists children would make interests; it is run alone, afterwards.
  */
@@ -32,24 +37,38 @@
 #define SAMPLE_WAVES 64u /* a wave in so many is timed on one thread */
 #define COST_UNIT 16.0   /* cop__level.cost is in sixteenths of a nanosecond */
 #define CHUNK_NS 400.0   /* a chunk's least worth */
+#define FEW 20u          /* nodes of a narrow level, beside what a lane has to know of it: two lines */
+
+typedef struct mark {
+    uint64_t mask;
+    uint32_t block;
+} mark;
 
 typedef struct cop__lane {
-    _Alignas(128) cop__evaluator run;
-    uint64_t runs, changed;
-    uint64_t *dirty; /* a block; those with bits are listed */
-    size_t dirty_capacity;
-    cop__list32 blocks;
-    cop__list32 adopted; /* pages copied */
-    void *spare;         /* a copy that lost */
-    uint64_t *log;
-    size_t log_count, log_capacity;
+    /* What it leaves. */
+    _Alignas(128) uint64_t level; /* that it was last at */
+    uint64_t runs, changed, errors;
+    size_t log_count;
+    uint32_t mark_count, adopted_count;
+    void *spare; /* a copy that lost */
     bool refused;
+    /* Not changed while lanes run, but for the log when it grows. */
+    _Alignas(128) mark *marks;
+    uint32_t *mark_of;  /* a block: its place among the marks, if that is of this block */
+    uint32_t *adopted;  /* pages copied */
+    uint64_t *log;
+    size_t mark_capacity, mark_of_capacity, adopted_capacity, log_capacity;
+    cop__evaluator run;
 } cop__lane;
 
 typedef struct level_job {
-    cop__graph *graph;
-    uint32_t height;
-    _Atomic uint32_t pages; /* left in the stash */
+    _Alignas(64) cop__graph *graph;
+    const uint32_t *item;
+    uint64_t level; /* counts them */
+    uint32_t height, items;
+    double ns;         /* an item's */
+    uint32_t few[FEW]; /* items, if there are no more: they come with the rest of it */
+    _Alignas(64) _Atomic uint32_t pages; /* left in the stash */
 } level_job;
 
 /* A record of the log, followed by the list and by the text. */
@@ -86,8 +105,10 @@ lane_new(cop__graph *graph)
 {
     cop__lane *lane =
         cop__memory_zalloc(graph->memory, COP_MEMORY_GRAPH, sizeof *lane, _Alignof(cop__lane));
-    if (lane != NULL)
-        cop__run_init(&lane->run, graph);
+    if (lane == NULL)
+        return NULL;
+    cop__run_init(&lane->run, graph);
+    lane->run.shared = true;
     return lane;
 }
 
@@ -96,12 +117,12 @@ lane_free(cop__graph *graph, cop__lane *lane)
 {
     cop__memory *memory = graph->memory;
     cop__run_end(&lane->run);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->dirty,
-                     lane->dirty_capacity * sizeof *lane->dirty, 16);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->blocks.item,
-                     lane->blocks.capacity * sizeof *lane->blocks.item, 16);
-    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->adopted.item,
-                     lane->adopted.capacity * sizeof *lane->adopted.item, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->marks,
+                     lane->mark_capacity * sizeof *lane->marks, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->mark_of,
+                     lane->mark_of_capacity * sizeof *lane->mark_of, 16);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, lane->adopted,
+                     lane->adopted_capacity * sizeof *lane->adopted, 16);
     cop__memory_free(memory, COP_MEMORY_GRAPH, lane->log, lane->log_capacity * sizeof *lane->log, 16);
     cop__memory_free(memory, COP_MEMORY_GRAPH, lane, sizeof *lane, _Alignof(cop__lane));
 }
@@ -123,23 +144,16 @@ cop__lanes_end(cop__graph *graph)
     graph->lane_count = 0;
 }
 
-/* Room that lanes must not have to make: a dirty word a block, and what a chunk may copy. */
+/* Room that lanes must not have to make: for marks of every block, and what they may copy. */
 static bool
 lane_prepare(cop__lane *lane, uint32_t pages)
 {
-    cop__graph *graph = lane->run.graph;
-    size_t had = lane->dirty_capacity;
-    if (!lane_grow(lane, &lane->dirty, &lane->dirty_capacity, graph->block_count, sizeof(uint64_t)))
+    size_t blocks = lane->run.graph->block_count, had = lane->mark_of_capacity;
+    if (!lane_grow(lane, &lane->marks, &lane->mark_capacity, blocks, sizeof *lane->marks) ||
+        !lane_grow(lane, &lane->mark_of, &lane->mark_of_capacity, blocks, sizeof *lane->mark_of) ||
+        !lane_grow(lane, &lane->adopted, &lane->adopted_capacity, pages, sizeof *lane->adopted))
         return false;
-    memset(lane->dirty + had, 0, (lane->dirty_capacity - had) * sizeof(uint64_t));
-    if (!lane_grow(lane, &lane->blocks.item, &lane->blocks.capacity, graph->block_count,
-                   sizeof(uint32_t)) ||
-        !lane_grow(lane, &lane->adopted.item, &lane->adopted.capacity, pages, sizeof(uint32_t)))
-        return false;
-    cop__run_reset(&lane->run);
-    lane->run.shared = true;
-    lane->refused = false;
-    lane->log_count = 0;
+    memset(lane->mark_of + had, 0, (lane->mark_of_capacity - had) * sizeof *lane->mark_of);
     return true;
 }
 
@@ -162,13 +176,50 @@ lanes_prepare(cop__graph *graph, uint32_t lanes, uint32_t pages)
 
 /* ---- what a lane does ---- */
 
+static inline bool
+has_come(const cop__lane *lane, const level_job *job)
+{
+    return lane->level == job->level;
+}
+
+/*
+ * Tells the region what the level before, of this wave, has cost. The holder does so when the next
+ * has been handed over already: others take longer to begin than this takes.
+ */
+static void
+account(cop__graph *graph, uint32_t items, double ns)
+{
+    cop__shared *last = &graph->shared;
+    uint64_t now = cop__clock_ns();
+    if (last->items > 0)
+        cop__region_account(graph->region, last->items, last->ns, now - last->begin);
+    *last = (cop__shared){last->levels, now, ns, items};
+}
+
+/* First at this level. */
+static void
+lane_begin(cop__lane *lane, const level_job *job)
+{
+    if (lane == job->graph->lanes[0])
+        account(job->graph, job->items, job->ns);
+    lane->level = job->level;
+    lane->runs = lane->changed = lane->errors = 0;
+    lane->log_count = 0;
+    lane->mark_count = lane->adopted_count = 0;
+    lane->refused = false;
+    cop__run_reset(&lane->run);
+}
+
 static inline void
 lane_mark_mask(cop__lane *lane, uint32_t block, uint64_t mask)
 {
-    uint64_t dirty = lane->dirty[block];
-    lane->dirty[block] = dirty | mask;
-    if (dirty == 0)
-        lane->blocks.item[lane->blocks.count++] = block;
+    uint32_t i = lane->mark_of[block];
+    if (i < lane->mark_count && lane->marks[i].block == block) {
+        lane->marks[i].mask |= mask;
+        return;
+    }
+    lane->mark_of[block] = lane->mark_count;
+    lane->marks[lane->mark_count++] = (struct mark){mask, block};
 }
 
 static void
@@ -199,7 +250,7 @@ lane_own(cop__lane *lane, level_job *job, uint32_t number, cop__page_entry *entr
     COP_STEP("page");
     if (__atomic_compare_exchange_n(&entry->page, &page, copy, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {
-        lane->adopted.item[lane->adopted.count++] = number;
+        lane->adopted[lane->adopted_count++] = number;
         return copy;
     }
     lane->spare = copy;
@@ -225,7 +276,10 @@ lane_store(cop__lane *lane, level_job *job, const cop__node *node, const uint64_
     slot[0] = (had & ~COP_SLOT_VALUE) | (word[0] & COP_SLOT_VALUE);
     slot[1] = word[1];
     lane->changed++;
-    lane_mark(lane, &graph->records[node->id].dependents);
+    if (lane == graph->lanes[0])
+        cop__dependents_mark(graph, &graph->records[node->id].dependents);
+    else
+        lane_mark(lane, &graph->records[node->id].dependents);
     return true;
 }
 
@@ -278,9 +332,9 @@ lane_run(cop__lane *lane, level_job *job, cop__node *node)
     }
     enum cop__outcome outcome = cop__run_finish(run, status, &value);
     lane_log(lane, node, outcome, &value);
-    uint64_t errors = run->errors;
+    lane->errors += run->errors;
+    run->errors = 0;
     cop__run_reset(run);
-    run->errors = errors;
 }
 
 static void
@@ -291,10 +345,12 @@ job_run(void *context, unsigned number, uint32_t begin, uint32_t end)
     cop__lane *lane = graph->lanes[number];
     bool before = cop__evaluating;
     cop__evaluating = true;
+    if (!has_come(lane, job))
+        lane_begin(lane, job);
     for (uint32_t i = begin; i < end && !lane->refused; i++) {
         if (i + 2 < end)
-            __builtin_prefetch(&graph->nodes[graph->front.item[i + 2]]);
-        lane_run(lane, job, &graph->nodes[graph->front.item[i]]);
+            __builtin_prefetch(&graph->nodes[job->item[i + 2]]);
+        lane_run(lane, job, &graph->nodes[job->item[i]]);
     }
     cop__evaluating = before;
 }
@@ -313,13 +369,25 @@ level_count(const cop__graph *graph, uint32_t height)
 #define NOT_BESIDE_OTHERS (COP_NODE_FRESH | COP_NODE_CYCLE | COP_NODE_DYING | COP_NODE_BRANCH | \
                            COP_NODE_LOOKED | COP_NODE_ALONE)
 
-/* Takes the dirty nodes off a height: those that run side by side, and the rest, which stays dirty. */
-static bool
+/* Makes the table of pages ready for lanes that store into a node's; true when they may copy it. */
+static inline bool
+open_page(cop__graph *graph, uint32_t number)
+{
+    cop__page_entry *entry = &graph->tree->space[COP_SPACE_VALUES].entry[number];
+    if (entry->birth == graph->tree->stamp)
+        return false;
+    entry->before = entry->page;
+    entry->touched = 0;
+    return true;
+}
+
+/* Takes the dirty nodes off a height: those that run side by side, and the rest, which stays dirty.
+ * There is room for all of them. How many pages lanes may copy, at most. */
+static uint32_t
 collect(cop__graph *graph, uint32_t height)
 {
-    bool fine = true;
-    uint32_t next, b = graph->levels[height].dirty;
-    graph->front.count = graph->rest.count = 0;
+    uint32_t next, pages = 0, last = UINT32_MAX, b = graph->levels[height].dirty;
+    uint32_t *front = graph->front.item, *rest = graph->rest.item;
     graph->levels[height].dirty = COP_NODE_NONE;
     graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
     for (; b != COP_NODE_NONE; b = next) {
@@ -330,16 +398,34 @@ collect(cop__graph *graph, uint32_t height)
         block->dirty = 0;
         for (; left != 0; left &= left - 1) {
             uint32_t number = slots[__builtin_ctzll(left)];
-            bool alone = (graph->nodes[number].flags & NOT_BESIDE_OTHERS) != 0;
-            bool pushed = fine && cop__list_push(graph, alone ? &graph->rest : &graph->front, number);
-            if (alone || !pushed)
+            const cop__node *node = &graph->nodes[number];
+            if (cop__unlikely(node->flags & NOT_BESIDE_OTHERS)) {
+                *rest++ = number;
                 stay |= left & -left;
-            fine &= pushed;
+                continue;
+            }
+            *front++ = number;
+            if (node->id >> COP_SLOT_BITS == last)
+                continue;
+            last = node->id >> COP_SLOT_BITS;
+            pages += open_page(graph, last);
         }
         if (stay != 0)
             cop__mark_mask(graph, b, stay);
     }
-    return fine;
+    graph->front.count = (size_t)(front - graph->front.item);
+    graph->rest.count = (size_t)(rest - graph->rest.item);
+    uint32_t all = graph->tree->space[COP_SPACE_VALUES].count;
+    return pages < all ? pages : all;
+}
+
+static bool
+collect_room(cop__graph *graph, uint32_t n)
+{
+    return cop__graph_grow(graph, &graph->front.item, &graph->front.capacity, n,
+                           sizeof *graph->front.item) &&
+           cop__graph_grow(graph, &graph->rest.item, &graph->rest.capacity, n,
+                           sizeof *graph->rest.item);
 }
 
 static void
@@ -347,25 +433,6 @@ give_back(cop__graph *graph, const cop__list32 *list)
 {
     for (size_t i = 0; i < list->count; i++)
         cop__mark_node(graph, &graph->nodes[list->item[i]]);
-}
-
-/* Makes the table of pages ready for lanes; how many pages they may copy, at most. */
-static uint32_t
-open_pages(cop__graph *graph)
-{
-    const cop__space *values = &graph->tree->space[COP_SPACE_VALUES];
-    uint32_t pages = 0, last = UINT32_MAX;
-    for (size_t i = 0; i < graph->front.count; i++) {
-        uint32_t number = graph->nodes[graph->front.item[i]].id >> COP_SLOT_BITS;
-        cop__page_entry *entry = &values->entry[number];
-        if (number == last || entry->birth == graph->tree->stamp)
-            continue;
-        last = number;
-        entry->before = entry->page;
-        entry->touched = 0;
-        pages++;
-    }
-    return pages < values->count ? pages : values->count;
 }
 
 /* Pages for copies, kept from level to level and given back at the wave's end. */
@@ -384,8 +451,10 @@ stash_fill(cop__graph *graph, uint32_t need)
 }
 
 void
-cop__stash_end(cop__graph *graph)
+cop__shared_end(cop__graph *graph)
 {
+    if (graph->shared.items > 0)
+        account(graph, 0, 0);
     while (graph->stash_count > 0)
         cop__pool_page_free(&graph->tree->pool, graph->stash[--graph->stash_count]);
 }
@@ -394,29 +463,24 @@ static bool
 lane_adopt(cop__graph *graph, cop__lane *lane)
 {
     bool fine = true;
-    for (size_t i = 0; i < lane->adopted.count; i++)
-        fine &= cop__draft_adopt(graph->tree, lane->adopted.item[i]);
-    lane->adopted.count = 0;
-    if (lane->spare != NULL)
+    for (uint32_t i = 0; i < lane->adopted_count; i++)
+        fine &= cop__draft_adopt(graph->tree, lane->adopted[i]);
+    if (lane->spare != NULL) {
         cop__pool_page_free(&graph->tree->pool, lane->spare);
-    lane->spare = NULL;
+        lane->spare = NULL;
+    }
     return fine;
 }
 
 static void
-lane_merge_marks(cop__graph *graph, cop__lane *lane)
+lane_merge_marks(cop__graph *graph, const cop__lane *lane)
 {
-    for (size_t i = 0; i < lane->blocks.count; i++) {
-        uint32_t block = lane->blocks.item[i];
-        cop__mark_mask(graph, block, lane->dirty[block]);
-        lane->dirty[block] = 0;
-    }
-    lane->blocks.count = 0;
+    for (uint32_t i = 0; i < lane->mark_count; i++)
+        cop__mark_mask(graph, lane->marks[i].block, lane->marks[i].mask);
     graph->count.runs += lane->runs;
     graph->count.changed += lane->changed;
     graph->count.cutoffs += lane->runs - lane->changed;
-    graph->run.errors += lane->run.errors;
-    lane->runs = lane->changed = lane->run.errors = 0;
+    graph->run.errors += lane->errors;
 }
 
 static bool
@@ -443,7 +507,7 @@ record_do(cop__graph *graph, const log_record *record, const uint64_t *list)
 }
 
 static bool
-lane_do_log(cop__graph *graph, cop__lane *lane)
+lane_do_log(cop__graph *graph, const cop__lane *lane)
 {
     bool fine = !lane->refused;
     for (size_t i = 0; i < lane->log_count;) {
@@ -455,7 +519,6 @@ lane_do_log(cop__graph *graph, cop__lane *lane)
         }
         i += RECORD_WORDS + record.count + (record.text + 7) / 8;
     }
-    lane->log_count = 0;
     return fine;
 }
 
@@ -482,27 +545,37 @@ run_rest(cop__graph *graph)
 
 /* Everything lanes left, in one order whatever they did. */
 static bool
-job_end(cop__graph *graph, uint32_t lanes)
+job_end(cop__graph *graph, const level_job *job, uint32_t lanes)
 {
     bool fine = true;
     for (uint32_t i = 0; i < lanes; i++)
-        fine &= lane_adopt(graph, graph->lanes[i]);
+        if (has_come(graph->lanes[i], job))
+            fine &= lane_adopt(graph, graph->lanes[i]);
     for (uint32_t i = 0; i < lanes; i++)
-        lane_merge_marks(graph, graph->lanes[i]);
+        if (has_come(graph->lanes[i], job))
+            lane_merge_marks(graph, graph->lanes[i]);
     for (uint32_t i = 0; i < lanes; i++)
-        fine &= lane_do_log(graph, graph->lanes[i]);
+        if (has_come(graph->lanes[i], job))
+            fine &= lane_do_log(graph, graph->lanes[i]);
     if (!fine)
         graph->tree->failed = COP_E_MEMORY;
     return fine;
 }
 
 static bool
-run_side_by_side(cop__graph *graph, double cost)
+run_side_by_side(cop__graph *graph, uint32_t height, uint32_t pages, double cost)
 {
     uint32_t lanes = cop__region_lanes(graph->region), n = (uint32_t)graph->front.count;
     uint32_t chunk = cost > 0 && CHUNK_NS / cost > 1 ? (uint32_t)(CHUNK_NS / cost) : 1;
-    uint32_t pages = open_pages(graph) + lanes; /* each lane may have a copy that lost */
-    level_job job = {.graph = graph, .height = graph->nodes[graph->front.item[0]].height};
+    level_job job = {.graph = graph,
+                     .item = graph->front.item,
+                     .level = ++graph->shared.levels,
+                     .height = height,
+                     .items = n,
+                     .ns = cost};
+    if (n <= FEW)
+        job.item = memcpy(job.few, graph->front.item, n * sizeof *job.few);
+    pages += lanes; /* each may have a copy that lost */
     if (!lanes_prepare(graph, lanes, pages) || !stash_fill(graph, pages)) {
         graph->tree->failed = COP_E_MEMORY;
         return false;
@@ -513,7 +586,7 @@ run_side_by_side(cop__graph *graph, double cost)
 #endif
     cop__region_run(graph->region, n, chunk, job_run, &job);
     graph->stash_count = cop__load_relaxed(&job.pages);
-    return job_end(graph, lanes);
+    return job_end(graph, &job, lanes);
 }
 
 /* ---- deciding ---- */
@@ -524,6 +597,15 @@ note_cost(cop__graph *graph, uint32_t height, double ns)
     cop__level *level = &graph->levels[height];
     double had = level->cost / COST_UNIT, now = had > 0 ? had * 0.75 + ns * 0.25 : ns;
     level->cost = now < 1e8 ? (uint32_t)(now * COST_UNIT) + 1 : UINT32_MAX / 2;
+}
+
+/* What is not shared is not to be counted as if it were. */
+static bool
+not_shared(cop__graph *graph)
+{
+    if (graph->shared.items > 0)
+        account(graph, 0, 0);
+    return false;
 }
 
 /* On this thread, with a look at the clock. */
@@ -544,24 +626,26 @@ cop__sweep_shared(cop__graph *graph, uint32_t height, bool *fine)
     uint32_t n = level_count(graph, height);
     double cost = graph->levels[height].cost / COST_UNIT;
     if (n < 2 || cop__region_lanes(graph->region) < 2)
-        return false;
+        return not_shared(graph);
     if ((cost == 0 || graph->count.waves % SAMPLE_WAVES == 0) && !cop__region_always) {
+        (void)not_shared(graph);
         *fine = sweep_timed(graph, height);
         return true;
     }
     if (!cop__region_worth(graph->region, n, cost))
-        return false;
-    uint64_t begin = cop__clock_ns();
-    *fine = collect(graph, height);
-    if (*fine && graph->front.count > 1) {
-        *fine = run_side_by_side(graph, cost) && run_rest(graph);
-        cop__region_account(graph->region, n, cost, cop__clock_ns() - begin);
-        if (cop__unlikely(!*fine)) { /* who of them has run nobody knows: all stay dirty */
-            give_back(graph, &graph->front);
-            give_back(graph, &graph->rest);
-        }
+        return not_shared(graph);
+    *fine = collect_room(graph, n);
+    if (!*fine)
         return true;
+    uint32_t pages = collect(graph, height);
+    if (graph->front.count < 2) {
+        give_back(graph, &graph->front);
+        return not_shared(graph);
     }
-    give_back(graph, &graph->front);
-    return !*fine;
+    *fine = run_side_by_side(graph, height, pages, cost) && run_rest(graph);
+    if (cop__unlikely(!*fine)) { /* who of them has run nobody knows: all stay dirty */
+        give_back(graph, &graph->front);
+        give_back(graph, &graph->rest);
+    }
+    return true;
 }

@@ -392,7 +392,7 @@ sweep(cop__graph *graph)
         else if (graph->region == NULL || !cop__sweep_shared(graph, height, &fine))
             fine = cop__sweep_level(graph, height);
     }
-    cop__stash_end(graph);
+    cop__shared_end(graph);
     cop__settle_end(graph);
     return fine;
 }

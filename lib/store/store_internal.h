@@ -12,7 +12,7 @@
 
 #include <coppice/coppice.h>
 
-#include "commit/queue.h"
+#include "base/queue.h"
 #include "effect/effects.h"
 #include "graph/graph.h"
 #include "reclaim/pin.h"

@@ -254,9 +254,158 @@ START_TEST(nothing_is_missed_after_a_wave_without_memory)
 }
 END_TEST
 
+/* --- a pool without threads ----------------------------------------------------------------------- */
+
+static void
+open_without_threads(void)
+{
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+
+    store = t_open();
+    options.threads = 0;
+    CHECK_OK(cop_pool_open(&options, &pool, NULL));
+    CHECK_OK(cop_atom_at(store, P("a"), &source[0], NULL));
+    CHECK_OK(set(source[0], 1));
+    CHECK_OK(cop_store_set_pool(store, pool));
+}
+
+static cop_status
+note(cop_evaluation *evaluation, void *context)
+{
+    int64_t number;
+    cop_status status = cop_read_i64(evaluation, source[0], &number);
+
+    if (status == COP_OK)
+        atomic_store((_Atomic int64_t *)context, number);
+    return status;
+}
+
+static void
+wait_for(_Atomic int64_t *saw, int64_t number)
+{
+    uint64_t end = cop__clock_ns() + UINT64_C(10000000000);
+
+    while (atomic_load(saw) != number && cop__clock_ns() < end)
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    ck_assert_int_eq(atomic_load(saw), number);
+}
+
+START_TEST(what_was_due_without_threads_is_served_by_the_first)
+{
+    _Atomic int64_t saw = 0;
+    cop_effect effect;
+
+    open_without_threads();
+    CHECK_OK(cop_effect_open(store, note, &saw, NULL, &effect, NULL));
+    CHECK_OK(cop_effects_run(store, NULL, 0, NULL));
+    ck_assert_int_eq(atomic_load(&saw), 1);
+    for (int64_t i = 2; i < 6; i++) {
+        CHECK_OK(set(source[0], i));
+        ck_assert_int_eq(atomic_load(&saw), i - 1); /* nobody has come */
+        CHECK_OK(cop_pool_resize(pool, 1 + (uint32_t)i % 2));
+        wait_for(&saw, i);
+        CHECK_OK(cop_pool_resize(pool, 0));
+    }
+    CHECK_OK(cop_store_set_pool(store, NULL));
+    CHECK_OK(set(source[0], 9));
+    CHECK_OK(cop_pool_resize(pool, 1)); /* a pool that it has left */
+    ck_assert_int_eq(atomic_load(&saw), 5);
+    CHECK_OK(cop_pool_resize(pool, 0));
+    close_all();
+}
+END_TEST
+
+static cop_status
+twice(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    int64_t number;
+    cop_status status = cop_read_i64(evaluation, source[0], &number);
+
+    (void)context;
+    if (status == COP_OK)
+        *result = cop_i64(2 * number);
+    return status;
+}
+
+START_TEST(a_background_atom_is_served_by_the_first_thread)
+{
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    _Atomic int64_t now = 0;
+    int64_t number;
+
+    open_without_threads();
+    options.kind = COP_BACKGROUND;
+    CHECK_OK(cop_computed_define(store, P("twice"), twice, NULL, &options, &node[0], NULL));
+    CHECK_OK(set(source[0], 21));
+    CHECK_OK(cop_pool_resize(pool, 1));
+    for (int i = 0; i < 10000 && atomic_load(&now) != 42; i++) {
+        cop_pin_t pin = cop_pin(store);
+        if (cop_get_i64(pin.snapshot, node[0], &number) == COP_OK)
+            atomic_store(&now, number);
+        cop_unpin(pin);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    ck_assert_int_eq(atomic_load(&now), 42);
+    CHECK_OK(cop_pool_resize(pool, 0)); /* and nobody is in the store any more */
+    close_all();
+}
+END_TEST
+
+static _Atomic int64_t tasks_run;
+
+static void
+count_task(void *context)
+{
+    (void)context;
+    atomic_fetch_add(&tasks_run, 1);
+}
+
+static cop_status
+submit_within(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    int64_t number;
+    cop_status status = cop_read_i64(evaluation, source[0], &number);
+
+    (void)context;
+    if (status != COP_OK)
+        return status;
+    *result = cop_i64(cop_pool_submit(pool, count_task, NULL));
+    return COP_OK;
+}
+
+static int64_t
+value_now(cop_atom atom)
+{
+    cop_pin_t pin = cop_pin(store);
+    int64_t number = number_of(pin.snapshot, atom);
+    cop_unpin(pin);
+    return number;
+}
+
+START_TEST(no_task_runs_within_an_evaluation)
+{
+    open_without_threads();
+    atomic_store(&tasks_run, 0);
+    CHECK_OK(cop_computed_define(store, NULL, 0, submit_within, NULL, NULL, &node[0], NULL));
+    ck_assert_int_eq(value_now(node[0]), COP_E_IN_EVALUATION);
+    ck_assert_int_eq(atomic_load(&tasks_run), 0);
+    CHECK_OK(cop_pool_submit(pool, count_task, NULL)); /* elsewhere it does, within the call */
+    ck_assert_int_eq(atomic_load(&tasks_run), 1);
+    CHECK_OK(cop_pool_resize(pool, 1)); /* with threads it may be submitted */
+    CHECK_OK(set(source[0], 2));
+    ck_assert_int_eq(value_now(node[0]), COP_OK);
+    wait_for(&tasks_run, 2);
+    CHECK_OK(cop_pool_resize(pool, 0));
+    close_all();
+}
+END_TEST
+
 static void
 add_tests(TCase *tests)
 {
+    tcase_add_test(tests, what_was_due_without_threads_is_served_by_the_first);
+    tcase_add_test(tests, a_background_atom_is_served_by_the_first_thread);
+    tcase_add_test(tests, no_task_runs_within_an_evaluation);
     tcase_add_test(tests, who_reads_by_path_for_the_first_time_runs_alone);
     tcase_add_test(tests, all_circles_of_a_level_are_settled);
     tcase_add_loop_test(tests, nothing_is_missed_after_a_wave_without_memory, 0, 24);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queue of submitted transactions: many producers, one consumer (the holder of the commit
- * right). Intrusive, after Vyukov's MPSC queue.
+ * A queue of many producers and one consumer at a time: submitted transactions, whose consumer is the
+ * holder of the commit right, and the tasks of a pool (workers/inject.h). Intrusive, after Vyukov's
+ * MPSC queue.
  *
  * ORDERING. push swaps the tail (acquire-release), then links the old tail to the node (release).
- * pop acquires the link, so the consumer sees the transaction whole. Between a producer's two steps
+ * pop acquires the link, so the consumer sees the node whole. Between a producer's two steps
  * there is a gap: pop then takes the finished prefix and answers NULL, it never waits for the
  * producer.
  *
@@ -12,10 +13,10 @@
  *
  *   may run at the same time   push   pop
  *   push                       yes    yes
- *   pop                        yes    no: commit right
+ *   pop                        yes    no: the consumer's right
  */
-#ifndef COP_COMMIT_QUEUE_H
-#define COP_COMMIT_QUEUE_H
+#ifndef COP_BASE_QUEUE_H
+#define COP_BASE_QUEUE_H
 
 #include "base/atomic.h"
 #include "base/base.h"

@@ -479,18 +479,8 @@ START_TEST(no_region)
 }
 END_TEST
 
-/* Unless this thread was kept from asking in time. */
-static bool
-off_since(cop__region *region, uint64_t begin, uint64_t ns)
-{
-    bool off = !cop__region_worth(region, 1000000, 1000);
-
-    return off || cop__clock_ns() - begin >= ns;
-}
-
 START_TEST(worth_sharing)
 {
-    uint64_t begin;
     cop_pool *pool = open_pool(1);
     cop__region *region = cop__region_open(pool);
 

@@ -3,7 +3,6 @@
 #ifndef COP_TESTS_STORE_TEST_H
 #define COP_TESTS_STORE_TEST_H
 
-#include <check.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -11,6 +10,7 @@
 
 #include "tests/support/dump.h"
 #include "tests/support/fault_alloc.h"
+#include "tests/support/quick_check.h"
 
 #define CHECK_STATUS(expression, expected)                                              \
     do {                                                                                \

@@ -3,7 +3,6 @@
 #ifndef COP_TESTS_WORKERS_TEST_H
 #define COP_TESTS_WORKERS_TEST_H
 
-#include <check.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <coppice/coppice.h>
 
 #include "base/base.h"
+#include "tests/support/quick_check.h"
 
 #define CHECK_STATUS(expression, expected)                                   \
     do {                                                                     \

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The base: clocks, futex, seeds, assertions, letters; status codes and messages; perturbation. */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,6 +16,7 @@
 #include "base/base.h"
 #include "base/letters.h"
 #include "store/log.h"
+#include "tests/support/quick_check.h"
 #include "tree/path.h"
 
 #define MS UINT64_C(1000000)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory: accounting by kind, limits, the countdown, mappings, allocators, the default limit. */
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "reclaim/jemalloc.h"
 #include "reclaim/memory.h"
 #include "reclaim/memory_limit.h"
+#include "tests/support/quick_check.h"
 
 #define OWN sizeof(cop__memory) /* the account counts itself */
 #define NO_LIMIT UINT64_MAX

@@ -3,7 +3,6 @@
  * Options: the table, text there and back, environment, files with the line of each fault. What
  * fails leaves the struct as it was.
  */
-#include <check.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "store/options_internal.h"
+#include "tests/support/quick_check.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(COP_LEAK_SANITIZER)
 #define SANITIZED 1

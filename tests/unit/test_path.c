@@ -3,10 +3,10 @@
  * Paths: each kind of fault and its place, the limits, escaping there and back, UTF-8, segments.
  * The random tests compare with a second, slow description of what a path is.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/quick_check.h"
 #include "tree/path.h"
 
 #define NOWHERE SIZE_MAX

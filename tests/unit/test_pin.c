@@ -3,7 +3,6 @@
  * The pin core: each case of a scan, made by hand in the slot; and readers beside a committer that
  * frees, on real threads, with membarrier where there is one and with fences.
  */
-#include <check.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "base/atomic.h"
 #include "base/base.h"
 #include "reclaim/pin.h"
+#include "tests/support/quick_check.h"
 
 /* --- one thread ------------------------------------------------------------------------------- */
 

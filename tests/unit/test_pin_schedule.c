@@ -11,13 +11,13 @@
  * how many are tried. Both planted faults are switched on from inside, in every build; COP_FAULT in
  * a build with planted faults makes the program fail, as it should.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/atomic.h"
 #include "base/base.h"
+#include "tests/support/quick_check.h"
 #include "tests/support/schedule.h"
 
 /* --- the simulated processor ------------------------------------------------------------------ */

@@ -15,13 +15,13 @@
 #define cop_scope_keep t_scope_keep
 #define cop_scope_drop t_scope_drop
 #endif
-#include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include <coppice/effect.h>
 
+#include "tests/support/quick_check.h"
 #include "tests/support/store_test.h"
 
 /* --- memory that is counted ------------------------------------------------------------------ */

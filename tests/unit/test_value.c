@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Values: makers and readers, equality, owned copies, names of types. */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include <coppice/value.h>
+
+#include "tests/support/quick_check.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1

@@ -273,10 +273,11 @@ clear_way(cop_store *store, cop_txn *txn, const char *path)
 }
 
 cop_status
-derived_define(cop_store *store, cop_txn *txn, size_t *defined, cop_error *error)
+derived_define(cop_store *store, cop_txn *txn, bool erased, size_t *defined, cop_error *error)
 {
-    cop_status status = clear_way(store, txn, "host/derived");
-    if (status == COP_OK)
+    /* Erasing it once more would refuse the transaction, and every later one. */
+    cop_status status = erased ? COP_OK : clear_way(store, txn, "host/derived");
+    if (status == COP_OK && !erased)
         status = clear_way(store, txn, "host/totals");
     *defined = 0;
     for (size_t i = 0; i < sizeof definitions / sizeof *definitions && status == COP_OK; i++) {

@@ -13,8 +13,10 @@
 
 #include <coppice/coppice.h>
 
-/* Defines what is missing below host/derived in a transaction; *defined: how many. */
-cop_status derived_define(cop_store *store, cop_txn *txn, size_t *defined, cop_error *error);
+/* Defines what is missing below host/derived in a transaction; *defined: how many. `erased`: the same
+ * transaction has erased all that was there. */
+cop_status derived_define(cop_store *store, cop_txn *txn, bool erased, size_t *defined,
+                          cop_error *error);
 /* Defines what is missing below host/totals, in commits of its own. */
 cop_status derived_totals(cop_store *store, cop_error *error);
 

@@ -38,7 +38,8 @@ static void
 define_derived(struct host *h, cop_error *error)
 {
     size_t defined = 0;
-    cop_status status = derived_define(h->store, mirror_txn(h->mirror), &defined, error);
+    cop_status status =
+        derived_define(h->store, mirror_txn(h->mirror), mirror_anew(h->mirror), &defined, error);
     mirror_added(h->mirror, status, defined);
 }
 

@@ -26,6 +26,7 @@ struct mirror {
     cop_store *store;
     cop_txn *txn;
     struct mirror_node *top;
+    bool anew;                   /* top was made in this sweep */
     struct mirror_node *removed; /* freed after the commit, which may yet write their handles */
     uint64_t sweep;
     uint64_t operations;
@@ -221,11 +222,18 @@ mirror_begin(struct mirror *m)
         m->txn = NULL;
         return NULL;
     }
-    if (!m->top)
+    m->anew = m->top == NULL;
+    if (m->anew)
         make_top(m);
     if (!m->top)
         m->status = COP_E_MEMORY;
     return m->top;
+}
+
+bool
+mirror_anew(const struct mirror *m)
+{
+    return m->anew;
 }
 
 cop_txn *

@@ -24,6 +24,9 @@ struct mirror_node *mirror_begin(struct mirror *mirror);
 /* Ends it. When it fails, nothing was changed, and the next sweep begins from nothing. */
 cop_status mirror_end(struct mirror *mirror, cop_error *error);
 
+/* In this sweep the top is made; what was there goes with the transaction. */
+bool mirror_anew(const struct mirror *mirror);
+
 /* For operations of others in the same transaction; the number that were added. */
 cop_txn *mirror_txn(struct mirror *mirror);
 void mirror_added(struct mirror *mirror, cop_status status, uint64_t operations);

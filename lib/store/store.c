@@ -156,7 +156,8 @@ is_unused(cop__gate *gate)
     pthread_mutex_unlock(&gate->store->snapshot_lock);
     for (size_t i = 0; unused && i < gate->count; i++) {
         struct cop_reader *reader = cop__reader_of_slot(gate->slots[i]);
-        uint64_t ended = cop__load_seq_cst(&reader->ended) + cop__load_seq_cst(&reader->ended_elsewhere);
+        uint64_t ended =
+            cop__load_seq_cst(&reader->ended) + cop__load_seq_cst(&reader->ended_elsewhere);
         unused = cop__load_seq_cst(&reader->begun) == ended;
     }
     return unused && cop__load_seq_cst(&gate->users) == COP_GATE_CLOSING;

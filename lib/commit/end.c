@@ -14,11 +14,16 @@
 
 /* ---- queueing ---- */
 
-/* From here on the queue has a reference of its own. Wait-free. */
+/* From here on the queue has a reference of its own, and any thread may end the last. Wait-free. */
 static void
 enqueue(cop_txn *txn)
 {
     cop_store *store = txn->store;
+    if (txn->user != NULL) {
+        cop__gate_use(txn->gate);
+        cop__use_end(txn->gate, txn->user, cop__reader_known(store));
+        txn->user = NULL;
+    }
     cop__add_relaxed(&txn->references, 1u);
     cop__add_seq_cst(&store->queued, UINT64_C(1));
     txn->round = cop__effect_round_now();

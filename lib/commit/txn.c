@@ -134,6 +134,7 @@ cop__txn_unref(cop_txn *txn)
     struct cop__gate *gate = txn->gate;
     cop_store *store = txn->store;
     const cop_snapshot *snapshot = txn->snapshot;
+    struct cop_reader *user = txn->user; /* the next transaction of the thread may have the memory */
     struct cop_reader *reader = cop__reader_known(store);
     if (cop__unlikely(txn->chunks != NULL || txn->ops != txn->inline_ops ||
                       txn->conditions != NULL || txn->outs != NULL))
@@ -144,7 +145,7 @@ cop__txn_unref(cop_txn *txn)
         cop__txn_free_spare(txn, gate->memory);
     if (snapshot != NULL)
         cop_snapshot_drop(snapshot);
-    cop__gate_end_use(gate);
+    cop__use_end(gate, user, reader);
 }
 
 static void
@@ -191,7 +192,7 @@ cop_txn_begin(cop_store *store, cop_txn **txn)
     }
     t->store = store;
     t->gate = store->gate;
-    cop__gate_use(t->gate);
+    t->user = cop__use_begin(store, reader);
     txn_reset(t);
     *txn = t;
     return COP_OK;

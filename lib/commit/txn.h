@@ -106,6 +106,7 @@ struct cop_txn {
     cop__queue_node node; /* first: the queue's nodes are transactions */
     cop_store *store;
     struct cop__gate *gate;
+    struct cop_reader *user; /* who counts the use of the store; NULL: the gate */
     _Atomic uint32_t state;
     _Atomic uint32_t references;
     cop_status result;

@@ -88,7 +88,8 @@ page_replaced(cop__graph *graph, uint32_t number, const cop__slot *before, const
 {
     for (uint32_t left = touched; left != 0; left &= left - 1) {
         unsigned k = (unsigned)__builtin_ctz(left);
-        const cop__slot *was = before != NULL ? &before[k] : NULL, *is = now != NULL ? &now[k] : NULL;
+        const cop__slot *was = before != NULL ? &before[k] : NULL;
+        const cop__slot *is = now != NULL ? &now[k] : NULL;
         if ((was == NULL || is == NULL || !cop__slot_same(was, is)) &&
             !slot_happened(graph, (number << COP_SLOT_BITS) + k, was, is))
             return false;

@@ -24,6 +24,8 @@ struct cop_reader {
     struct cop__gate *gate;
     struct cop_reader *next_of_thread;
     struct cop_txn *spare_txn; /* owner only: kept for the next cop_txn_begin */
+    _Atomic uint64_t begun, ended; /* uses of the store: counted by the owner alone */
+    _Atomic uint64_t ended_elsewhere; /* those of them that another thread ended */
 };
 
 typedef struct cop__gate {
@@ -92,6 +94,51 @@ cop__reader_known(cop_store *store)
     if (cop__likely(reader != NULL && cop__load_relaxed(&reader->store) == store))
         return reader;
     return cop__reader_known_slow(store);
+}
+
+/*
+ * A use by one thread, as a transaction's mostly is, is counted beside its reader, without an atomic
+ * addition. It is safe for the reason a pin is: the closing thread sets `closing`, has a barrier
+ * executed by all threads, and looks at the counts then. Who begins a use either is seen, or sees
+ * `closing` and takes a use of the gate instead; who ends one either is seen, or sees `closing` and
+ * looks itself. A use that moves to the gate begins there before it ends here, and the
+ * closing thread looks here first.
+ */
+
+/* Another thread ends the use. */
+void cop__use_end_elsewhere(cop__gate *gate, struct cop_reader *user);
+
+/* Begins a use; own: the thread's reader, or NULL. Returns who counts it, NULL for the gate. */
+static inline struct cop_reader *
+cop__use_begin(cop_store *store, struct cop_reader *own)
+{
+    if (cop__likely(own != NULL && !store->fence)) {
+        cop__store_release(&own->begun, cop__load_relaxed(&own->begun) + 1);
+        cop__light_barrier();
+        if (cop__likely(!cop__load_relaxed(&own->closing)))
+            return own;
+    }
+    cop__gate_use(store->gate);
+    if (own != NULL && !store->fence)
+        cop__store_release(&own->ended, cop__load_relaxed(&own->ended) + 1);
+    return NULL;
+}
+
+static inline void
+cop__use_end(cop__gate *gate, struct cop_reader *user, const struct cop_reader *own)
+{
+    if (user == NULL) {
+        cop__gate_end_use(gate);
+        return;
+    }
+    if (cop__unlikely(user != own)) {
+        cop__use_end_elsewhere(gate, user);
+        return;
+    }
+    cop__store_release(&user->ended, cop__load_relaxed(&user->ended) + 1);
+    cop__light_barrier();
+    if (cop__unlikely(cop__load_relaxed(&user->closing)))
+        cop__store_progress(gate);
 }
 
 /* Whether this kernel offers the membarrier command; registers the process for it. */

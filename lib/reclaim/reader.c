@@ -118,7 +118,7 @@ reader_take(cop_store *store, cop_status *status)
     } else {
         gate->owned++;
         reader->spare_txn = NULL;
-        cop__store_relaxed(&reader->closing, 0u);
+        cop__store_relaxed(&reader->closing, cop__load_seq_cst(&store->closing));
         cop__store_relaxed(&reader->store, store);
         cop__store_release(&reader->owned, 1u);
         cop__add_relaxed(&gate->references, 1u);
@@ -218,6 +218,15 @@ cop__reader_of_thread_leave(cop__gate *gate)
     if (cop__reader_last == reader)
         cop__reader_last = NULL;
     reader_leave(reader);
+}
+
+void
+cop__use_end_elsewhere(cop__gate *gate, struct cop_reader *user)
+{
+    cop__add_relaxed(&gate->references, 1u);
+    cop__add_seq_cst(&user->ended_elsewhere, UINT64_C(1));
+    cop__store_progress(gate);
+    cop__gate_unref(gate);
 }
 
 struct cop_reader *

@@ -143,7 +143,7 @@ cop_store_open(const cop_options *given, cop_store **store, cop_error *error)
 
 /* Nothing pins, holds or uses the store. Under the gate's lock. Looks in the direction in which a
  * hold moves: a snapshot is entered before the pin that it was taken under ends, a use begins before
- * the pin or snapshot that it replaces ends. */
+ * the pin or snapshot that it replaces ends, one of the gate before that of a thread. */
 static bool
 is_unused(cop__gate *gate)
 {
@@ -154,6 +154,12 @@ is_unused(cop__gate *gate)
     pthread_mutex_lock(&gate->store->snapshot_lock);
     bool unused = gate->store->holds == 0;
     pthread_mutex_unlock(&gate->store->snapshot_lock);
+    for (size_t i = 0; unused && i < gate->count; i++) {
+        struct cop_reader *reader = cop__reader_of_slot(gate->slots[i]);
+        uint64_t ended =
+            cop__load_seq_cst(&reader->ended) + cop__load_seq_cst(&reader->ended_elsewhere);
+        unused = cop__load_seq_cst(&reader->begun) == ended;
+    }
     return unused && cop__load_seq_cst(&gate->users) == COP_GATE_CLOSING;
 }
 

@@ -203,6 +203,49 @@ START_TEST(held_past_close)
 }
 END_TEST
 
+/* A transaction keeps a store that was closed, whichever thread began it, and whichever ends it. */
+
+static cop_txn *passed;
+
+static void *
+begins(void *store)
+{
+    cop_txn_cancel(t_begin(store)); /* from now on the thread is known */
+    passed = t_begin(store);
+    return NULL;
+}
+
+static void *
+ends(void *closed)
+{
+    (void)closed;
+    CHECK_STATUS(cop_txn_commit(passed, NULL, NULL), COP_E_CLOSING);
+    return NULL;
+}
+
+static void
+on(bool another, void *(*step)(void *), cop_store *store)
+{
+    pthread_t thread;
+    if (!another) {
+        (void)step(store);
+        return;
+    }
+    ck_assert_int_eq(pthread_create(&thread, NULL, step, store), 0);
+    pthread_join(thread, NULL);
+}
+
+START_TEST(a_transaction_outlives_close)
+{
+    cop_store *store = t_open();
+    on((_i & 1) != 0, begins, store);
+    cop_store_close(store);
+    ck_assert_uint_eq(atomic_load(&t_faults.destroyed), 0);
+    on((_i & 2) != 0, ends, store);
+    t_all_released();
+}
+END_TEST
+
 /* --- atoms by path ----------------------------------------------------------------- */
 
 START_TEST(atom_at_makes_once)
@@ -442,6 +485,7 @@ add(TCase *tests)
     tcase_add_test(tests, close_commits_what_was_submitted);
     tcase_add_test(tests, calls_after_close_answer_closing);
     tcase_add_test(tests, held_past_close);
+    tcase_add_loop_test(tests, a_transaction_outlives_close, 0, 4);
     tcase_add_test(tests, atom_at_makes_once);
     tcase_add_test(tests, atom_at_refuses);
     tcase_add_test(tests, atom_find_refuses);

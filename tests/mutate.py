@@ -258,8 +258,8 @@ class Build:
 
 
 class Known:
-    """What is known of each test from a run without a mutant, which is kept while the program is
-    the same: the seconds that it took, and {file: {line: whether it ran}} in a build with coverage."""
+    """What is known of each test from a run without a mutant, which is kept while its programs
+    are the same: the seconds that it takes, and {file: {line: whether it ran}} in a build with coverage."""
 
     def __init__(self, build, jobs, work):
         self.build, self.work = build, work
@@ -276,18 +276,24 @@ class Known:
     def of(self, program):
         test = os.path.basename(program)
         kept = os.path.join(self.directory, f"{test}.known")
-        with open(os.path.join(self.directory, program), "rb") as stream:
-            digest = hashlib.sha1(stream.read()).hexdigest()
+        counting, plain = os.path.join(self.directory, program), self.build.link(test, None, self.work)
+        if plain is None:
+            sys.exit(f"mutate.py: {test} does not link")
+        digest = hashlib.sha1()
+        for name in (counting, plain):
+            with open(name, "rb") as stream:
+                digest.update(stream.read())
+        digest = digest.hexdigest()
         if os.path.exists(kept):
             with open(kept, encoding="utf-8") as stream:
                 found = json.load(stream)
-            if found["program"] == digest:
+            if found.get("programs") == digest:
                 return found
         for name in self.counters():
             os.remove(os.path.join(self.directory, name))
-        self.time(os.path.join(self.directory, program), test, self.directory)
-        found = {"program": digest, "lines": self.read(),
-                 "seconds": self.time(self.build.link(test, None, self.work), test, self.work)}
+        self.time(counting, test, self.directory)
+        found = {"programs": digest, "lines": self.read(),
+                 "seconds": self.time(plain, test, self.work)}
         with open(kept, "w", encoding="utf-8") as out:
             json.dump(found, out)
         print(f"  {test:<20} {found['seconds']:6.2f} s", flush=True)
@@ -420,6 +426,7 @@ class Session:
 
     def run(self, share):
         order = [file for file, n in share.items() for _ in range(n)]
+        random.Random(0).shuffle(order)  # what is seen of a run that is ended early is of all rooms
         for file in order:
             self.jobs.put(file)
         threads = [threading.Thread(target=self.worker, args=(work,)) for work in self.works]

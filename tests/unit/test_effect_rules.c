@@ -102,7 +102,8 @@ START_TEST(a_handle_is_of_one_effect)
 }
 END_TEST
 
-/* More effects than one word of bits has room for, on queues of their own: each runs where it belongs. */
+/* More effects than one word of bits has room for, on queues of their own: each runs where it
+ * belongs. */
 START_TEST(many_on_two_queues)
 {
     enum { MANY = 150 };
@@ -112,7 +113,8 @@ START_TEST(many_on_two_queues)
 
     CHECK_OK(cop_effect_queue_open(store, &options.queue));
     for (int i = 0; i < MANY; i++)
-        CHECK_OK(cop_effect_open(store, look, NULL, i % 3 == 0 ? &options : NULL, &effect[i], NULL));
+        CHECK_OK(
+            cop_effect_open(store, look, NULL, i % 3 == 0 ? &options : NULL, &effect[i], NULL));
     for (int round = 0; round < 3; round++) {
         ck_assert_uint_eq(run(0), MANY - MANY / 3);
         CHECK_OK(cop_effects_run(store, options.queue, 0, &ran));

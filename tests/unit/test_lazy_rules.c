@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Lazy atoms and the graph they are in: what leaves is forgotten, what was seen is not walked again,
- * which error is handed on, what is counted. */
+/* Lazy atoms and the graph they are in: what leaves is forgotten, what was seen is not walked
+ * again, which error is handed on, what is counted. */
 #include "graph/lazy.h"
 #include "store/store_internal.h"
 #include "tests/support/store_test.h"
@@ -56,7 +56,8 @@ now(cop_atom atom)
     return value;
 }
 
-/* --- memos -------------------------------------------------------------------------------------- */
+/* --- memos --------------------------------------------------------------------------------------
+ */
 
 /* The first one whose memo is looked at when room is needed ends: the next one takes its place. */
 START_TEST(the_hand_leaves_who_leaves)
@@ -81,7 +82,8 @@ START_TEST(the_hand_leaves_who_leaves)
 }
 END_TEST
 
-/* --- transactions ------------------------------------------------------------------------------- */
+/* --- transactions -------------------------------------------------------------------------------
+ */
 
 /* Each reads the one below it twice; the ways down from the top are 2 to the 40th. */
 START_TEST(a_ladder_is_walked_once)
@@ -106,7 +108,8 @@ START_TEST(a_ladder_is_walked_once)
 }
 END_TEST
 
-/* --- errors ------------------------------------------------------------------------------------- */
+/* --- errors -------------------------------------------------------------------------------------
+ */
 
 static cop_status
 breaks(cop_evaluation *evaluation, void *context, cop_value *result)
@@ -162,7 +165,8 @@ START_TEST(the_error_that_was_read_is_handed_on)
 }
 END_TEST
 
-/* --- circles ------------------------------------------------------------------------------------ */
+/* --- circles ------------------------------------------------------------------------------------
+ */
 
 enum { MEMBERS = 5, NAME_MOST = 250 };
 
@@ -172,7 +176,8 @@ static cop_status
 next_member(cop_evaluation *evaluation, void *context, cop_value *result)
 {
     const cop_atom *next = (const cop_atom *)context == &member[MEMBERS - 1]
-                               ? &member[0] : (const cop_atom *)context + 1;
+                               ? &member[0]
+                               : (const cop_atom *)context + 1;
     int64_t x = 0;
     cop_status status = cop_read_i64(evaluation, source, &x);
 
@@ -182,8 +187,9 @@ next_member(cop_evaluation *evaluation, void *context, cop_value *result)
     return status;
 }
 
-/* The names of a circle follow each other, from the least atom on; where they do not fit, the number of
- * atoms stands for the rest, or the last name is cut, whatever the length of the names. */
+/* The names of a circle follow each other, from the least atom on; where they do not fit, the
+ * number of atoms stands for the rest, or the last name is cut, whatever the length of the names.
+ */
 static void
 circle_is_named(cop_computed_kind kind, size_t length)
 {
@@ -231,7 +237,8 @@ START_TEST(circles_are_named)
 }
 END_TEST
 
-/* --- counts ------------------------------------------------------------------------------------- */
+/* --- counts -------------------------------------------------------------------------------------
+ */
 
 static cop_graph_counts
 counts(void)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What a worker pool's parts promise one by one: who is woken, whom work is taken from, what stays. */
+/* What a worker pool's parts promise one by one: who is woken, whom work is taken from, what stays.
+ */
 #include <pthread.h>
 
 #include "tests/support/workers_test.h"
 #include "workers/pool_internal.h"
 
-/* --- the event count --------------------------------------------------------------------------- */
+/* --- the event count ---------------------------------------------------------------------------
+ */
 
 static void
 events_begin(cop__event_count *events, unsigned registered)
@@ -55,7 +57,8 @@ START_TEST(who_parks_searches_no_more)
 }
 END_TEST
 
-/* --- stealing ---------------------------------------------------------------------------------- */
+/* --- stealing ----------------------------------------------------------------------------------
+ */
 
 enum { THREADS = 3 };
 
@@ -72,7 +75,8 @@ second_task(void *context)
     atomic_fetch_add(&((party *)context)->done, 1);
 }
 
-/* One on each worker. That of the chosen one puts a task into its deque and waits until it was run. */
+/* One on each worker. That of the chosen one puts a task into its deque and waits until it was run.
+ */
 static void
 first_task(void *context)
 {
@@ -102,7 +106,8 @@ START_TEST(any_worker_can_be_stolen_from)
 }
 END_TEST
 
-/* --- leaving ----------------------------------------------------------------------------------- */
+/* --- leaving -----------------------------------------------------------------------------------
+ */
 
 static void
 count_one(void *context)
@@ -131,7 +136,8 @@ START_TEST(who_leaves_searches_no_more)
 }
 END_TEST
 
-/* --- counting and waiting ---------------------------------------------------------------------- */
+/* --- counting and waiting ----------------------------------------------------------------------
+ */
 
 typedef struct meeting {
     pthread_t owner;

@@ -51,7 +51,7 @@
 typedef struct part {
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t word; /* begin, end << 32 */
     cop__region_function run;
-    void *context;
+    _Atomic(void *) context; /* who claims looks at it before, too, to fetch what is there */
 } part;
 
 struct cop__region {
@@ -211,14 +211,15 @@ claim_of(cop__region *region, part *from, bool home, cop__chunk *chunk)
         uint32_t begin = (uint32_t)word, end = (uint32_t)(word >> 32);
         if (begin >= end)
             return false;
-        __builtin_prefetch(from->context); /* comes while the word is fetched for writing */
-        __builtin_prefetch((const char *)from->context + COP_CACHE_LINE);
+        uintptr_t context = (uintptr_t)cop__load_relaxed(&from->context);
+        __builtin_prefetch((const void *)context); /* comes while the word is fetched for writing */
+        __builtin_prefetch((const void *)(context + COP_CACHE_LINE));
         uint32_t size = chunk_of(end - begin, cop__load_relaxed(&region->least));
         uint64_t left = home ? word_of(begin + size, end) : word_of(begin, end - size);
         if (!cop__cas_seq_cst(&from->word, &word, left))
             continue;
-        *chunk = (cop__chunk){region, from->run, from->context, home ? begin : end - size,
-                              home ? begin + size : end};
+        *chunk = (cop__chunk){region, from->run, cop__load_relaxed(&from->context),
+                              home ? begin : end - size, home ? begin + size : end};
         return true;
     }
 }
@@ -328,7 +329,7 @@ publish(cop__region *region, uint32_t items, uint32_t least, cop__region_functio
     for (uint32_t i = shares; i-- > 0;) { /* the owner's last: the others have a way to go */
         part *to = &region->share[i];
         to->run = run;
-        to->context = context;
+        cop__store_relaxed(&to->context, context);
         cop__store_release(&to->word, word_of((uint32_t)((uint64_t)items * i / shares),
                                               (uint32_t)((uint64_t)items * (i + 1) / shares)));
     }

@@ -307,6 +307,7 @@ typedef struct cop__graph {
     size_t stash_count, stash_capacity;
     cop__list32 front; /* the nodes of a level that run side by side */
     cop__list32 rest;  /* and those that run after them */
+    cop__list32 front_blocks; /* where they stand */
     _Alignas(128) cop__evaluator run;
 } cop__graph;
 

@@ -138,6 +138,8 @@ cop__lanes_end(cop__graph *graph)
                            graph->front.capacity * sizeof *graph->front.item);
     cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->rest.item,
                            graph->rest.capacity * sizeof *graph->rest.item);
+    cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->front_blocks.item,
+                           graph->front_blocks.capacity * sizeof *graph->front_blocks.item);
     cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->stash,
                            graph->stash_capacity * sizeof *graph->stash);
     graph->lanes = NULL;
@@ -381,20 +383,44 @@ open_page(cop__graph *graph, uint32_t number)
     return true;
 }
 
+static int
+compare_numbers(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The dirty blocks of a height, ascending: so each lane comes back to the nodes it has run in the wave
+ * before, and to those above the ones it has run in this one; what they read is in its cache. */
+static void
+list_blocks(cop__graph *graph, uint32_t height)
+{
+    cop__list32 *list = &graph->front_blocks;
+    bool ascending = true;
+    list->count = 0;
+    for (uint32_t b = graph->levels[height].dirty; b != COP_NODE_NONE; b = graph->blocks[b].next) {
+        ascending &= list->count == 0 || list->item[list->count - 1] < b;
+        list->item[list->count++] = b;
+    }
+    if (!ascending)
+        qsort(list->item, list->count, sizeof *list->item, compare_numbers);
+}
+
 /* Takes the dirty nodes off a height: those that run side by side, and the rest, which stays dirty.
  * There is room for all of them. How many pages lanes may copy, at most. */
 static uint32_t
 collect(cop__graph *graph, uint32_t height)
 {
-    uint32_t next, pages = 0, last = UINT32_MAX, b = graph->levels[height].dirty;
+    uint32_t pages = 0, last = UINT32_MAX;
     uint32_t *front = graph->front.item, *rest = graph->rest.item;
+    list_blocks(graph, height);
     graph->levels[height].dirty = COP_NODE_NONE;
     graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
-    for (; b != COP_NODE_NONE; b = next) {
+    for (size_t i = 0; i < graph->front_blocks.count; i++) {
+        uint32_t b = graph->front_blocks.item[i];
         cop__block *block = &graph->blocks[b];
         const uint32_t *slots = (const uint32_t *)(const void *)&graph->arena.words[block->slots];
         uint64_t left = block->dirty, stay = 0;
-        next = block->next;
         block->dirty = 0;
         for (; left != 0; left &= left - 1) {
             uint32_t number = slots[__builtin_ctzll(left)];
@@ -425,7 +451,9 @@ collect_room(cop__graph *graph, uint32_t n)
     return cop__graph_grow(graph, &graph->front.item, &graph->front.capacity, n,
                            sizeof *graph->front.item) &&
            cop__graph_grow(graph, &graph->rest.item, &graph->rest.capacity, n,
-                           sizeof *graph->rest.item);
+                           sizeof *graph->rest.item) &&
+           cop__graph_grow(graph, &graph->front_blocks.item, &graph->front_blocks.capacity, n,
+                           sizeof *graph->front_blocks.item);
 }
 
 static void

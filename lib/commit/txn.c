@@ -137,7 +137,7 @@ cop__txn_unref(cop_txn *txn)
     struct cop_reader *user = txn->user; /* the next transaction of the thread may have the memory */
     struct cop_reader *reader = cop__reader_known(store);
     if (cop__unlikely(txn->chunks != NULL || txn->ops != txn->inline_ops ||
-                      txn->conditions != NULL || txn->outs != NULL))
+                      txn->conditions != NULL || txn->outs != NULL || txn->scoped != NULL))
         txn_release_parts(txn, gate->memory);
     if (reader != NULL && reader->spare_txn == NULL)
         reader->spare_txn = txn;

@@ -270,6 +270,9 @@ class Known:
             must(CONFIGURE + ["--enable-coverage", "CFLAGS=-O1"], self.directory)
         must(["make", f"-j{jobs}"] + programs, self.directory)
         known = {os.path.basename(program): self.of(program) for program in programs}
+        for test in [test for test, found in known.items() if found is None]:
+            print(f"  {test} is left out", flush=True)
+            del known[test]
         self.seconds = {test: found["seconds"] for test, found in known.items()}
         self.lines = {test: found["lines"] for test, found in known.items()}
 
@@ -293,16 +296,20 @@ class Known:
             os.remove(os.path.join(self.directory, name))
         lines = {}
         if test not in SCHEDULES:  # which would take minutes: they are asked anyway
-            self.time(counting, test, self.directory)
+            if self.time(counting, test, self.directory) is None:
+                return None
             lines = self.read()
-        found = {"programs": digest, "lines": lines, "seconds": self.time(plain, test, self.work)}
+        seconds = self.time(plain, test, self.work)
+        if seconds is None:
+            return None
+        found = {"programs": digest, "lines": lines, "seconds": seconds}
         with open(kept, "w", encoding="utf-8") as out:
             json.dump(found, out)
         print(f"  {test:<20} {found['seconds']:6.2f} s", flush=True)
         return found
 
     def time(self, program, test, where):
-        """The seconds that it took of a processor, at least; other work beside does not count."""
+        """The seconds that it took of a processor; None when it fails again and again."""
         for _ in range(TRIES):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             status = run([program] + self.build.arguments(test), 300, cwd=where, env=RUN_ENVIRONMENT)
@@ -310,7 +317,7 @@ class Known:
             if status == 0:
                 return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             print(f"  {test}: fails without a mutant (status {status})", flush=True)
-        sys.exit(1)
+        return None
 
     def counters(self):
         return [os.path.join(folder, name) for folder, _, names in os.walk(self.directory)
@@ -352,12 +359,15 @@ class Tests:
             if file.startswith(prefix):
                 first += [test for test in RELEVANT[prefix] if test not in first]
         rest = sorted((test for test in self.build.tests if test not in first),
-                      key=lambda test: (test in SLOW or test in SCHEDULES, self.known.seconds[test]))
+                      key=lambda test: (test in SLOW or test in SCHEDULES,
+                                        self.known.seconds.get(test, 0)))
         stress = [test for room in STRESS if file.startswith(room) for test in STRESS[room]]
         order = [test for test in first + rest + stress if self.of_use(test, file)]
         return [test for test in order if test in SCHEDULES or self.known.runs(test, place)] or order
 
     def of_use(self, test, file):
+        if test not in self.known.seconds:
+            return False
         if test in SCHEDULES:
             return file in self.build.included[test]
         return test not in SLOW or file.startswith(SLOW[test])

@@ -279,7 +279,8 @@ class Known:
     def of(self, program):
         test = os.path.basename(program)
         kept = os.path.join(self.directory, f"{test}.known")
-        counting, plain = os.path.join(self.directory, program), self.build.link(test, None, self.work)
+        counting = os.path.join(self.directory, program)
+        plain = self.build.link(test, None, self.work)
         if plain is None:
             sys.exit(f"mutate.py: {test} does not link")
         digest = hashlib.sha1()

@@ -259,7 +259,8 @@ class Build:
 
 class Known:
     """What is known of each test from a run without a mutant, which is kept while its programs
-    are the same: the seconds that it takes, and {file: {line: whether it ran}} in a build with coverage."""
+    are the same: the seconds that it takes, and, in a build with coverage,
+    {file: {line: whether it ran}}."""
 
     def __init__(self, build, jobs, work):
         self.build, self.work = build, work

@@ -3,12 +3,14 @@
  * How a transaction ends: commit, submit, cancel; tickets; transact; the calls that commit what
  * others submitted. A ticket is the transaction itself under another name.
  */
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "commit/background.h"
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
+#include "watch/room.h"
 
 #define CONFLICTS_BEFORE_PRIORITY 8
 
@@ -340,21 +342,40 @@ cop_flush(cop_store *store, uint64_t deadline)
     return status;
 }
 
+/* One descriptor for two: what is to be done now, and timers. Needs the lock of the timers. */
+static int
+poll_fd_open(cop_store *store, int timers)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), both = epoll_create1(EPOLL_CLOEXEC);
+    if (fresh >= 0 && both >= 0 && timers >= 0 &&
+        epoll_ctl(both, EPOLL_CTL_ADD, fresh, &event) == 0 &&
+        epoll_ctl(both, EPOLL_CTL_ADD, timers, &event) == 0) {
+        cop__store_release(&store->fd, fresh);
+        return both;
+    }
+    if (fresh >= 0)
+        (void)close(fresh);
+    if (both >= 0)
+        (void)close(both);
+    return -1;
+}
+
 cop_status
 cop_store_fd(cop_store *store, int *fd)
 {
     cop_status status = cop__store_usable(store);
-    *fd = cop__load_acquire(&store->fd);
+    *fd = cop__load_acquire(&store->poll_fd);
     if (status != COP_OK || *fd >= 0)
         return status;
-    int fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), none = -1;
-    if (fresh < 0)
+    int timers = cop__timers_fd(&store->timers);
+    pthread_mutex_lock(&store->timers.lock);
+    if (cop__load_acquire(&store->poll_fd) < 0)
+        cop__store_release(&store->poll_fd, poll_fd_open(store, timers));
+    pthread_mutex_unlock(&store->timers.lock);
+    *fd = cop__load_acquire(&store->poll_fd);
+    if (*fd < 0)
         return COP_E_IO;
-    if (!cop__cas_seq_cst(&store->fd, &none, fresh)) {
-        (void)close(fresh);
-        fresh = none;
-    }
-    *fd = fresh;
     if (cop__load_seq_cst(&store->queued) > 0)
         cop__fd_signal(store);
     return COP_OK;
@@ -396,6 +417,8 @@ cop_store_poll(cop_store *store)
     }
     if (cop__background_any(store))
         status = cop__background_run(store, POLL_RESULTS, NULL);
+    cop__timers_run(&store->timers, cop__clock_ns());
+    cop__watch_poll(cop__load_acquire(&store->watch));
     if (status == COP_E_LIMIT || status == COP_E_CLOSING)
         status = COP_OK;
     cop__gate_end_use(gate);

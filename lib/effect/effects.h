@@ -256,6 +256,11 @@ bool cop__effect_list_own(cop__executor *e);
 /* ---- serve.c ---- */
 
 bool cop__effects_ask(void *context);
+/* Gives a task to the store's pool, if it has one with threads; it is counted as a use of the gate, which
+ * it ends. */
+bool cop__effects_submit(cop_store *store, cop_task_function task, void *context);
+/* Whether there is such a pool. */
+bool cop__effects_helped(cop_store *store);
 /* Ends a reference. */
 void cop__effect_queue_drop(cop_effect_queue *queue);
 /* Needs the right. */

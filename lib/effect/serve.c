@@ -57,9 +57,8 @@ serve_task(void *context)
 }
 
 bool
-cop__effects_ask(void *context)
+cop__effects_submit(cop_store *store, cop_task_function task, void *context)
 {
-    cop_store *store = context;
     bool asked = false;
     if (cop__load_relaxed(&store->effects.pool) == NULL)
         return false;
@@ -67,12 +66,30 @@ cop__effects_ask(void *context)
     cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
     if (pool != NULL && cop_pool_threads(pool) > 0) {
         cop__gate_use(store->gate);
-        asked = cop__pool_submit_apart(pool, serve_task, store) == COP_OK;
+        asked = cop__pool_submit_apart(pool, task, context) == COP_OK;
         if (!asked)
             cop__gate_end_use(store->gate);
     }
     cop__sub_seq_cst(&store->effects.asking, 1u);
     return asked;
+}
+
+bool
+cop__effects_helped(cop_store *store)
+{
+    if (cop__load_relaxed(&store->effects.pool) == NULL)
+        return false;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    bool helped = pool != NULL && cop_pool_threads(pool) > 0;
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+    return helped;
+}
+
+bool
+cop__effects_ask(void *context)
+{
+    return cop__effects_submit(context, serve_task, context);
 }
 
 void

@@ -4,6 +4,7 @@
 
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
+#include "watch/room.h"
 #include "workers/region.h"
 
 cop_status
@@ -30,6 +31,7 @@ cop_store_set_pool(cop_store *store, cop_pool *pool)
         }
         cop__right_leave(store);
         cop__region_close(region);
+        cop__watch_pool_changed(cop__load_acquire(&store->watch));
     }
     cop__gate_end_use(gate);
     return status;

@@ -115,8 +115,9 @@ cop__watch_schedule(cop__watch_room *room, cop_watch *watch)
         function_schedule(room, watch, due);
         return;
     }
-    if (!COP_FAULT(watch_wake) || (watch->told & 15) != 7)
-        cop__timer_descriptor_arm(watch->fd, due);
+    if (COP_FAULT(watch_wake) && (watch->told & 3) == 1)
+        due = COP_TIMER_NEVER;
+    cop__timer_descriptor_arm(watch->fd, due);
     sleepers_wake(room);
 }
 

@@ -342,23 +342,36 @@ cop_flush(cop_store *store, uint64_t deadline)
     return status;
 }
 
-/* One descriptor for two: what is to be done now, and timers. Needs the lock of the timers. */
-static int
-poll_fd_open(cop_store *store, int timers)
+static bool
+poll_fd_fill(cop_store *store, int both)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), both = epoll_create1(EPOLL_CLOEXEC);
-    if (fresh >= 0 && both >= 0 && timers >= 0 &&
-        epoll_ctl(both, EPOLL_CTL_ADD, fresh, &event) == 0 &&
+    int timers = cop__timers_fd(&store->timers), fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (timers >= 0 && fresh >= 0 && epoll_ctl(both, EPOLL_CTL_ADD, fresh, &event) == 0 &&
         epoll_ctl(both, EPOLL_CTL_ADD, timers, &event) == 0) {
         cop__store_release(&store->fd, fresh);
-        return both;
+        return true;
     }
     if (fresh >= 0)
         (void)close(fresh);
-    if (both >= 0)
+    return false;
+}
+
+/* One descriptor for two: what is to be done now, and timers. Needs the lock of the timers. */
+static cop_status
+poll_fd_open(cop_store *store)
+{
+    if (cop__load_acquire(&store->poll_fd) >= 0)
+        return COP_OK;
+    int both = epoll_create1(EPOLL_CLOEXEC);
+    if (both < 0)
+        return COP_E_IO;
+    if (!poll_fd_fill(store, both)) {
         (void)close(both);
-    return -1;
+        return COP_E_IO;
+    }
+    cop__store_release(&store->poll_fd, both);
+    return COP_OK;
 }
 
 cop_status
@@ -368,17 +381,13 @@ cop_store_fd(cop_store *store, int *fd)
     *fd = cop__load_acquire(&store->poll_fd);
     if (status != COP_OK || *fd >= 0)
         return status;
-    int timers = cop__timers_fd(&store->timers);
     pthread_mutex_lock(&store->timers.lock);
-    if (cop__load_acquire(&store->poll_fd) < 0)
-        cop__store_release(&store->poll_fd, poll_fd_open(store, timers));
+    status = poll_fd_open(store);
     pthread_mutex_unlock(&store->timers.lock);
     *fd = cop__load_acquire(&store->poll_fd);
-    if (*fd < 0)
-        return COP_E_IO;
-    if (cop__load_seq_cst(&store->queued) > 0)
+    if (status == COP_OK && cop__load_seq_cst(&store->queued) > 0)
         cop__fd_signal(store);
-    return COP_OK;
+    return status;
 }
 
 static void

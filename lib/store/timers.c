@@ -74,14 +74,11 @@ cop__timers_run(cop__timers *timers, uint64_t now)
 int
 cop__timers_fd(cop__timers *timers)
 {
-    pthread_mutex_lock(&timers->lock);
     if (timers->fd < 0) {
         timers->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
         cop__timer_descriptor_arm(timers->fd, cop__timer_heap_due(timers->top));
     }
-    int fd = timers->fd;
-    pthread_mutex_unlock(&timers->lock);
-    return fd;
+    return timers->fd;
 }
 
 void

@@ -45,7 +45,7 @@ void cop__timers_end(cop__timers *timers);
 void cop__timer_set(cop__timers *timers, cop__store_timer *timer, uint64_t due);
 /* Runs what is due. */
 void cop__timers_run(cop__timers *timers, uint64_t now);
-/* The timerfd, made if there is none; -1: the system refused. */
+/* The timerfd, made if there is none; -1: the system refused. Needs the lock. */
 int cop__timers_fd(cop__timers *timers);
 
 /* A timerfd becomes readable at this time, at once if that is past, and not before (COP_TIMER_NEVER: not

@@ -259,6 +259,9 @@ bool cop__effects_ask(void *context);
 /* Gives a task to the store's pool, if it has one with threads; it is counted as a use of the gate, which
  * it ends. */
 bool cop__effects_submit(cop_store *store, cop_task_function task, void *context);
+/* Its pool comes to run its timers, if it has one. */
+void cop__effects_alarm(void *store);
+void cop__effects_alarm_init(cop_store *store);
 /* Whether there is such a pool. */
 bool cop__effects_helped(cop_store *store);
 /* Ends a reference. */

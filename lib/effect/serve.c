@@ -74,6 +74,41 @@ cop__effects_submit(cop_store *store, cop_task_function task, void *context)
     return asked;
 }
 
+/* On a worker of the pool. The use of the gate is the alarm's. */
+static void
+alarm_rings(void *context)
+{
+    cop_store *store = context;
+    cop__timers_run(&store->timers, cop__clock_ns());
+    cop__effects_alarm(store); /* for those that are left */
+    cop__gate_end_use(store->gate);
+}
+
+void
+cop__effects_alarm(void *context)
+{
+    cop_store *store = context;
+    uint64_t due = cop__timers_earliest(&store->timers);
+    if (due == COP_TIMER_NEVER || cop__load_relaxed(&store->effects.pool) == NULL)
+        return;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    if (pool != NULL) {
+        cop__gate_use(store->gate);
+        if (!cop__pool_alarm_set(pool, &store->alarm, due))
+            cop__gate_end_use(store->gate);
+    }
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+}
+
+void
+cop__effects_alarm_init(cop_store *store)
+{
+    store->alarm = (cop__alarm){.function = alarm_rings, .context = store};
+    store->timers.sooner = cop__effects_alarm;
+    store->timers.context = store;
+}
+
 bool
 cop__effects_helped(cop_store *store)
 {
@@ -95,9 +130,12 @@ cop__effects_ask(void *context)
 void
 cop__effects_set_pool(cop_store *store, cop_pool *pool)
 {
-    cop__store_seq_cst(&store->effects.pool, pool);
+    cop_pool *had = cop__swap_seq_cst(&store->effects.pool, pool);
     while (cop__load_seq_cst(&store->effects.asking) > 0)
         sched_yield();
+    if (had != NULL && cop__pool_alarm_remove(had, &store->alarm))
+        cop__gate_end_use(store->gate);
+    cop__effects_alarm(store);
     cop__store_seq_cst(&store->effects.own.queue.nobody, pool == NULL);
     (void)cop__swap_seq_cst(&store->effects.own.queue.asked, 0u); /* nobody may come for it now */
     if (cop__effect_queue_ready(&store->effects.own.queue))

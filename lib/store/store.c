@@ -102,6 +102,7 @@ store_build(cop_store *store)
     if (!cop__lazies_init(&store->graph))
         return false;
     cop__effects_init(store);
+    cop__effects_alarm_init(store);
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }

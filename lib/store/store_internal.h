@@ -17,7 +17,7 @@
 #include "graph/graph.h"
 #include "reclaim/pin.h"
 #include "store/log.h"
-#include "store/timers.h"
+#include "base/timers.h"
 #include "tree/tree.h"
 
 struct cop__gate;
@@ -64,6 +64,7 @@ struct cop_store {
     _Alignas(128) cop__effects effects;
 
     cop__timers timers;
+    cop__alarm alarm; /* of the pool: when the earliest of these is due */
     _Atomic(struct cop__watch_room *) watch; /* NULL until the first watcher is opened */
 
     /* counters: written under the right, read by anyone */

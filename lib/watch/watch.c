@@ -36,7 +36,7 @@ room_new(cop_store *store)
     room->store = store;
     pthread_mutex_init(&room->lock, NULL);
     atomic_init(&room->gather_ns, COP_TIMER_NEVER);
-    room->timer = (cop__store_timer){.function = cop__watch_timer, .context = room};
+    room->timer = (cop__alarm){.function = cop__watch_timer, .context = room};
     room->scratch.memory = store->memory;
     room->log.limit = COP_WATCH_LOG_BYTES;
     cop__watch_index_init(&room->index, store->memory, store->tree.hash_seed);

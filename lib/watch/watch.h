@@ -242,7 +242,7 @@ typedef struct cop__watch_room {
     _Atomic uint32_t sleepers;
     _Atomic uint32_t functions, descriptors; /* watchers with one */
     _Atomic uint64_t gather_ns;              /* the least max_delay_ns of all */
-    cop__store_timer timer;
+    cop__alarm timer;
     _Alignas(COP_CACHE_LINE) pthread_mutex_t lock;
     bool closing;
     cop__watch_frame *base; /* NULL: no watcher */

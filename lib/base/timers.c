@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a store has to do at a certain time: see timers.h. */
-#include "store/timers.h"
+#include "base/timers.h"
 
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -12,6 +12,7 @@ cop__timers_init(cop__timers *timers)
     timers->top = NULL;
     atomic_init(&timers->earliest, COP_TIMER_NEVER);
     timers->fd = -1;
+    timers->sooner = NULL;
 }
 
 void
@@ -33,21 +34,38 @@ earliest_tell(cop__timers *timers)
     cop__timer_descriptor_arm(timers->fd, due);
 }
 
-void
-cop__timer_set(cop__timers *timers, cop__store_timer *timer, uint64_t due)
+bool
+cop__timer_set(cop__timers *timers, cop__alarm *timer, uint64_t due)
 {
     pthread_mutex_lock(&timers->lock);
-    bool later = cop__timer_is_set(&timer->timer) && timer->timer.due <= due;
-    if (!later) {
-        if (cop__timer_is_set(&timer->timer))
+    uint64_t before = cop__timer_heap_due(timers->top);
+    bool was = cop__timer_is_set(&timer->timer);
+    if (!was || due < timer->timer.due) {
+        if (was)
             cop__timer_heap_remove(&timers->top, &timer->timer);
         cop__timer_heap_add(&timers->top, &timer->timer, due);
         earliest_tell(timers);
     }
     pthread_mutex_unlock(&timers->lock);
+    if (due < before && timers->sooner != NULL)
+        timers->sooner(timers->context);
+    return !was;
 }
 
-static cop__store_timer *
+bool
+cop__timer_remove(cop__timers *timers, cop__alarm *timer)
+{
+    pthread_mutex_lock(&timers->lock);
+    bool was = cop__timer_is_set(&timer->timer);
+    if (was) {
+        cop__timer_heap_remove(&timers->top, &timer->timer);
+        earliest_tell(timers);
+    }
+    pthread_mutex_unlock(&timers->lock);
+    return was;
+}
+
+static cop__alarm *
 take_due(cop__timers *timers, uint64_t now)
 {
     cop__timer *timer = NULL;
@@ -58,13 +76,13 @@ take_due(cop__timers *timers, uint64_t now)
         earliest_tell(timers);
     }
     pthread_mutex_unlock(&timers->lock);
-    return (cop__store_timer *)(void *)timer;
+    return (cop__alarm *)(void *)timer;
 }
 
 void
 cop__timers_run(cop__timers *timers, uint64_t now)
 {
-    cop__store_timer *timer;
+    cop__alarm *timer;
     if (cop__likely(cop__load_relaxed(&timers->earliest) > now))
         return;
     while ((timer = take_due(timers, now)) != NULL)

@@ -53,7 +53,7 @@ static cop_store *store;
 static cop_pool *pool;
 static watcher watchers[WATCHERS];
 static _Atomic bool quiet, done;
-static _Atomic unsigned writing;
+static _Atomic unsigned writing, threads; /* of the pool */
 
 static const char *const paths[] = {"", "t", "t/g1", "t/*/k3", "t/g2/k2", "list", "*/*", "list/*"};
 
@@ -339,15 +339,17 @@ writer(unsigned i)
     }
 }
 
-/* Polls when the descriptor says so, and only then. With a pool nobody has to. */
+/* Polls when the descriptor says so, and only then; not at all while there are threads to do it. */
 static void
 host(void)
 {
     struct pollfd p = {.events = POLLIN};
     stress_need(cop_store_fd(store, &p.fd), "descriptor");
     while (!atomic_load(&done))
-        if (poll(&p, 1, 10) == 1)
+        if (atomic_load(&threads) == 0 && poll(&p, 1, 10) == 1)
             (void)cop_store_poll(store);
+        else
+            stress_sleep_us(200);
 }
 
 static void
@@ -371,13 +373,11 @@ meddle(stress_random *random, watcher *w)
 static void
 change_pool(stress_random *random)
 {
-    uint32_t threads = (uint32_t)stress_below(random, 4);
-    if (threads == 3) {
-        stress_need(cop_store_set_pool(store, NULL), "set_pool");
-        return;
-    }
-    stress_need(cop_pool_resize(pool, threads), "resize");
-    stress_need(cop_store_set_pool(store, pool), "set_pool");
+    uint32_t n = (uint32_t)stress_below(random, 4);
+    atomic_store(&threads, n % 3);
+    if (n < 3)
+        stress_need(cop_pool_resize(pool, n), "resize");
+    stress_need(cop_store_set_pool(store, n < 3 ? pool : NULL), "set_pool");
 }
 
 static void

@@ -123,7 +123,8 @@ cop__right_leave(cop_store *store)
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
         bool watch_posted = store->watch_posted;
-        store->watch_posted = false;
+        if (cop__unlikely(watch_posted))
+            store->watch_posted = false;
         (void)cop__swap_seq_cst(&store->right, 0u);
         if (cop__unlikely(dead != NULL))
             cop__graph_bury(store->memory, dead);

@@ -262,8 +262,8 @@ bool cop__effects_submit(cop_store *store, cop_task_function task, void *context
 /* Its pool comes to run its timers, if it has one. */
 void cop__effects_alarm(void *store);
 void cop__effects_alarm_init(cop_store *store);
-/* Whether there is such a pool. */
-bool cop__effects_helped(cop_store *store);
+/* The threads of its pool. */
+uint32_t cop__effects_threads(cop_store *store);
 /* Ends a reference. */
 void cop__effect_queue_drop(cop_effect_queue *queue);
 /* Needs the right. */

@@ -109,16 +109,16 @@ cop__effects_alarm_init(cop_store *store)
     store->timers.context = store;
 }
 
-bool
-cop__effects_helped(cop_store *store)
+uint32_t
+cop__effects_threads(cop_store *store)
 {
     if (cop__load_relaxed(&store->effects.pool) == NULL)
-        return false;
+        return 0;
     cop__add_seq_cst(&store->effects.asking, 1u);
     cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    bool helped = pool != NULL && cop_pool_threads(pool) > 0;
+    uint32_t threads = pool != NULL ? cop_pool_threads(pool) : 0;
     cop__sub_seq_cst(&store->effects.asking, 1u);
-    return helped;
+    return threads;
 }
 
 bool

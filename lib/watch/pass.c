@@ -253,7 +253,7 @@ cop__watch_pass_due(cop__watch_room *room)
 /* ---- who is asked for one ---- */
 
 /* asked_ns first: a pass that follows reads it. The swap orders what was published before it. True: it is to
- * be told (cop__watch_signal). */
+ * be told (cop__watch_signal): it was not asked for yet, or could not be done. */
 bool
 cop__watch_published(cop__watch_room *room)
 {
@@ -262,7 +262,7 @@ cop__watch_published(cop__watch_room *room)
     return cop__swap_seq_cst(&room->asked, 1u) == 0 || cop__load_relaxed(&room->stale) != 0;
 }
 
-/* In the place of the pool: so that descriptors become readable though nobody polls. */
+/* In the place of the pool, so that descriptors become readable though nobody polls. */
 static void
 pass_here(cop__watch_room *room)
 {
@@ -291,7 +291,9 @@ cop__watch_signal(cop__watch_room *room)
     uint32_t descriptors = cop__load_seq_cst(&room->descriptors);
     if (descriptors + cop__load_seq_cst(&room->functions) == 0)
         return;
-    if (descriptors > 0 && !cop__effects_helped(store))
+    /* Each of the pool's threads may be in a function that hangs. Who is about to call one counts itself
+     * and then looks whether a pass is asked for. */
+    if (descriptors > 0 && cop__load_seq_cst(&room->calling) >= cop__effects_threads(store))
         pass_here(room);
     else if (cop__load_relaxed(&room->gather_ns) == 0)
         cop__watch_ask(room);

@@ -388,6 +388,19 @@ ready_pop(cop__watch_room *room, uint64_t now)
     return watch;
 }
 
+void
+cop__watch_ready_end(cop__watch_room *room)
+{
+    cop_watch *watch;
+    do {
+        cop__watch_lock(room);
+        watch = ready_pop(room, 0);
+        cop__watch_unlock(room);
+        if (watch != NULL)
+            cop__watch_unref(room, watch);
+    } while (watch != NULL);
+}
+
 static void
 call(cop__watch_room *room, cop__watch_telling *telling)
 {
@@ -430,12 +443,17 @@ serve_one(cop__watch_room *room)
     } else if (cop__watch_due(watch) <= now) {
         cop__watch_take(room, watch, &telling);
         take = true;
+        cop__add_seq_cst(&room->calling, 1u);
+        if (cop__load_seq_cst(&room->asked) != 0 && cop__load_seq_cst(&room->descriptors) > 0)
+            (void)cop__watch_pass(room); /* nobody may come for it while this one is called */
     } else {
         cop__watch_schedule(room, watch); /* it was told, or paused, or closed meanwhile */
     }
     cop__watch_unlock(room);
-    if (take)
+    if (take) {
         call(room, &telling);
+        cop__sub_seq_cst(&room->calling, 1u);
+    }
     if (watch != NULL)
         cop__watch_unref(room, watch);
     return watch != NULL;
@@ -478,7 +496,7 @@ void
 cop__watch_timer(void *context)
 {
     cop__watch_room *room = context;
-    if (cop__effects_helped(room->store)) /* else it is who polls, and looks next */
+    if (cop__effects_threads(room->store) > 0) /* else it is who polls, and looks next */
         cop__watch_ask(room);
 }
 

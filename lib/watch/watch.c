@@ -384,6 +384,7 @@ cop__watch_closing(cop__watch_room *room)
     cop__add_seq_cst(&room->event, 1u);
     cop__futex_wake(&room->event, INT32_MAX);
     cop__watch_unlock(room);
+    cop__watch_ready_end(room);
 }
 
 /* ---- scopes ---- */

@@ -237,6 +237,7 @@ typedef struct cop__watch_room {
     _Atomic uint32_t stale;                          /* the last pass could not be made */
     _Atomic uint64_t asked_ns;                       /* when it was asked for first */
     _Atomic uint32_t passing;                        /* a committer makes passes */
+    _Atomic uint32_t calling; /* functions that are being called */
     _Atomic uint32_t tasked; /* a task was submitted to the pool and has not begun */
     _Atomic uint32_t event;  /* futex of those in cop_watch_next */
     _Atomic uint32_t sleepers;
@@ -319,6 +320,8 @@ void cop__watch_take(cop__watch_room *room, cop_watch *watch, cop__watch_telling
 bool cop__watch_fill(cop__watch_room *room, cop__watch_telling *telling, cop_watch_batch *batch);
 /* The watcher runs no more. */
 void cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told);
+/* The room is closing: nothing in the ready queue is served any more. */
+void cop__watch_ready_end(cop__watch_room *room);
 /* Makes a pass if one is due, and calls the functions that are due. */
 void cop__watch_serve(cop__watch_room *room);
 /* Whoever serves is asked to come. */

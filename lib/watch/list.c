@@ -149,25 +149,18 @@ cop__watch_list_order(cop__watch_list *list)
 
 static const cop__watch_path no_path;
 
-/* A path through an array, put together. */
+/* A path through an array, put together. What has a place has a path: anonymous atoms are no branches. */
 static cop__watch_path
 path_slow(const cop_snapshot *root, cop_atom atom, cop__watch_scratch *scratch)
 {
     cop__watch_path path = no_path;
-    for (;;) {
-        cop_status status =
-            cop_atom_path(root, atom, scratch->text, scratch->capacity, &path.length);
-        if (status == COP_OK) {
-            path.text = scratch->text;
-            return path;
-        }
-        if (status != COP_E_RANGE)
-            return no_path;
+    while (cop_atom_path(root, atom, scratch->text, scratch->capacity, &path.length) != COP_OK)
         if (!cop__watch_grow(scratch->memory, &scratch->text, &scratch->capacity, path.length + 1, 1)) {
             path.refused = true;
             return path;
         }
-    }
+    path.text = scratch->text;
+    return path;
 }
 
 cop__watch_path

@@ -60,18 +60,21 @@ cop__watch_end(cop__watch_room *room)
         room_free(room);
 }
 
-/* Made once, and kept. */
+/* Made once, and kept. The lock is one that everybody holds for a moment only. */
 static cop__watch_room *
 room_of(cop_store *store)
 {
-    cop__watch_room *room = cop__load_acquire(&store->watch), *none = NULL;
+    cop__watch_room *room = cop__load_acquire(&store->watch);
     if (room != NULL)
         return room;
-    room = room_new(store);
-    if (room == NULL || cop__cas_seq_cst(&store->watch, &none, room))
-        return room;
-    room_free(room);
-    return none;
+    pthread_mutex_lock(&store->timers.lock);
+    room = cop__load_acquire(&store->watch);
+    if (room == NULL) {
+        room = room_new(store);
+        cop__store_release(&store->watch, room);
+    }
+    pthread_mutex_unlock(&store->timers.lock);
+    return room;
 }
 
 /* One watcher more, in a room that has a base; publications are told from it on. */

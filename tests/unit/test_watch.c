@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What watchers are told: of atoms, branches, patterns, handles; behind, and coming back. */
 #include "tests/support/watch_test.h"
+#include "watch/watch.h"
 
 static void
 set(cop_store *store, const char *path, int64_t value)
@@ -177,6 +178,91 @@ START_TEST(anonymous)
     ck_assert_str_eq(t_told(watch), want.text);
     cop_watch_close(watch);
     cop_watch_close(all);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(the_root)
+{
+    cop_store *store = t_open();
+    cop_watch *watch = t_watch(store, "");
+
+    set(store, "a", 1);
+    ck_assert_str_eq(t_told(watch), "(0,1] +a:1");
+    cop_txn *txn = t_begin(store);
+    cop_value array = cop_array();
+    CHECK_OK(cop_txn_clear(txn, cop_root()));
+    CHECK_OK(cop_txn_set(txn, cop_root(), &array));
+    t_commit(txn);
+    ck_assert_str_eq(t_told(watch), "(1,2] -a:1 =:{}>[]");
+    cop_watch_close(watch);
+    t_close(store);
+}
+END_TEST
+
+/* Passes in between: a watcher that is told of several is told the net change, or nothing. */
+START_TEST(several_passes)
+{
+    cop_store *store = t_open();
+    set(store, "a/x/b", 1);
+    cop_watch *keeper = t_watch(store, ""), *path = t_watch(store, "a/x"), *stars = t_watch(store, "*/*/b");
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    options.only_itself = true;
+    cop_watch *handle = NULL, *below = NULL, *none = t_watch_with(store, "a/*", &options);
+
+    CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), &options, NULL, NULL, &handle, NULL));
+    CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), NULL, NULL, NULL, &below, NULL));
+    set(store, "a/x/b", 2);
+    ck_assert_str_eq(t_told(keeper), "(1,2] =a/x/b:1>2");
+    set(store, "a/x/b", 1);
+    ck_assert_str_eq(t_told(keeper), "(2,3] =a/x/b:2>1");
+    ck_assert_str_eq(t_told(path), "");
+    ck_assert_str_eq(t_told(stars), "");
+    set(store, "a/x/b", 3);
+    set(store, "a/x/c", 3);
+    (void)t_told(keeper);
+    set(store, "b", 3);
+    (void)t_told(keeper);
+    ck_assert_str_eq(t_told(path), "(1,6] =a/x/b:1>3 +a/x/c:3");
+    ck_assert_str_eq(t_told(stars), "(1,6] =a/x/b:1>3");
+    ck_assert_str_eq(t_told(below), "(1,6] =a/x/b:1>3 +a/x/c:3");
+    ck_assert_str_eq(t_told(handle), "");
+    ck_assert_str_eq(t_told(none), "");
+    t_erase_at(store, "a/x");
+    (void)t_told(keeper);
+    set(store, "c", 1);
+    (void)t_told(keeper);
+    ck_assert_str_eq(t_told(none), "(1,8] -a/x:{}");
+    cop_watch_close(keeper);
+    cop_watch_close(path);
+    cop_watch_close(stars);
+    cop_watch_close(handle);
+    cop_watch_close(below);
+    cop_watch_close(none);
+    t_close(store);
+}
+END_TEST
+
+/* Asked for a pass though there is nothing new; by a thread that has used up its pins. */
+START_TEST(passes_for_nothing)
+{
+    cop_store *store = t_open();
+    cop_watch *watch = t_watch(store, "");
+    cop_watch_batch batch;
+    cop_pin_t pin[4];
+
+    atomic_store(&store->watch->asked, 1);
+    ck_assert_str_eq(t_told(watch), "");
+    for (int i = 0; i < 4; i++)
+        pin[i] = cop_pin(store);
+    set(store, "a", 1);
+    CHECK_STATUS(cop_watch_next(watch, COP_FOREVER, &batch), COP_E_PINS);
+    for (int i = 0; i < 4; i++)
+        cop_unpin(pin[i]);
+    CHECK_OK(cop_watch_next(watch, COP_FOREVER, &batch)); /* tried again */
+    ck_assert_uint_eq(batch.to, 1);
+    cop_watch_batch_end(&batch);
+    cop_watch_close(watch);
     t_close(store);
 }
 END_TEST
@@ -502,6 +588,9 @@ main(void)
     tcase_add_test(tcase, a_long_way_back);
     tcase_add_test(tcase, held_versions);
     tcase_add_test(tcase, many);
+    tcase_add_test(tcase, the_root);
+    tcase_add_test(tcase, several_passes);
+    tcase_add_test(tcase, passes_for_nothing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

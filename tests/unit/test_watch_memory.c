@@ -193,6 +193,45 @@ START_TEST(opening)
 }
 END_TEST
 
+/* The path of an element that has moved is longer than any so far. */
+START_TEST(coming_back)
+{
+    bool more = true;
+
+    for (int64_t k = 0; more && k < MOST; k++) {
+        cop_store *store = t_open();
+        cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+        cop_watch *watch = NULL;
+        cop_value value = cop_i64(7);
+        memory = cop__store_memory(store);
+        t_set_at(store, "arrayarrayarr", cop_array());
+        cop_txn *txn = t_begin(store);
+        for (int i = 0; i < 10; i++)
+            CHECK_OK(cop_txn_insert(txn, t_find(store, "arrayarrayarr"), 0, &value, NULL));
+        t_commit(txn);
+        cop_watch *keeper = t_watch(store, "");
+        t_set_at(store, "arrayarrayarr/9", cop_i64(8));
+        (void)t_told(keeper);
+        txn = t_begin(store);
+        CHECK_OK(cop_txn_insert(txn, t_find(store, "arrayarrayarr"), 0, &value, NULL));
+        t_commit(txn);
+        (void)t_told(keeper);
+        options.since = 2;
+        arm(k, _i != 0);
+        cop_status status = cop_watch_open(store, P(""), &options, NULL, NULL, &watch, NULL);
+        more = disarm();
+        const char *told = watch != NULL ? t_told(watch) : "";
+        ck_assert_msg(status == COP_E_MEMORY || strcmp(told, "(2,4] gap") == 0 ||
+                          strncmp(told, "(2,4] =arrayarrayarr/10:?>8 +arrayarrayarr/0:7", 44) == 0,
+                      "%s", told);
+        cop_watch_close(watch);
+        cop_watch_close(keeper);
+        t_close(store);
+    }
+    ck_assert(!more);
+}
+END_TEST
+
 /* Many in one store, so that each table has to grow when there is no memory. */
 START_TEST(growing)
 {
@@ -260,6 +299,7 @@ main(void)
     tcase_add_loop_test(tcase, opening, 0, 2);
     tcase_add_loop_test(tcase, growing, 0, 2);
     tcase_add_loop_test(tcase, by_function, 0, 2);
+    tcase_add_loop_test(tcase, coming_back, 0, 2);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

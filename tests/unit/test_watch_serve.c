@@ -698,6 +698,160 @@ START_TEST(writing_inside)
 }
 END_TEST
 
+/* One that has been told waits for its next time. */
+START_TEST(an_interval)
+{
+    cop_store *store = t_open();
+    t_text out;
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    int fd;
+
+    options.min_interval_ns = FRAME_NS;
+    cop_watch *watch = t_watch_call(store, "", &options, &out), *asked = t_watch(store, "b");
+    CHECK_OK(cop_store_fd(store, &fd));
+    for (int i = 1; i < 10; i++) {
+        set(store, "a", i);
+        for (uint64_t end = cop_deadline_in_ms(20000); cop_watch_told(watch) < (uint64_t)i;) {
+            ck_assert(is_readable(fd, 10000) && cop_deadline_in_ms(0) < end);
+            CHECK_OK(cop_store_poll(store));
+        }
+    }
+    set(store, "a", 100);
+    CHECK_OK(cop_store_poll(store));
+    cop_watch_close(watch); /* waits for its time, perhaps */
+    set(store, "a", 101);
+    cop_watch_close(asked);
+    CHECK_OK(cop_store_poll(store)); /* asked for what nobody watches */
+    t_close(store);
+}
+END_TEST
+
+/* A function that polls another store, whose function comes back to the first one. */
+typedef struct nested {
+    cop_store *store;  /* to poll */
+    cop_watch *closes; /* may be NULL */
+    unsigned calls;
+} nested;
+
+static void
+poll_another(void *context, cop_watch *watch, cop_watch_batch *batch)
+{
+    nested *n = context;
+
+    (void)watch;
+    (void)batch;
+    n->calls++;
+    CHECK_OK(cop_store_poll(n->store));
+    cop_watch_close(n->closes);
+}
+
+START_TEST(two_stores)
+{
+    cop_store *outer = t_open(), *inner;
+    nested o = {.calls = 0}, i = {.store = outer};
+    cop_watch *waits, *second;
+    t_text out;
+
+    CHECK_OK(cop_store_open(NULL, &inner, NULL));
+    o.store = inner;
+    CHECK_OK(cop_watch_open(outer, P("a"), NULL, poll_another, &o, &i.closes, NULL));
+    CHECK_OK(cop_watch_open(inner, P("a"), NULL, poll_another, &i, &waits, NULL));
+    second = t_watch_call(outer, "a", NULL, &out);
+    set(inner, "a", 1);
+    set(outer, "a", 1);
+    CHECK_OK(cop_store_poll(outer));
+    ck_assert_uint_eq(o.calls, 1);
+    ck_assert_uint_eq(i.calls, 1);
+    ck_assert_str_eq(t_heard(&out), "(0,1] +a:1");
+    cop_watch_close(waits);
+    cop_watch_close(second);
+    cop_store_close(inner);
+    t_close(outer);
+}
+END_TEST
+
+static void
+block(void *context)
+{
+    hang(context, NULL, NULL);
+}
+
+static _Atomic uint64_t until_alone_in;
+
+static void
+until_alone(void *pool)
+{
+    atomic_store(&until_alone_in, 1);
+    while (cop_pool_threads(pool) > 0)
+        sched_yield();
+}
+
+static void
+write_and_resize(void *context, cop_watch *watch, cop_watch_batch *batch)
+{
+    (void)watch;
+    set(cop_snapshot_store(batch->now), "b", (int64_t)batch->to);
+    CHECK_OK(cop_pool_resize(context, 0)); /* and is given what the pool has not begun */
+}
+
+/* Who works for the pool in a function may be given the task to serve: it leaves that for later. */
+START_TEST(given_the_task)
+{
+    cop_store *store = t_open();
+    cop_pool *pool = pool_with(store, 1);
+    _Atomic uint64_t to = 0;
+    cop_watch *writes, *other;
+
+    CHECK_OK(cop_pool_submit(pool, until_alone, pool));
+    ck_assert(eventually(&until_alone_in, 1));
+    CHECK_OK(cop_watch_open(store, P("a"), NULL, write_and_resize, pool, &writes, NULL));
+    CHECK_OK(cop_watch_open(store, P("b"), NULL, count_calls, &to, &other, NULL));
+    set(store, "a", 1);
+    for (uint64_t end = cop_deadline_in_ms(20000); atomic_load(&to) < 2 && cop_deadline_in_ms(0) < end;)
+        CHECK_OK(cop_store_poll(store));
+    ck_assert_uint_eq(atomic_load(&to), 2);
+    cop_watch_close(writes);
+    cop_watch_close(other);
+    cop_store_close(store);
+    cop_pool_close(pool);
+    t_all_released();
+}
+END_TEST
+
+/* With one thread elsewhere the other calls both; what the first one writes is not due yet, but who has
+ * a descriptor learns of it before the second one is called, which may hang. */
+START_TEST(before_a_call)
+{
+    cop_store *store = t_open();
+    cop_pool *pool = pool_with(store, 2);
+    stuck elsewhere = {0, 0}, s = {0, 0};
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    cop_watch *writes, *hangs, *asked;
+    int fd;
+
+    CHECK_OK(cop_pool_submit(pool, block, &elsewhere));
+    ck_assert(eventually(&elsewhere.in, 1));
+    options.max_delay_ns = 5 * FRAME_NS;
+    CHECK_OK(cop_watch_open(store, P("a"), &options, hang, &s, &hangs, NULL));
+    stuck w = {0, 0};
+    CHECK_OK(cop_watch_open(store, P("a"), &options, write_another, &w, &writes, NULL));
+    CHECK_OK(cop_watch_open(store, P("b"), &options, NULL, NULL, &asked, NULL));
+    CHECK_OK(cop_watch_fd(asked, &fd));
+    set(store, "a", 1);
+    ck_assert(eventually(&w.in, 1));
+    ck_assert(eventually(&s.in, 1));
+    ck_assert(is_readable(fd, 10000));
+    atomic_store(&s.go, 1);
+    atomic_store(&elsewhere.go, 1);
+    cop_watch_close(writes);
+    cop_watch_close(hangs);
+    cop_watch_close(asked);
+    cop_store_close(store);
+    cop_pool_close(pool);
+    t_all_released();
+}
+END_TEST
+
 START_TEST(scopes)
 {
     cop_store *store = t_open();
@@ -744,6 +898,10 @@ main(void)
     tcase_add_test(tcase, closing_the_store);
     tcase_add_test(tcase, forking);
     tcase_add_test(tcase, writing_inside);
+    tcase_add_test(tcase, an_interval);
+    tcase_add_test(tcase, two_stores);
+    tcase_add_test(tcase, given_the_task);
+    tcase_add_test(tcase, before_a_call);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -216,9 +216,8 @@ pass_make(cop__watch_room *room)
 cop_status
 cop__watch_pass(cop__watch_room *room)
 {
-    if (room->base == NULL || room->closing)
-        return room->closing ? COP_E_CLOSING : COP_OK;
-    if (cop__swap_seq_cst(&room->asked, 0u) == 0)
+    bool asked = cop__swap_seq_cst(&room->asked, 0u) != 0;
+    if (!asked || room->base == NULL) /* the latter when all have gone, or the store is closing */
         return COP_OK;
     cop_status status = pass_make(room);
     if (cop__unlikely(status != COP_OK)) {

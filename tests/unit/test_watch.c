@@ -208,10 +208,11 @@ START_TEST(several_passes)
     cop_watch *keeper = t_watch(store, ""), *path = t_watch(store, "a/x"), *stars = t_watch(store, "*/*/b");
     cop_watch_options options = COP_WATCH_OPTIONS_INIT;
     options.only_itself = true;
-    cop_watch *handle = NULL, *below = NULL, *none = t_watch_with(store, "a/*", &options);
+    cop_watch *handle = NULL, *below = NULL, *twice = NULL, *none = t_watch_with(store, "a/*", &options);
 
     CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), &options, NULL, NULL, &handle, NULL));
     CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), NULL, NULL, NULL, &below, NULL));
+    CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), NULL, NULL, NULL, &twice, NULL));
     set(store, "a/x/b", 2);
     ck_assert_str_eq(t_told(keeper), "(1,2] =a/x/b:1>2");
     set(store, "a/x/b", 1);
@@ -226,6 +227,7 @@ START_TEST(several_passes)
     ck_assert_str_eq(t_told(path), "(1,6] =a/x/b:1>3 +a/x/c:3");
     ck_assert_str_eq(t_told(stars), "(1,6] =a/x/b:1>3");
     ck_assert_str_eq(t_told(below), "(1,6] =a/x/b:1>3 +a/x/c:3");
+    ck_assert_str_eq(t_told(twice), "(1,6] =a/x/b:1>3 +a/x/c:3");
     ck_assert_str_eq(t_told(handle), "");
     ck_assert_str_eq(t_told(none), "");
     t_erase_at(store, "a/x");
@@ -238,6 +240,7 @@ START_TEST(several_passes)
     cop_watch_close(stars);
     cop_watch_close(handle);
     cop_watch_close(below);
+    cop_watch_close(twice);
     cop_watch_close(none);
     t_close(store);
 }

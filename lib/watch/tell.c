@@ -459,8 +459,9 @@ serve_one(cop__watch_room *room)
     return watch != NULL;
 }
 
-void
-cop__watch_serve(cop__watch_room *room)
+/* Makes a pass if one is due, and calls the functions that are due. */
+static void
+serve(cop__watch_room *room)
 {
     while (serve_one(room))
         ;
@@ -474,7 +475,7 @@ serve_task(void *context)
     struct cop__gate *gate = store->gate;
     cop__store_seq_cst(&room->tasked, 0u);
     if (!cop__evaluating && !in_function_of(store))
-        cop__watch_serve(room);
+        serve(room);
     else
         cop__timer_set(&store->timers, &room->timer, cop__clock_ns() + AGAIN_NS);
     cop__gate_end_use(gate);
@@ -504,7 +505,7 @@ void
 cop__watch_poll(cop__watch_room *room)
 {
     if (room != NULL && !in_function_of(room->store))
-        cop__watch_serve(room);
+        serve(room);
 }
 
 void

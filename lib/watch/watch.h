@@ -322,8 +322,6 @@ bool cop__watch_fill(cop__watch_room *room, cop__watch_telling *telling, cop_wat
 void cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told);
 /* The room is closing: nothing in the ready queue is served any more. */
 void cop__watch_ready_end(cop__watch_room *room);
-/* Makes a pass if one is due, and calls the functions that are due. */
-void cop__watch_serve(cop__watch_room *room);
 /* Whoever serves is asked to come. */
 void cop__watch_ask(cop__watch_room *room);
 /* Whether the calling thread is in this watcher's function. */

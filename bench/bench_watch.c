@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ./dev bench watch: what watchers cost. CPU time of the one thread that commits and tells, so other
- * load on the machine and the waiting in a window do not count.
+ * ./dev bench watch: what watchers cost. CPU time of the one thread that commits and tells, so
+ * other load on the machine and the waiting in a window do not count.
  *
  *   commit_N    a commit of one atom while N watchers of other atoms are open, nobody polling
  *   pass_N      the same, and a look at what it changed (cop_store_poll) after each
  *   told        one change told to a function that looks at it, 1,000 at once
- *   burst_*     1,000 commits to 100 atoms: without an observer; with one that writes each change it is
- *               told as JSON, after each commit; and with one that is told once a frame (16 ms)
+ *   burst_*     1,000 commits to 100 atoms: without an observer; with one that writes each change
+ * it is told as JSON, after each commit; and with one that is told once a frame (16 ms)
  *
  * A round takes all cases in turn; the saving is the median of the rounds' own ratios.
  */
@@ -88,11 +88,11 @@ serialize(void *context, cop_watch *watch, cop_watch_batch *batch)
     (void)context;
     (void)watch;
     while (cop_watch_change(batch, &change))
-        sink += (uint64_t)snprintf(text, sizeof text,
-                                   "{\"version\":%llu,\"path\":\"%.*s\",\"before\":%lld,\"now\":%lld}\n",
-                                   (unsigned long long)batch->to, (int)change.path_length, change.path,
-                                   (long long)cop_value_i64(&change.before),
-                                   (long long)cop_value_i64(&change.now));
+        sink += (uint64_t)snprintf(
+            text, sizeof text,
+            "{\"version\":%llu,\"path\":\"%.*s\",\"before\":%lld,\"now\":%lld}\n",
+            (unsigned long long)batch->to, (int)change.path_length, change.path,
+            (long long)cop_value_i64(&change.before), (long long)cop_value_i64(&change.now));
 }
 
 static cop_watch *
@@ -101,7 +101,8 @@ watch_open(const char *path, uint64_t window_ns, cop_watch_function function)
     cop_watch_options options = COP_WATCH_OPTIONS_INIT;
     cop_watch *watch;
     options.max_delay_ns = options.min_interval_ns = window_ns;
-    need(cop_watch_open(store, path, strlen(path), &options, function, NULL, &watch, NULL), "watch");
+    need(cop_watch_open(store, path, strlen(path), &options, function, NULL, &watch, NULL),
+         "watch");
     return watch;
 }
 
@@ -171,7 +172,8 @@ burst(bool observer, uint64_t window_ns)
     return ns;
 }
 
-/* A loop that only asks whether there is something: what the host's loop costs without an observer. */
+/* A loop that only asks whether there is something: what the host's loop costs without an observer.
+ */
 static double
 burst_alone(void)
 {
@@ -185,7 +187,20 @@ burst_alone(void)
     return cpu_ns() - begin;
 }
 
-enum { COMMIT_0, COMMIT_1, COMMIT_10, COMMIT_1000, PASS_1, PASS_1000, TOLD, ALONE, EACH, FRAME, SAVED, CASES };
+enum {
+    COMMIT_0,
+    COMMIT_1,
+    COMMIT_10,
+    COMMIT_1000,
+    PASS_1,
+    PASS_1000,
+    TOLD,
+    ALONE,
+    EACH,
+    FRAME,
+    SAVED,
+    CASES
+};
 static const struct {
     const char *name, *unit;
 } cases[CASES] = {

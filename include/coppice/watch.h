@@ -113,7 +113,7 @@ COP_PUBLIC cop_status cop_watch_open_atom(cop_store *store, cop_atom atom,
 /* Ends it: no call begins after this returns; waits for one under way, unless called by it or opened
  * with close_at_once. A cop_watch_next that waits returns COP_E_STATE. Legal for NULL, once the
  * store is closed too. Must be called, once; not on one that was put under a scope, which calls it.
- * Thread-safe, blocking. */
+ * Inside an evaluation it does nothing. Thread-safe, blocking. */
 COP_PUBLIC void cop_watch_close(cop_watch *watch);
 
 /* Not told until resumed: then the net change, or a gap. Both idempotent. A call under way goes on.

@@ -2,13 +2,14 @@
 /*
  * Watchers that are asked: cop_watch_next, descriptors; and batches.
  *
- * WAITING. A thread in cop_watch_next counts itself among the sleepers before it looks; who publishes, or
- * makes a watcher dirty, changes `event` after that, if there is a sleeper. So either the one sees what
- * was published, or the other sees the sleeper and changes the word that it is about to sleep on. It
- * sleeps no longer than until a pass or the watcher is due.
+ * WAITING. A thread in cop_watch_next counts itself among the sleepers before it looks; who
+ * publishes, or makes a watcher dirty, changes `event` after that, if there is a sleeper. So either
+ * the one sees what was published, or the other sees the sleeper and changes the word that it is
+ * about to sleep on. It sleeps no longer than until a pass or the watcher is due.
  *
- * A DESCRIPTOR is a timerfd, set to when the watcher is due: to a past time it is readable at once. It
- * is set under the lock whenever that changes, so it always shows what is true, and is never read.
+ * A DESCRIPTOR is a timerfd, set to when the watcher is due: to a past time it is readable at once.
+ * It is set under the lock whenever that changes, so it always shows what is true, and is never
+ * read.
  */
 #include "watch/watch.h"
 

@@ -2,14 +2,14 @@
 /*
  * From a changed atom to the targets that it concerns.
  *
- * Paths and patterns are one trie. A changed atom's path walks it with the set of nodes that it may be
- * at: from each on to the child of its next segment, and to the child `*`. A node has up to two
- * targets: one of the path itself, met where the path ends, and one of all that is below too, met on
- * the way. Most paths leave the trie at their first segments; none costs more than its segments times
- * the nodes of one depth that match. Children are found by a hash of (parent, segment).
+ * Paths and patterns are one trie. A changed atom's path walks it with the set of nodes that it may
+ * be at: from each on to the child of its next segment, and to the child `*`. A node has up to two
+ * targets: one of the path itself, met where the path ends, and one of all that is below too, met
+ * on the way. Most paths leave the trie at their first segments; none costs more than its segments
+ * times the nodes of one depth that match. Children are found by a hash of (parent, segment).
  *
- * Handles are found by a hash of the id; those with what is below, by going up from the changed atom,
- * which is done only as long as there is one.
+ * Handles are found by a hash of the id; those with what is below, by going up from the changed
+ * atom, which is done only as long as there is one.
  *
  * All needs the room's lock.
  */
@@ -281,8 +281,8 @@ cop__watch_target_free(cop__watch_index *index, cop__watch_target *target)
 /* ---- matching ---- */
 
 static void
-match_path(cop__watch_index *index, const cop__watch_found *found, cop__watch_match_function function,
-           void *context)
+match_path(cop__watch_index *index, const cop__watch_found *found,
+           cop__watch_match_function function, void *context)
 {
     cop__path_walk walk = cop__path_walk_open(found->path.text, found->path.length);
     cop__watch_node **set = index->set, **other = index->set + index->set_capacity / 2;

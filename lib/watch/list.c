@@ -2,9 +2,10 @@
 /*
  * Lists of changes: finding them between two versions, and the order in which they are told.
  *
- * A list names atoms by id and generation and has no values: those are read from the two versions when
- * a batch is iterated. So one list serves all watchers of a target, and needs 16 bytes a change. A path
- * is its name's text, which both versions keep alive; only those that lead through arrays are copied.
+ * A list names atoms by id and generation and has no values: those are read from the two versions
+ * when a batch is iterated. So one list serves all watchers of a target, and needs 16 bytes a
+ * change. A path is its name's text, which both versions keep alive; only those that lead through
+ * arrays are copied.
  */
 #include "watch/watch.h"
 
@@ -19,7 +20,8 @@ cop__watch_grow(cop__memory *memory, void *vector, size_t *capacity, size_t need
         return true;
     while (wide < need)
         wide *= 2;
-    void *moved = cop__memory_realloc(memory, COP_MEMORY_WATCH, *p, *capacity * element, wide * element);
+    void *moved =
+        cop__memory_realloc(memory, COP_MEMORY_WATCH, *p, *capacity * element, wide * element);
     if (moved == NULL)
         return false;
     *p = moved;
@@ -44,7 +46,8 @@ cop__watch_list_drop(cop__watch_list *list)
     if (list == NULL || cop__sub_acq_rel(&list->references, 1u) != 1)
         return;
     cop__memory *memory = list->memory;
-    cop__memory_free(memory, COP_MEMORY_WATCH, list->entry, list->capacity * sizeof *list->entry, 16);
+    cop__memory_free(memory, COP_MEMORY_WATCH, list->entry, list->capacity * sizeof *list->entry,
+                     16);
     cop__memory_free(memory, COP_MEMORY_WATCH, list->text, list->text_capacity, 16);
     cop__memory_free(memory, COP_MEMORY_WATCH, list, sizeof *list, 16);
 }
@@ -67,9 +70,8 @@ void
 cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool copy)
 {
     const cop__watch_path *path = &found->path;
-    if (path->refused ||
-        !cop__watch_grow(list->memory, &list->entry, &list->capacity, list->count + 1,
-                         sizeof *list->entry)) {
+    if (path->refused || !cop__watch_grow(list->memory, &list->entry, &list->capacity,
+                                          list->count + 1, sizeof *list->entry)) {
         list->refused = true;
         return;
     }
@@ -149,13 +151,15 @@ cop__watch_list_order(cop__watch_list *list)
 
 static const cop__watch_path no_path;
 
-/* A path through an array, put together. What has a place has a path: anonymous atoms are no branches. */
+/* A path through an array, put together. What has a place has a path: anonymous atoms are no
+ * branches. */
 static cop__watch_path
 path_slow(const cop_snapshot *root, cop_atom atom, cop__watch_scratch *scratch)
 {
     cop__watch_path path = no_path;
     while (cop_atom_path(root, atom, scratch->text, scratch->capacity, &path.length) != COP_OK)
-        if (!cop__watch_grow(scratch->memory, &scratch->text, &scratch->capacity, path.length + 1, 1)) {
+        if (!cop__watch_grow(scratch->memory, &scratch->text, &scratch->capacity, path.length + 1,
+                             1)) {
             path.refused = true;
             return path;
         }

@@ -55,11 +55,8 @@ cop__watch_log_add(cop__watch_room *room, const cop__watch_list *list, uint64_t 
         cop__watch_log_end(room);
         return;
     }
-    *segment = (cop__watch_segment){.from = from,
-                                    .to = to,
-                                    .bytes = bytes,
-                                    .count = list->count,
-                                    .text_used = list->text_used};
+    *segment = (cop__watch_segment){
+        .from = from, .to = to, .bytes = bytes, .count = list->count, .text_used = list->text_used};
     if (list->count > 0)
         memcpy(segment->entry, list->entry, list->count * sizeof *list->entry);
     if (list->text_used > 0)
@@ -130,7 +127,8 @@ events_sorted(cop__watch_room *room, cop__watch_segment *first, size_t *n)
 static bool
 net_of(const event *first, const event *last, cop__difference *what)
 {
-    bool created = first->entry->what == COP_DIFF_CREATED, gone = last->entry->what == COP_DIFF_ERASED;
+    bool created = first->entry->what == COP_DIFF_CREATED,
+         gone = last->entry->what == COP_DIFF_ERASED;
     *what = COP_DIFF_ELEMENTS;
     if (created || gone) {
         *what = gone ? COP_DIFF_ERASED : COP_DIFF_CREATED;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Passes: the base goes on to the newest version, and watchers become dirty. And who is asked for one.
- * The argument is in watch.h.
+ * Passes: the base goes on to the newest version, and watchers become dirty. And who is asked for
+ * one. The argument is in watch.h.
  */
 #include "watch/watch.h"
 
@@ -251,8 +251,8 @@ cop__watch_pass_due(cop__watch_room *room)
 
 /* ---- who is asked for one ---- */
 
-/* asked_ns first: a pass that follows reads it. The swap orders what was published before it. True: it is to
- * be told (cop__watch_signal): it was not asked for yet, or could not be done. */
+/* asked_ns first: a pass that follows reads it. The swap orders what was published before it. True:
+ * it is to be told (cop__watch_signal): it was not asked for yet, or could not be done. */
 bool
 cop__watch_published(cop__watch_room *room)
 {
@@ -290,8 +290,8 @@ cop__watch_signal(cop__watch_room *room)
     uint32_t descriptors = cop__load_seq_cst(&room->descriptors);
     if (descriptors + cop__load_seq_cst(&room->functions) == 0)
         return;
-    /* Each of the pool's threads may be in a function that hangs. Who is about to call one counts itself
-     * and then looks whether a pass is asked for. */
+    /* Each of the pool's threads may be in a function that hangs. Who is about to call one counts
+     * itself and then looks whether a pass is asked for. */
     if (descriptors > 0 && cop__load_seq_cst(&room->calling) >= cop__effects_threads(store))
         pass_here(room);
     else if (cop__load_relaxed(&room->gather_ns) == 0)

@@ -2,11 +2,12 @@
 /*
  * Telling: when, to whom, and by whom.
  *
- * FUNCTIONS that are due stand in the room's ready queue, those that will be in a heap by time. Whoever
- * serves takes one after the other. Whoever gives up the lock and leaves something in the queue sees to
- * it that somebody comes: that a task is submitted to the pool which has not begun yet (`tasked`), or
- * that who polls is told. So a function that hangs holds up its own thread and no other watcher. A task
- * clears `tasked` before it looks at the queue: who finds it set knows that the queue will be looked at.
+ * FUNCTIONS that are due stand in the room's ready queue, those that will be in a heap by time.
+ * Whoever serves takes one after the other. Whoever gives up the lock and leaves something in the
+ * queue sees to it that somebody comes: that a task is submitted to the pool which has not begun
+ * yet (`tasked`), or that who polls is told. So a function that hangs holds up its own thread and
+ * no other watcher. A task clears `tasked` before it looks at the queue: who finds it set knows
+ * that the queue will be looked at.
  *
  * A thread that is in a function of the store serves no other one: it would hold that function up.
  */
@@ -48,8 +49,8 @@ in_function_of(const cop_store *store)
 
 /* ---- state ---- */
 
-bool
-cop__watch_is_dirty(const cop_watch *watch)
+static bool
+is_dirty(const cop_watch *watch)
 {
     return watch->gap || watch->from != NULL || watch->since != NULL;
 }
@@ -58,7 +59,7 @@ cop__watch_is_dirty(const cop_watch *watch)
 uint64_t
 cop__watch_due(const cop_watch *watch)
 {
-    if (!cop__watch_is_dirty(watch) || watch->paused || watch->closed || watch->running)
+    if (!is_dirty(watch) || watch->paused || watch->closed || watch->running)
         return COP_TIMER_NEVER;
     uint64_t due = cop__watch_grid(watch->changed_ns, watch->max_delay_ns);
     if (watch->min_interval_ns > 0 && watch->told_ns > 0) {
@@ -139,7 +140,7 @@ cop__watch_mark(cop__watch_room *room, cop_watch *watch, cop__watch_frame *base,
 {
     if (watch->closed)
         return;
-    if (!cop__watch_is_dirty(watch)) {
+    if (!is_dirty(watch)) {
         watch->changed_ns = cop__load_relaxed(&room->asked_ns);
         watch->noted = 0;
     }
@@ -245,7 +246,8 @@ cop__watch_take(cop__watch_room *room, cop_watch *watch, cop__watch_telling *tel
         watch->from = NULL;
         watch->gap = false;
         if (telling->from != NULL && target->list != NULL &&
-            target->list_from == telling->from->version && target->list_to == telling->to->version) {
+            target->list_from == telling->from->version &&
+            target->list_to == telling->to->version) {
             telling->list = target->list;
             cop__add_relaxed(&telling->list->references, 1u);
         }

@@ -2,14 +2,15 @@
 /*
  * Opening and closing watchers, and the room.
  *
- * THE FIRST WATCHER of a store takes the commit right: it makes the base of the newest version, and lets
- * publications be told from then on. What was published before is in the base; what is published later
- * is published by a holder of the right that sees the watcher. When the last one goes nobody is told any
- * more, by the same way.
+ * THE FIRST WATCHER of a store takes the commit right: it makes the base of the newest version, and
+ * lets publications be told from then on. What was published before is in the base; what is
+ * published later is published by a holder of the right that sees the watcher. When the last one
+ * goes nobody is told any more, by the same way.
  *
- * LIFE. A watcher is a use of the store's gate until its last reference goes: its owner's, the ready
- * queue's, and that of each thread in a call. It leaves the room (detach) when it is closed and no
- * call is under way; whoever ends the last call does that, and tells who waits in cop_watch_close.
+ * LIFE. A watcher is a use of the store's gate until its last reference goes: its owner's, the
+ * ready queue's, and that of each thread in a call. It leaves the room (detach) when it is closed
+ * and no call is under way; whoever ends the last call does that, and tells who waits in
+ * cop_watch_close.
  */
 #include "watch/watch.h"
 
@@ -295,7 +296,10 @@ cop_status
 cop_watch_open(cop_store *store, const char *path, size_t length, const cop_watch_options *options,
                cop_watch_function function, void *context, cop_watch **watch, cop_error *error)
 {
-    wish w = {.path = path != NULL ? path : "", .length = length, .function = function, .context = context};
+    wish w = {.path = path != NULL ? path : "",
+              .length = length,
+              .function = function,
+              .context = context};
     return open_checked(store, &w, options, watch, error);
 }
 

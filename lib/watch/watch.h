@@ -288,7 +288,6 @@ cop__watch_list *cop__watch_log_since(cop__watch_room *room, const cop__watch_ta
 
 /* Need the lock: */
 
-bool cop__watch_is_dirty(const cop_watch *watch);
 /* When it is to be told: COP_TIMER_NEVER when there is nothing, or it may not be told now. */
 uint64_t cop__watch_due(const cop_watch *watch);
 /* Something changed: when it is due may be another time now. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watchers that check what they are told. Each has a model of what it watches: it applies the changes
- * to it, one by one, and compares it with the version that it was told up to. Writers set, create and
- * erase atoms, whole branches and elements of an array. Some watchers are called by a pool of 0 to 2
- * threads, or by who polls, some ask, some wait for their descriptors; with windows, bounds and
- * delays of all sizes; they are paused, closed (by themselves, too) and opened again where they were.
- * Now and then everything stops: then all must come to know the last version, by themselves.
+ * Watchers that check what they are told. Each has a model of what it watches: it applies the
+ * changes to it, one by one, and compares it with the version that it was told up to. Writers set,
+ * create and erase atoms, whole branches and elements of an array. Some watchers are called by a
+ * pool of 0 to 2 threads, or by who polls, some ask, some wait for their descriptors; with windows,
+ * bounds and delays of all sizes; they are paused, closed (by themselves, too) and opened again
+ * where they were. Now and then everything stops: then all must come to know the last version, by
+ * themselves.
  */
 #include <poll.h>
 #include <sched.h>
@@ -163,9 +164,9 @@ apply(watcher *w, const cop_watch_batch *batch, const cop_change *c)
         stress_check(ONCE, there, "%s: elements of what is not there", w->path);
         return;
     }
-    stress_check(ONCE, there == (c->kind != COP_CHANGE_CREATED), "%s: %.*s (%u) kind %d in (%" PRIu64
-                 ",%" PRIu64 "]", w->path, (int)c->path_length, c->path, c->atom.id, c->kind,
-                 batch->from, batch->to);
+    stress_check(ONCE, there == (c->kind != COP_CHANGE_CREATED),
+                 "%s: %.*s (%u) kind %d in (%" PRIu64 ",%" PRIu64 "]", w->path, (int)c->path_length,
+                 c->path, c->atom.id, c->kind, batch->from, batch->to);
     if (there && batch->before != NULL)
         stress_check(BEFORE, k->value == number_of(&c->before), "%s: %.*s was %" PRId64, w->path,
                      (int)c->path_length, c->path, number_of(&c->before));
@@ -186,7 +187,8 @@ apply_all(watcher *w, cop_watch_batch *batch)
     while (cop_watch_change(batch, &change)) {
         if (change.kind != kind)
             last = change.kind == COP_CHANGE_CREATED ? 0 : SIZE_MAX;
-        stress_check(ORDER, change.kind >= kind, "%s: kind %d after %d", w->path, change.kind, kind);
+        stress_check(ORDER, change.kind >= kind, "%s: kind %d after %d", w->path, change.kind,
+                     kind);
         kind = change.kind;
         if (kind == COP_CHANGE_ERASED)
             stress_check(ORDER, change.path_length <= last, "%s: erased", w->path);
@@ -211,8 +213,8 @@ be_told(watcher *w, cop_watch_batch *batch)
     w->resumed = false;
     apply_all(w, batch);
     unsigned wrong = compare(w, batch->now, batch->gap);
-    stress_check(MODEL, wrong == 0, "%s: %u wrong after (%" PRIu64 ",%" PRIu64 "]%s", w->path, wrong,
-                 batch->from, batch->to, batch->before == NULL ? " (resumed)" : "");
+    stress_check(MODEL, wrong == 0, "%s: %u wrong after (%" PRIu64 ",%" PRIu64 "]%s", w->path,
+                 wrong, batch->from, batch->to, batch->before == NULL ? " (resumed)" : "");
     if (wrong != 0)
         (void)compare(w, batch->now, true);
     w->told = batch->to;
@@ -247,8 +249,8 @@ reopen(watcher *w, bool called)
     w->resumed = true;
     pthread_mutex_unlock(&w->lock);
     w->options.paused = stress_below(&w->random, 4) == 0;
-    stress_need(cop_watch_open(store, w->path, strlen(w->path), &w->options, called ? be_called : NULL,
-                               w, &w->watch, NULL),
+    stress_need(cop_watch_open(store, w->path, strlen(w->path), &w->options,
+                               called ? be_called : NULL, w, &w->watch, NULL),
                 "open a watcher");
 }
 
@@ -301,9 +303,9 @@ write_one(cop_txn *txn, stress_random *random)
         return COP_OK;
     cop_pin_t pin = cop_pin(store);
     (void)cop_count(pin.snapshot, list, &count);
-    cop_status status = count > 0 ? cop_child_at(pin.snapshot, list,
-                                                 (uint32_t)stress_below(random, count), &atom)
-                                  : COP_E_ABSENT;
+    cop_status status =
+        count > 0 ? cop_child_at(pin.snapshot, list, (uint32_t)stress_below(random, count), &atom)
+                  : COP_E_ABSENT;
     cop_unpin(pin);
     if (status == COP_OK && dice < 90)
         return cop_txn_set(txn, atom, &value);
@@ -422,8 +424,8 @@ quiet_check(void)
     for (unsigned i = 0; i < WATCHERS; i++) {
         uint64_t told;
         bool right = knows(&watchers[i], last, &told);
-        stress_check(QUIET, right, "%u: %s, told %" PRIu64 " of %" PRIu64, i, watchers[i].path, told,
-                     cop_snapshot_version(last));
+        stress_check(QUIET, right, "%u: %s, told %" PRIu64 " of %" PRIu64, i, watchers[i].path,
+                     told, cop_snapshot_version(last));
     }
     cop_snapshot_drop(last);
 }

@@ -70,8 +70,8 @@ some_changes(void)
     }
 }
 
-/* From an empty tree to one whose radix tree has grown by a level and more, and between all versions
- * on the way, in both directions. */
+/* From an empty tree to one whose radix tree has grown by a level and more, and between all
+ * versions on the way, in both directions. */
 START_TEST(all_pairs)
 {
     const cop_snapshot *root[VERSIONS];

@@ -65,7 +65,8 @@ is_readable(int fd, int ms)
 START_TEST(alarms)
 {
     cop__timers timers;
-    cop__alarm a = {.function = fire, .context = (void *)1}, b = {.function = fire, .context = (void *)100};
+    cop__alarm a = {.function = fire, .context = (void *)1},
+               b = {.function = fire, .context = (void *)100};
 
     cop__timers_init(&timers);
     cop__timers_run(&timers, UINT64_MAX - 1);
@@ -118,7 +119,8 @@ END_TEST
 START_TEST(a_pool_rings)
 {
     cop_pool_options options = COP_POOL_OPTIONS_INIT;
-    cop__alarm a = {.function = fire, .context = (void *)1}, b = {.function = fire, .context = (void *)1};
+    cop__alarm a = {.function = fire, .context = (void *)1},
+               b = {.function = fire, .context = (void *)1};
     cop_pool *pool;
 
     options.threads = (uint32_t)_i;

@@ -205,10 +205,12 @@ START_TEST(several_passes)
 {
     cop_store *store = t_open();
     set(store, "a/x/b", 1);
-    cop_watch *keeper = t_watch(store, ""), *path = t_watch(store, "a/x"), *stars = t_watch(store, "*/*/b");
+    cop_watch *keeper = t_watch(store, ""), *path = t_watch(store, "a/x"),
+              *stars = t_watch(store, "*/*/b");
     cop_watch_options options = COP_WATCH_OPTIONS_INIT;
     options.only_itself = true;
-    cop_watch *handle = NULL, *below = NULL, *twice = NULL, *none = t_watch_with(store, "a/*", &options);
+    cop_watch *handle = NULL, *below = NULL, *twice = NULL,
+              *none = t_watch_with(store, "a/*", &options);
 
     CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), &options, NULL, NULL, &handle, NULL));
     CHECK_OK(cop_watch_open_atom(store, t_find(store, "a"), NULL, NULL, NULL, &below, NULL));

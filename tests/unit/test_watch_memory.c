@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watchers without memory: the k-th request is refused, once and for ever, for every k. What cannot be
- * found out is told later, or as a gap, and never not at all; what cannot be opened leaves nothing.
+ * Watchers without memory: the k-th request is refused, once and for ever, for every k. What cannot
+ * be found out is told later, or as a gap, and never not at all; what cannot be opened leaves
+ * nothing.
  */
 #include "store/store_internal.h"
 #include "tests/support/watch_test.h"
@@ -98,10 +99,12 @@ START_TEST(telling)
 
     for (int64_t k = 0; more && k < MOST; k++) {
         cop_store *store = scene_open();
-        cop_watch *watch[] = {t_watch(store, "host"), t_watch(store, ""), t_watch(store, "host"), NULL};
+        cop_watch *watch[] = {t_watch(store, "host"), t_watch(store, ""), t_watch(store, "host"),
+                              NULL};
         t_text out[4];
         memset(out, 0, sizeof out);
-        CHECK_OK(cop_watch_open_atom(store, t_find(store, "host"), NULL, NULL, NULL, &watch[3], NULL));
+        CHECK_OK(
+            cop_watch_open_atom(store, t_find(store, "host"), NULL, NULL, NULL, &watch[3], NULL));
         changes(store);
         arm(k, _i != 0);
         for (int i = 0; i < 4; i++)
@@ -161,7 +164,8 @@ open_one(cop_store *store, int which, cop_watch **watch)
     if (which == 2)
         return cop_watch_open_atom(store, t_find(store, "host"), NULL, NULL, NULL, watch, NULL);
     options.since = which == 3 ? 2 : COP_WATCH_NOW;
-    return cop_watch_open(store, P(which == 1 ? "a/*/c" : "host"), &options, NULL, NULL, watch, NULL);
+    return cop_watch_open(store, P(which == 1 ? "a/*/c" : "host"), &options, NULL, NULL, watch,
+                          NULL);
 }
 
 START_TEST(opening)
@@ -244,9 +248,10 @@ START_TEST(growing)
         snprintf(path, sizeof path, "p%d/q", i);
         for (int64_t k = 0;; k++) {
             arm(k, _i != 0);
-            cop_status status = i % 2 ? cop_watch_open(store, P(path), NULL, NULL, NULL, &watch[i], NULL)
-                                      : cop_watch_open_atom(store, (cop_atom){(uint32_t)i, 1}, NULL,
-                                                            NULL, NULL, &watch[i], NULL);
+            cop_status status =
+                i % 2 ? cop_watch_open(store, P(path), NULL, NULL, NULL, &watch[i], NULL)
+                      : cop_watch_open_atom(store, (cop_atom){(uint32_t)i, 1}, NULL, NULL, NULL,
+                                            &watch[i], NULL);
             (void)disarm();
             if (status == COP_OK)
                 break;

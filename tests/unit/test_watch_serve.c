@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Who tells watchers, when, and until when: polls, pools, descriptors, windows, pausing, closing. */
+/* Who tells watchers, when, and until when: polls, pools, descriptors, windows, pausing, closing.
+ */
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -575,16 +576,20 @@ START_TEST(refusals)
     CHECK_STATUS(cop_watch_open(store, P("a//b"), NULL, NULL, NULL, &watch, &error), COP_E_PATH);
     ck_assert_ptr_null(watch);
     options.size = 1;
-    CHECK_STATUS(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, &error), COP_E_INVALID);
+    CHECK_STATUS(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, &error),
+                 COP_E_INVALID);
     options.size = sizeof options + 1;
-    CHECK_STATUS(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, &error), COP_E_INVALID);
+    CHECK_STATUS(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, &error),
+                 COP_E_INVALID);
     options.size = sizeof options;
     options.overflow = (cop_watch_overflow)7;
-    CHECK_STATUS(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, &error), COP_E_INVALID);
+    CHECK_STATUS(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, &error),
+                 COP_E_INVALID);
     CHECK_STATUS(cop_watch_open_atom(store, (cop_atom){5, 0}, NULL, NULL, NULL, &watch, &error),
                  COP_E_INVALID);
-    CHECK_STATUS(cop_watch_open_atom(store, (cop_atom){5, 1 << 16}, NULL, NULL, NULL, &watch, &error),
-                 COP_E_INVALID);
+    CHECK_STATUS(
+        cop_watch_open_atom(store, (cop_atom){5, 1 << 16}, NULL, NULL, NULL, &watch, &error),
+        COP_E_INVALID);
     cop_watch_close(NULL);
     CHECK_OK(cop_watch_open(store, NULL, 0, NULL, NULL, NULL, &watch, &error));
     void *both[] = {store, watch};
@@ -609,7 +614,8 @@ START_TEST(closing_the_store)
     cop_watch_options options = COP_WATCH_OPTIONS_INIT;
     self s = {.close = false};
     t_text a, b;
-    cop_watch *now = t_watch_call(store, "a", NULL, &a), *paused = t_watch_call(store, "a", NULL, &a);
+    cop_watch *now = t_watch_call(store, "a", NULL, &a),
+              *paused = t_watch_call(store, "a", NULL, &a);
     options.max_delay_ns = HOUR_NS;
     options.destroy = self_destroy;
     cop_watch *later, *idle = t_watch_call(store, "b", NULL, &b);
@@ -648,10 +654,11 @@ START_TEST(forking)
     CHECK_OK(cop_watch_next(watch, 0, &batch));
     pid_t child = fork();
     if (child == 0) {
-        bool right = cop_watch_open(store, P(""), NULL, NULL, NULL, &another, NULL) == COP_E_FORKED &&
-                     cop_watch_next(watch, 0, &other) == COP_E_FORKED &&
-                     cop_watch_fd(watch, &fd) == COP_E_FORKED && cop_watch_told(watch) == 0 &&
-                     cop_scope_add_watch(scope, watch) == COP_E_FORKED;
+        bool right =
+            cop_watch_open(store, P(""), NULL, NULL, NULL, &another, NULL) == COP_E_FORKED &&
+            cop_watch_next(watch, 0, &other) == COP_E_FORKED &&
+            cop_watch_fd(watch, &fd) == COP_E_FORKED && cop_watch_told(watch) == 0 &&
+            cop_scope_add_watch(scope, watch) == COP_E_FORKED;
         cop_watch_pause(watch);
         cop_watch_batch_end(&batch);
         cop_watch_close(watch);
@@ -807,7 +814,8 @@ START_TEST(given_the_task)
     CHECK_OK(cop_watch_open(store, P("a"), NULL, write_and_resize, pool, &writes, NULL));
     CHECK_OK(cop_watch_open(store, P("b"), NULL, count_calls, &to, &other, NULL));
     set(store, "a", 1);
-    for (uint64_t end = cop_deadline_in_ms(20000); atomic_load(&to) < 2 && cop_deadline_in_ms(0) < end;)
+    for (uint64_t end = cop_deadline_in_ms(20000);
+         atomic_load(&to) < 2 && cop_deadline_in_ms(0) < end;)
         CHECK_OK(cop_store_poll(store));
     ck_assert_uint_eq(atomic_load(&to), 2);
     cop_watch_close(writes);
@@ -818,8 +826,8 @@ START_TEST(given_the_task)
 }
 END_TEST
 
-/* With one thread elsewhere the other calls both; what the first one writes is not due yet, but who has
- * a descriptor learns of it before the second one is called, which may hang. */
+/* With one thread elsewhere the other calls both; what the first one writes is not due yet, but who
+ * has a descriptor learns of it before the second one is called, which may hang. */
 START_TEST(before_a_call)
 {
     cop_store *store = t_open();

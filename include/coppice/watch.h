@@ -83,7 +83,8 @@ typedef enum cop_watch_overflow {
 typedef struct cop_watch_options {
     size_t size;
     uint64_t since; /* the version it knows. COP_WATCH_NOW: the newest, changes from here on. Else told
-                     * first is what changed since, if the change log reaches back, or a gap mark; so 0
+                     * first is what changed since, if the change log (watch.log_bytes) reaches back,
+                     * or a gap mark; so 0
                      * begins with a gap mark that shows the whole. */
     uint64_t min_interval_ns;
     uint64_t max_delay_ns;

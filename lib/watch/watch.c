@@ -39,7 +39,7 @@ room_new(cop_store *store)
     atomic_init(&room->gather_ns, COP_TIMER_NEVER);
     room->timer = (cop__alarm){.function = cop__watch_timer, .context = room};
     room->scratch.memory = store->memory;
-    room->log.limit = COP_WATCH_LOG_BYTES;
+    room->log.limit = (size_t)store->options.watch_log_bytes;
     cop__watch_index_init(&room->index, store->memory, store->tree.hash_seed);
     return room;
 }

@@ -203,8 +203,6 @@ typedef struct cop__watch_log {
     size_t bytes, limit;
 } cop__watch_log;
 
-#define COP_WATCH_LOG_BYTES ((size_t)1 << 20)
-
 struct cop_watch {
     cop__timer timer; /* first; in room->waiting */
     cop_store *store;

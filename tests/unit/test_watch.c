@@ -506,6 +506,27 @@ START_TEST(a_long_way_back)
 }
 END_TEST
 
+START_TEST(no_log)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    cop_watch_options come_back = COP_WATCH_OPTIONS_INIT;
+    cop_store *store;
+
+    options.watch_log_bytes = 0;
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    cop_watch *keeper = t_watch(store, "");
+    set(store, "a", 1);
+    set(store, "a", 2);
+    (void)t_told(keeper);
+    come_back.since = 0;
+    cop_watch *watch = t_watch_with(store, "a", &come_back);
+    ck_assert_str_eq(t_told(watch), "(0,2] gap");
+    cop_watch_close(watch);
+    cop_watch_close(keeper);
+    cop_store_close(store);
+}
+END_TEST
+
 /* The internal holds count against no limit, and idle watchers hold one version together. */
 START_TEST(held_versions)
 {
@@ -596,6 +617,7 @@ main(void)
     tcase_add_test(tcase, the_root);
     tcase_add_test(tcase, several_passes);
     tcase_add_test(tcase, passes_for_nothing);
+    tcase_add_test(tcase, no_log);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -19,14 +19,28 @@ cop__watch_lock(cop__watch_room *room)
     pthread_mutex_lock(&room->lock);
 }
 
+/* They count themselves, read the event and then look. */
+static void
+sleepers_wake(cop__watch_room *room)
+{
+    if (cop__load_seq_cst(&room->sleepers) == 0)
+        return;
+    cop__add_seq_cst(&room->event, 1u);
+    cop__futex_wake(&room->event, INT32_MAX);
+}
+
 void
 cop__watch_unlock(cop__watch_room *room)
 {
     cop__watch_frame *frame = room->doomed;
     cop__memory *memory = room->store->memory;
     bool ask = room->ready_first != NULL && !room->closing;
+    bool wake = room->wake;
     room->doomed = NULL;
+    room->wake = false;
     pthread_mutex_unlock(&room->lock);
+    if (wake)
+        sleepers_wake(room);
     if (ask)
         cop__watch_ask(room);
     while (frame != NULL) { /* the store may go with the last one */
@@ -126,9 +140,26 @@ touch(void *context, cop__watch_target *target)
         room->touched = target;
         cop__watch_list_drop(target->list);
         target->list = cop__watch_list_new(room->store->memory);
+        target->changes = 0;
     }
-    if (target->list != NULL)
+    if (++target->changes > COP_WATCH_PASS_LIST) {
+        cop__watch_list_drop(target->list);
+        target->list = NULL;
+    } else if (target->list != NULL) {
         cop__watch_list_add(target->list, p->found, false);
+    }
+}
+
+/* More than can be kept is not collected. */
+static void
+log_one(pass *p, const cop__watch_found *one)
+{
+    if (p->log->count * sizeof *p->log->entry <= p->room->log.limit) {
+        cop__watch_list_add(p->log, one, one->what == COP_DIFF_ERASED);
+        return;
+    }
+    cop__watch_list_drop(p->log);
+    p->log = NULL;
 }
 
 static void
@@ -141,26 +172,23 @@ found(void *context, const cop__watch_found *one)
         return;
     }
     if (p->log != NULL)
-        cop__watch_list_add(p->log, one, one->what == COP_DIFF_ERASED);
+        log_one(p, one);
     cop__watch_index_match(&p->room->index, one, touch, p);
 }
 
 /* What it lists is told, or (refused) found again when it is asked for. */
-static size_t
+static void
 target_listed(cop__watch_target *target, uint64_t from, uint64_t to)
 {
-    size_t changes = 1;
-    if (target->list != NULL) {
-        changes = target->list->count + target->list->refused;
-        cop__watch_list_order(target->list);
-    }
-    if (target->list != NULL && target->list->refused) {
+    target->list_from = from;
+    target->list_to = to;
+    if (target->list == NULL)
+        return;
+    cop__watch_list_order(target->list);
+    if (target->list->refused) {
         cop__watch_list_drop(target->list);
         target->list = NULL;
     }
-    target->list_from = from;
-    target->list_to = to;
-    return changes;
 }
 
 /* The targets that were touched; with a base, their watchers become dirty from it on. */
@@ -176,9 +204,9 @@ touched_end(cop__watch_room *room, cop__watch_frame *base, uint64_t to)
             target->list = NULL;
             continue;
         }
-        size_t changes = target_listed(target, base->version, to);
+        target_listed(target, base->version, to);
         for (cop_watch *watch = target->first; watch != NULL; watch = watch->next)
-            cop__watch_mark(room, watch, base, changes);
+            cop__watch_mark(room, watch, base, target->changes);
     }
 }
 
@@ -283,10 +311,7 @@ cop__watch_signal(cop__watch_room *room)
     cop_store *store = room->store;
     if (cop__load_relaxed(&store->closing) != 0)
         return;
-    if (cop__load_seq_cst(&room->sleepers) > 0) {
-        cop__add_seq_cst(&room->event, 1u);
-        cop__futex_wake(&room->event, INT32_MAX);
-    }
+    sleepers_wake(room);
     uint32_t descriptors = cop__load_seq_cst(&room->descriptors);
     if (descriptors + cop__load_seq_cst(&room->functions) == 0)
         return;

@@ -100,14 +100,6 @@ function_schedule(cop__watch_room *room, cop_watch *watch, uint64_t due)
         cop__timer_set(&room->store->timers, &room->timer, due);
 }
 
-static void
-sleepers_wake(cop__watch_room *room)
-{
-    cop__add_seq_cst(&room->event, 1u);
-    if (cop__load_seq_cst(&room->sleepers) > 0)
-        cop__futex_wake(&room->event, INT32_MAX);
-}
-
 void
 cop__watch_schedule(cop__watch_room *room, cop_watch *watch)
 {
@@ -119,7 +111,7 @@ cop__watch_schedule(cop__watch_room *room, cop_watch *watch)
     if (COP_FAULT(watch_wake) && (watch->told & 3) == 1)
         due = COP_TIMER_NEVER;
     cop__timer_descriptor_arm(watch->fd, due);
-    sleepers_wake(room);
+    room->wake = true;
 }
 
 void

@@ -71,6 +71,9 @@ typedef struct cop__watch_entry {
     uint32_t length; /* of its path */
 } cop__watch_entry;
 
+/* A pass lists no more than this for one target: what is more is listed when it is told. */
+#define COP_WATCH_PASS_LIST ((size_t)1 << 16)
+
 /* Changes in the order in which they are told. Immutable once it is shared; its own, needs no version. */
 typedef struct cop__watch_list {
     cop__memory *memory;
@@ -135,6 +138,7 @@ typedef struct cop__watch_target {
     bool below; /* what is below it too */
     bool stars;
     bool touched; /* by the pass under way */
+    size_t changes; /* that it found */
     struct cop__watch_target *touched_next;
     cop__watch_list *list; /* the changes between two versions; NULL: not known */
     uint64_t list_from, list_to;
@@ -252,6 +256,7 @@ typedef struct cop__watch_room {
     cop__watch_log log;
     cop_watch *all;
     size_t count, gather_count; /* watchers; those of the least max_delay_ns */
+    bool wake; /* a watcher that is asked for may be due */
     cop_watch *ready_first, *ready_last; /* functions to be called now */
     cop__timer *waiting;                 /* and later */
 } cop__watch_room;
@@ -259,7 +264,8 @@ typedef struct cop__watch_room {
 /* ---- pass.c ---- */
 
 void cop__watch_lock(cop__watch_room *room);
-/* Also drops the versions that nobody needs any more, and asks for whoever is to call functions. */
+/* Also drops the versions that nobody needs any more, wakes who waits in cop_watch_next, and asks for
+ * whoever is to call functions. */
 void cop__watch_unlock(cop__watch_room *room);
 cop__watch_frame *cop__watch_frame_keep(cop__watch_frame *frame);
 /* NULL is legal. */

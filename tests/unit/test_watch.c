@@ -506,6 +506,39 @@ START_TEST(a_long_way_back)
 }
 END_TEST
 
+/* More than a pass lists and the log keeps. */
+START_TEST(very_many_changes)
+{
+    enum { CHANGES = 70000 };
+    cop_store *store = t_open();
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    cop_watch *all = t_watch(store, ""), *again;
+    cop_watch_batch batch;
+    cop_change change;
+    cop_txn *txn = t_begin(store);
+    cop_value one = cop_i64(1);
+    size_t n = 0;
+
+    for (int i = 0; i < CHANGES; i++) {
+        char path[32];
+        snprintf(path, sizeof path, "n/%d", i);
+        CHECK_OK(cop_txn_set_at(txn, P(path), &one, NULL));
+    }
+    t_commit(txn);
+    CHECK_OK(cop_watch_next(all, 0, &batch));
+    ck_assert_uint_eq(batch.count, CHANGES + 1);
+    while (cop_watch_change(&batch, &change))
+        ck_assert(change.kind == COP_CHANGE_CREATED && (n++ > 0) == (change.path_length > 1));
+    cop_watch_batch_end(&batch);
+    options.since = 0;
+    again = t_watch_with(store, "n/1", &options);
+    ck_assert_str_eq(t_told(again), "(0,1] gap");
+    cop_watch_close(all);
+    cop_watch_close(again);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(no_log)
 {
     cop_options options = COP_OPTIONS_INIT;
@@ -618,6 +651,7 @@ main(void)
     tcase_add_test(tcase, several_passes);
     tcase_add_test(tcase, passes_for_nothing);
     tcase_add_test(tcase, no_log);
+    tcase_add_test(tcase, very_many_changes);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -311,7 +311,7 @@ write_one(cop_txn *txn, stress_random *random)
         return cop_txn_set(txn, atom, &value);
     if (status == COP_OK && (dice < 94 || count > ELEMENTS))
         return cop_txn_erase(txn, atom);
-    return cop_txn_insert(txn, list, (uint32_t)stress_below(random, count / 2 + 1), &value, &atom);
+    return cop_txn_insert(txn, list, (uint32_t)stress_below(random, count / 2 + 1), &value, NULL);
 }
 
 static void

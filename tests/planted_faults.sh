@@ -20,6 +20,9 @@ txn_dropped             | tests/stress/stress_counters --seconds 3
 root_before_pages       | tests/stress/stress_reclaim --seconds 5
 pending_ignored         | tests/unit/test_pin_schedule
 help_without_barrier    | tests/unit/test_pin_schedule
+watch_twice             | tests/stress/stress_watch --seconds 3
+watch_edge              | tests/stress/stress_watch --seconds 3
+watch_wake              | tests/stress/stress_watch --seconds 3
 effect_wake_lost        | tests/stress/stress_effect_queue --seconds 3
 wake_lost               | tests/unit/test_workers_schedule
 deque_item_twice        | tests/unit/test_workers_schedule

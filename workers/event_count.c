@@ -81,17 +81,33 @@ take_token(cop__event_count *events)
 }
 
 bool
-cop__event_wait(cop__event_count *events, uint32_t *epoch)
+cop__event_wait_until(cop__event_count *events, uint32_t *epoch, uint64_t deadline)
 {
     uint32_t now;
     if (COP_FAULT(wake_lost))
         *epoch = cop__load_acquire(&events->epoch); /* and sleeps without a look for a token */
     else if (take_token(events))
         return true;
-    while ((now = cop__load_acquire(&events->epoch)) == *epoch)
-        cop__futex_wait(&events->epoch, *epoch, UINT64_MAX);
+    while ((now = cop__load_acquire(&events->epoch)) == *epoch) {
+        cop__futex_wait(&events->epoch, *epoch, deadline);
+        if (deadline != UINT64_MAX && cop__clock_ns() >= deadline)
+            break;
+    }
     *epoch = now;
     return take_token(events);
+}
+
+bool
+cop__event_wait(cop__event_count *events, uint32_t *epoch)
+{
+    return cop__event_wait_until(events, epoch, UINT64_MAX);
+}
+
+void
+cop__event_nudge(cop__event_count *events)
+{
+    cop__add_seq_cst(&events->epoch, 1u);
+    cop__futex_wake(&events->epoch, 1);
 }
 
 void

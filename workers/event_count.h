@@ -52,14 +52,17 @@ void cop__event_cancel(cop__event_count *events);
  * *epoch and there is none: the caller is still registered, looks whether it is asked for, and then
  * cancels, or waits again with the new *epoch. Sleeps otherwise. */
 bool cop__event_wait(cop__event_count *events, uint32_t *epoch);
+/* The same, but false also when this time (CLOCK_MONOTONIC) has come. */
+bool cop__event_wait_until(cop__event_count *events, uint32_t *epoch, uint64_t deadline);
 
 /* Wakes up to n of those registered with one system call; the number of tokens left. */
 uint32_t cop__event_notify(cop__event_count *events, uint32_t n);
 /* Wakes one, unless somebody is searching or about to. */
 uint32_t cop__event_post(cop__event_count *events);
 
-/* Makes every waiting worker look whether it is asked for. */
+/* Makes every waiting worker look whether it is asked for; nudge: one of them. */
 void cop__event_stir(cop__event_count *events);
+void cop__event_nudge(cop__event_count *events);
 
 /* Those registered and not notified. */
 uint32_t cop__event_parked(cop__event_count *events);

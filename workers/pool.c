@@ -86,6 +86,7 @@ pool_new(const cop_pool_options *options)
     pthread_mutex_init(&pool->regions_lock, NULL);
     cop__event_init(&pool->events);
     cop__inject_init(&pool->inject);
+    cop__timers_init(&pool->alarms);
     return pool;
 }
 
@@ -98,6 +99,7 @@ pool_free(cop_pool *pool)
         cop__region_free(cop__load_relaxed(&pool->regions[i]));
     pthread_mutex_destroy(&pool->lock);
     pthread_mutex_destroy(&pool->regions_lock);
+    cop__timers_end(&pool->alarms);
     munmap((void *)(uintptr_t)pool->alive, (size_t)sysconf(_SC_PAGESIZE));
     free(pool);
 }

@@ -20,6 +20,7 @@
 #include "base/atomic.h"
 #include "base/base.h"
 #include "store/log.h"
+#include "workers/alarms.h"
 #include "workers/deque.h"
 #include "workers/event_count.h"
 #include "workers/inject.h"
@@ -72,6 +73,8 @@ struct cop_pool {
     _Atomic(cop__region *) regions[COP_POOL_REGIONS_MAX];
     _Atomic(cop__worker *) workers[COP_POOL_THREADS_MAX];
     cop__event_count events;
+    cop__timers alarms;
+    _Atomic uint32_t keeper; /* a parked worker sleeps until the earliest alarm */
     cop__inject inject;
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t wakes;
     _Atomic uint64_t tasks_by_callers;

@@ -206,13 +206,17 @@ asked_to_leave(cop__worker *worker)
 static bool
 sleep_until_needed(cop__worker *worker, uint32_t epoch)
 {
-    while (!cop__event_wait(&worker->pool->events, &epoch)) {
-        if (!asked_to_leave(worker))
-            continue;
-        cop__event_cancel(&worker->pool->events);
-        return false;
+    cop_pool *pool = worker->pool;
+    bool keeper = false, token = false, leave = false;
+    while (!token && !leave) {
+        uint64_t until = cop__pool_alarm_park(pool, &keeper);
+        token = cop__event_wait_until(&pool->events, &epoch, until);
+        leave = !token && (asked_to_leave(worker) || cop__pool_alarm_due(pool));
     }
-    return true;
+    if (leave)
+        cop__event_cancel(&pool->events);
+    cop__pool_alarm_unpark(pool, keeper);
+    return token;
 }
 
 static void
@@ -265,6 +269,7 @@ worker_main(void *argument)
     for (uint32_t looks = 0;;) {
         if (may_leave(worker, false))
             break;
+        cop__pool_alarms_run(worker->pool);
         if (find(worker, &f)) {
             work(worker, &f);
             looks = 0;

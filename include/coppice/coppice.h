@@ -18,5 +18,6 @@
 #include <coppice/store.h>
 #include <coppice/txn.h>
 #include <coppice/value.h>
+#include <coppice/watch.h>
 
 #endif

@@ -54,7 +54,9 @@ extern "C" {
     X(readers_membarrier, "readers.membarrier", BOOL, 1, 0, 1, 0,                                  \
       "use the membarrier system call, so that a pin needs no fence")                              \
     X(readers_max, "readers.max", U64, 4096, 1, 65536, 0, "reader slots: threads that may read at once") \
-    X(snapshots_max, "snapshots.max", U64, 4096, 1, 1000000, 1, "snapshots that may be held at once")
+    X(snapshots_max, "snapshots.max", U64, 4096, 1, 1000000, 1, "snapshots that may be held at once") \
+    X(watch_log_bytes, "watch.log_bytes", U64, 1048576, 0, UINT64_MAX, 0,                          \
+      "what may be remembered of past changes, for watchers that come back")
 
 /* X(option field, index, "choice") */
 #define COP_CHOICES_MAP(X)                     \

@@ -84,9 +84,10 @@ COP_PUBLIC uint64_t cop_store_version(const cop_store *store);
  * had by the deadline. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_flush(cop_store *store, uint64_t deadline);
 
-/* A file descriptor (eventfd) that is readable while submitted transactions wait to be committed, or
- * background atoms to be run and no pool does it; owned by the store, closed with it. COP_E_IO,
- * COP_E_CLOSING, COP_E_FORKED. Thread-safe; a system call the first time, afterwards wait-free. */
+/* A file descriptor (epoll) that is readable while submitted transactions wait to be committed, or
+ * something else is due for cop_store_poll (background atoms and watchers of a store without a pool);
+ * not to be read. Owned by the store, closed with it. COP_E_IO, COP_E_CLOSING, COP_E_FORKED.
+ * Thread-safe; system calls the first time, afterwards wait-free. */
 COP_PUBLIC cop_status cop_store_fd(cop_store *store, int *fd);
 
 /* Does what is due, without waiting: commits what was submitted, frees what no version needs, runs

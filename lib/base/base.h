@@ -47,7 +47,10 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(node_before_dependency) \
     X(effect_wake_lost) \
     X(wake_lost) \
-    X(deque_item_twice)
+    X(deque_item_twice) \
+    X(watch_twice) \
+    X(watch_edge) \
+    X(watch_wake)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

@@ -31,6 +31,7 @@
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
+#include "watch/room.h"
 
 #define ROUNDS 16u
 #define BATCH_MAX 1024u
@@ -128,6 +129,9 @@ cop__right_leave(cop_store *store)
         cop__side *dead = cop__graph_dead(&store->graph);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
+        bool watch_posted = store->watch_posted;
+        if (cop__unlikely(watch_posted))
+            store->watch_posted = false;
         (void)cop__swap_seq_cst(&store->right, 0u);
         if (cop__unlikely(dead != NULL))
             cop__graph_bury(store->memory, dead);
@@ -138,6 +142,8 @@ cop__right_leave(cop_store *store)
             cop__futex_wake(&store->version_word, INT32_MAX);
         if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0))
             cop__fd_signal(store); /* queued while the right was held: the host's loop must look */
+        if (cop__unlikely(watch_posted))
+            cop__watch_signal(cop__load_relaxed(&store->watch));
     } while ((cop__load_seq_cst(&store->want_reclaim) ||
               cop__load_seq_cst(&store->effects.ended) ||
               cop__load_seq_cst(&store->graph.disposed)) &&
@@ -249,6 +255,9 @@ publish(cop_store *store, cop_snapshot *root)
     if (root->version == cop__load_relaxed(&store->version))
         return;
     cop__store_release(&store->version, root->version);
+    struct cop__watch_room *watch = cop__load_relaxed(&store->watching);
+    if (cop__unlikely(watch != NULL))
+        store->watch_posted |= cop__watch_published(watch);
     cop__version_event(store);
     cop__count_add(&store->count.commits, 1u);
 }

@@ -3,12 +3,14 @@
  * How a transaction ends: commit, submit, cancel; tickets; transact; the calls that commit what
  * others submitted. A ticket is the transaction itself under another name.
  */
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "commit/background.h"
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
+#include "watch/room.h"
 
 #define CONFLICTS_BEFORE_PRIORITY 8
 
@@ -356,24 +358,52 @@ cop_flush(cop_store *store, uint64_t deadline)
     return status;
 }
 
+static bool
+poll_fd_fill(cop_store *store, int both)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int timers = cop__timers_fd(&store->timers), fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (timers >= 0 && fresh >= 0 && epoll_ctl(both, EPOLL_CTL_ADD, fresh, &event) == 0 &&
+        epoll_ctl(both, EPOLL_CTL_ADD, timers, &event) == 0) {
+        cop__store_release(&store->fd, fresh);
+        return true;
+    }
+    if (fresh >= 0)
+        (void)close(fresh);
+    return false;
+}
+
+/* One descriptor for two: what is to be done now, and timers. Needs the lock of the timers. */
+static cop_status
+poll_fd_open(cop_store *store)
+{
+    if (cop__load_acquire(&store->poll_fd) >= 0)
+        return COP_OK;
+    int both = epoll_create1(EPOLL_CLOEXEC);
+    if (both < 0)
+        return COP_E_IO;
+    if (!poll_fd_fill(store, both)) {
+        (void)close(both);
+        return COP_E_IO;
+    }
+    cop__store_release(&store->poll_fd, both);
+    return COP_OK;
+}
+
 cop_status
 cop_store_fd(cop_store *store, int *fd)
 {
     cop_status status = cop__store_usable(store);
-    *fd = cop__load_acquire(&store->fd);
+    *fd = cop__load_acquire(&store->poll_fd);
     if (status != COP_OK || *fd >= 0)
         return status;
-    int fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), none = -1;
-    if (fresh < 0)
-        return COP_E_IO;
-    if (!cop__cas_seq_cst(&store->fd, &none, fresh)) {
-        (void)close(fresh);
-        fresh = none;
-    }
-    *fd = fresh;
-    if (cop__load_seq_cst(&store->queued) > 0)
+    pthread_mutex_lock(&store->timers.lock);
+    status = poll_fd_open(store);
+    pthread_mutex_unlock(&store->timers.lock);
+    *fd = cop__load_acquire(&store->poll_fd);
+    if (status == COP_OK && cop__load_seq_cst(&store->queued) > 0)
         cop__fd_signal(store);
-    return COP_OK;
+    return status;
 }
 
 static void
@@ -412,6 +442,8 @@ cop_store_poll(cop_store *store)
     }
     if (cop__background_any(store))
         status = cop__background_run(store, POLL_RESULTS, NULL);
+    cop__timers_run(&store->timers, cop__clock_ns());
+    cop__watch_poll(cop__load_acquire(&store->watch));
     if (status == COP_E_LIMIT || status == COP_E_CLOSING)
         status = COP_OK;
     cop__gate_end_use(gate);

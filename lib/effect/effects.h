@@ -259,9 +259,19 @@ bool cop__effect_list_own(cop__executor *e);
 /* ---- serve.c ---- */
 
 bool cop__effects_ask(void *context);
+/* Gives a task to the store's pool, if it has one with threads; it is counted as a use of the gate, which
+ * it ends. */
+bool cop__effects_submit(cop_store *store, cop_task_function task, void *context);
+/* Its pool comes to run its timers, if it has one. */
+void cop__effects_alarm(void *store);
+void cop__effects_alarm_init(cop_store *store);
+/* The threads of its pool. */
+uint32_t cop__effects_threads(cop_store *store);
 /* Ends a reference. */
 void cop__effect_queue_drop(cop_effect_queue *queue);
-/* Needs the right. */
+/* The pool has threads again, and is asked for what is due. */
+void cop__effects_has_threads(cop_store *store);
+/* Needs the right. The pool's listener has its function already. */
 void cop__effects_set_pool(cop_store *store, cop_pool *pool);
 
 #endif

@@ -86,9 +86,8 @@ serve_task(void *context)
 }
 
 bool
-cop__effects_ask(void *context)
+cop__effects_submit(cop_store *store, cop_task_function task, void *context)
 {
-    cop_store *store = context;
     bool asked = false;
     if (cop__load_relaxed(&store->effects.pool) == NULL)
         return false;
@@ -96,7 +95,7 @@ cop__effects_ask(void *context)
     cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
     if (pool != NULL && !cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
         cop__gate_use(store->gate);
-        asked = cop__pool_submit_apart(pool, serve_task, store) == COP_OK;
+        asked = cop__pool_submit_apart(pool, task, context) == COP_OK;
         if (!asked)
             cop__gate_end_use(store->gate);
     }
@@ -104,10 +103,56 @@ cop__effects_ask(void *context)
     return asked;
 }
 
+/* On a worker of the pool. The use of the gate is the alarm's. */
 static void
-pool_has_threads(void *context)
+alarm_rings(void *context)
 {
     cop_store *store = context;
+    cop__timers_run(&store->timers, cop__clock_ns());
+    cop__effects_alarm(store); /* for those that are left */
+    cop__gate_end_use(store->gate);
+}
+
+void
+cop__effects_alarm(void *context)
+{
+    cop_store *store = context;
+    uint64_t due = cop__timers_earliest(&store->timers);
+    if (due == COP_TIMER_NEVER || cop__load_relaxed(&store->effects.pool) == NULL)
+        return;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    if (pool != NULL) {
+        cop__gate_use(store->gate);
+        if (!cop__pool_alarm_set(pool, &store->alarm, due))
+            cop__gate_end_use(store->gate);
+    }
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+}
+
+void
+cop__effects_alarm_init(cop_store *store)
+{
+    store->alarm = (cop__alarm){.function = alarm_rings, .context = store};
+    store->timers.sooner = cop__effects_alarm;
+    store->timers.context = store;
+}
+
+uint32_t
+cop__effects_threads(cop_store *store)
+{
+    if (cop__load_relaxed(&store->effects.pool) == NULL)
+        return 0;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    uint32_t threads = pool != NULL ? cop_pool_threads(pool) : 0;
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+    return threads;
+}
+
+void
+cop__effects_has_threads(cop_store *store)
+{
     cop__effect_queue *queue = &store->effects.own.queue;
     (void)cop__swap_seq_cst(&queue->asked, 0u); /* who has set it may be about to be refused */
     if (cop__effect_queue_ready(queue))
@@ -115,6 +160,7 @@ pool_has_threads(void *context)
     cop__background_come(store);
     if (cop__background_any(store))
         cop__background_due(store);
+    cop__effects_alarm(store);
 }
 
 /* Needs the right. */
@@ -124,20 +170,26 @@ listen_to(cop_store *store, cop_pool *had, cop_pool *pool)
     cop__pool_listener *listener = &store->effects.listener;
     if (had != NULL)
         cop__pool_unlisten(had, listener);
-    listener->has_threads = pool_has_threads;
-    listener->context = store;
     if (pool != NULL)
         cop__pool_listen(pool, listener);
+}
+
+bool
+cop__effects_ask(void *context)
+{
+    return cop__effects_submit(context, serve_task, context);
 }
 
 void
 cop__effects_set_pool(cop_store *store, cop_pool *pool)
 {
-    cop_pool *had = cop__load_relaxed(&store->effects.pool);
-    cop__store_seq_cst(&store->effects.pool, pool);
+    cop_pool *had = cop__swap_seq_cst(&store->effects.pool, pool);
     listen_to(store, had, pool);
     while (cop__load_seq_cst(&store->effects.asking) > 0)
         sched_yield();
+    if (had != NULL && cop__pool_alarm_remove(had, &store->alarm))
+        cop__gate_end_use(store->gate);
+    cop__effects_alarm(store);
     cop__store_seq_cst(&store->effects.own.queue.nobody, pool == NULL);
     (void)cop__swap_seq_cst(&store->effects.own.queue.asked, 0u); /* nobody may come for it now */
     if (cop__effect_queue_ready(&store->effects.own.queue))

@@ -12,15 +12,17 @@
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
 
+/* own: the library's, which count against no limit. */
 static cop_status
-hold(cop_store *store, cop_snapshot *snapshot)
+hold(cop_store *store, cop_snapshot *snapshot, bool own)
 {
     cop_status status = COP_OK;
     pthread_mutex_lock(&store->snapshot_lock);
-    if (store->holds >= store->options.snapshots_max) {
+    if (!own && store->holds - store->own_holds >= store->options.snapshots_max) {
         status = COP_E_LIMIT;
     } else {
         store->holds++;
+        store->own_holds += own;
         if (snapshot->holds++ == 0) {
             snapshot->previous_held = NULL;
             snapshot->next_held = store->held_first;
@@ -44,7 +46,7 @@ cop_snapshot_take(cop_store *store, const cop_snapshot **snapshot)
     cop_pin_t pin = cop_pin(store);
     if (pin.snapshot == NULL)
         return cop_pin_status();
-    status = hold(store, (cop_snapshot *)(uintptr_t)pin.snapshot);
+    status = hold(store, (cop_snapshot *)(uintptr_t)pin.snapshot, false);
     if (status == COP_OK)
         *snapshot = pin.snapshot;
     cop_unpin(pin);
@@ -56,18 +58,19 @@ cop_snapshot_keep(const cop_snapshot *snapshot)
 {
     if (snapshot->store == NULL)
         return COP_E_FORKED;
-    return hold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot);
+    return hold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot, false);
 }
 
 /* True when this was the last hold on a version that a scan has seen: something may be filed under
  * it. What died under one that no scan has seen is in limbo, as if it had not been held; a scan for
  * every short hold would cost more than the commits between. */
 static bool
-unhold(cop_store *store, cop_snapshot *snapshot)
+unhold(cop_store *store, cop_snapshot *snapshot, bool own)
 {
     pthread_mutex_lock(&store->snapshot_lock);
     COP_ALWAYS(snapshot->holds > 0);
     store->holds--;
+    store->own_holds -= own;
     bool last = --snapshot->holds == 0;
     if (last) {
         if (snapshot->previous_held != NULL)
@@ -83,18 +86,38 @@ unhold(cop_store *store, cop_snapshot *snapshot)
     return last && seen;
 }
 
-void
-cop_snapshot_drop(const cop_snapshot *snapshot)
+static void
+drop(const cop_snapshot *snapshot, bool own)
 {
-    if (snapshot == NULL || snapshot->store == NULL) /* the latter in a forked child */
-        return;
     cop_store *store = snapshot->store;
     cop__gate *gate = store->gate;
     cop__add_relaxed(&gate->references, 1u); /* the store may go with this hold */
     cop__gate_use(gate);
-    if (unhold(store, (cop_snapshot *)(uintptr_t)snapshot) &&
+    if (unhold(store, (cop_snapshot *)(uintptr_t)snapshot, own) &&
         cop__load_seq_cst(&store->root) != snapshot) /* an address only: it may be gone */
         cop__reclaim_soon(store);
     cop__gate_end_use(gate);
     cop__gate_unref(gate);
+}
+
+void
+cop_snapshot_drop(const cop_snapshot *snapshot)
+{
+    if (snapshot != NULL && snapshot->store != NULL) /* the latter in a forked child */
+        drop(snapshot, false);
+}
+
+void
+cop__snapshot_hold(const cop_snapshot *snapshot)
+{
+    (void)hold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot, true);
+}
+
+void
+cop__snapshot_let_go(const cop_snapshot *snapshot, bool soon)
+{
+    if (soon)
+        drop(snapshot, true);
+    else if (unhold(snapshot->store, (cop_snapshot *)(uintptr_t)snapshot, true))
+        cop__store_seq_cst(&snapshot->store->want_reclaim, 1u);
 }

@@ -4,7 +4,16 @@
 
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
+#include "watch/room.h"
 #include "workers/region.h"
+
+void
+cop__store_pool_has_threads(void *context)
+{
+    cop_store *store = context;
+    cop__effects_has_threads(store);
+    cop__watch_pool_changed(cop__load_acquire(&store->watch));
+}
 
 cop_status
 cop_store_set_pool(cop_store *store, cop_pool *pool)
@@ -30,6 +39,7 @@ cop_store_set_pool(cop_store *store, cop_pool *pool)
         }
         cop__right_leave(store);
         cop__region_close(region);
+        cop__watch_pool_changed(cop__load_acquire(&store->watch));
     }
     cop__gate_end_use(gate);
     return status;

@@ -15,6 +15,7 @@
 #include "commit/combiner.h"
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
+#include "watch/room.h"
 #include "workers/region.h"
 
 #define ALIVE_BYTES ((size_t)4096)
@@ -55,9 +56,10 @@ store_init(cop_store *store, const cop_options *options, cop__memory *memory)
     store->memory = memory;
     store->options = *options;
     store->log = (cop__log){options->log, options->log_context, options->log_destroy};
-    store->fd = -1;
+    store->fd = store->poll_fd = -1;
     store->fence = !options->readers_membarrier || !cop__membarrier_ready();
     pthread_mutex_init(&store->snapshot_lock, NULL);
+    cop__timers_init(&store->timers);
     cop__queue_init(&store->queue);
 }
 
@@ -75,8 +77,12 @@ store_end(cop_store *store)
                      store->stamps_capacity * sizeof *store->stamps, 16);
     if (store->alive != NULL)
         cop__memory_unmap(memory, COP_MEMORY_READERS, (void *)(uintptr_t)store->alive, ALIVE_BYTES);
+    cop__watch_end(store->watch);
     if (store->fd >= 0)
         (void)close(store->fd);
+    if (store->poll_fd >= 0)
+        (void)close(store->poll_fd);
+    cop__timers_end(&store->timers);
     pthread_mutex_destroy(&store->snapshot_lock);
     cop__memory_free(memory, COP_MEMORY_OTHER, store, sizeof *store, _Alignof(cop_store));
 }
@@ -96,6 +102,9 @@ store_build(cop_store *store)
     if (!cop__lazies_init(&store->graph))
         return false;
     cop__effects_init(store);
+    cop__effects_alarm_init(store);
+    store->effects.listener =
+        (cop__pool_listener){.has_threads = cop__store_pool_has_threads, .context = store};
     cop__store_release(&store->root, (void *)store->tree.root);
     return true;
 }
@@ -260,6 +269,7 @@ cop_store_close(cop_store *store)
     cop__look_event(&store->graph);
     leave_pool(store);
     cop__right_leave(store);
+    cop__watch_closing(store->watch);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);
     cop__gate_unref(gate);

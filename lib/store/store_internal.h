@@ -17,6 +17,7 @@
 #include "graph/graph.h"
 #include "reclaim/pin.h"
 #include "store/log.h"
+#include "base/timers.h"
 #include "tree/tree.h"
 
 struct cop__gate;
@@ -26,6 +27,7 @@ struct cop_store {
     _Alignas(128) _Atomic(void *) root; /* cop_snapshot, the newest published */
     _Atomic uint64_t version;           /* its version; stored after it */
     bool fence;                         /* no membarrier: readers pay for a fence */
+    _Atomic(struct cop__watch_room *) watching; /* while there are watchers; written under the right */
     struct cop__gate *gate;
     const _Atomic uint64_t *alive; /* reads 0 in a forked child */
 
@@ -37,7 +39,8 @@ struct cop_store {
     _Atomic uint32_t closing;
     _Atomic uint32_t want_reclaim; /* a snapshot was dropped while the right was held */
     _Atomic uint32_t fd_signalled;
-    _Atomic int fd;
+    _Atomic int fd;      /* eventfd: something is to be done */
+    _Atomic int poll_fd; /* readable when that is, or a timer is due */
     _Atomic uint64_t queued;
     _Atomic uint32_t version_word; /* low half of version, for waiting */
     _Atomic uint32_t version_waiters;
@@ -47,6 +50,7 @@ struct cop_store {
     cop_snapshot *held_first;
     uint64_t held_records; /* distinct versions */
     uint64_t holds;
+    uint64_t own_holds; /* of these, the library's */
 
     /* the holder of the commit right's own */
     _Alignas(128) cop__tree tree;
@@ -55,8 +59,13 @@ struct cop_store {
     uint64_t oldest_noted; /* version, of a scan */
     size_t limbo_left; /* that the last scan could not file */
     cop__graph graph;
+    bool watch_posted; /* published: the watchers' room is to be told when the right is given back */
 
     _Alignas(128) cop__effects effects;
+
+    cop__timers timers;
+    cop__alarm alarm; /* of the pool: when the earliest of these is due */
+    _Atomic(struct cop__watch_room *) watch; /* NULL until the first watcher is opened */
 
     /* counters: written under the right, read by anyone */
     struct {
@@ -92,6 +101,20 @@ cop__store_usable(cop_store *store)
 
 /* Frees the store if it is closing and nothing holds it any more. */
 void cop__store_progress(struct cop__gate *gate);
+
+/* ---- lib/reclaim/snapshot.c ---- */
+
+/* A hold of the library's own, on a version that is pinned, held, or the newest while the caller has the
+ * right. */
+void cop__snapshot_hold(const cop_snapshot *snapshot);
+/* Ends it as cop_snapshot_drop does; the store may go with it. soon false: what it held is freed by who
+ * has the right next, and the caller keeps the store by other means. */
+void cop__snapshot_let_go(const cop_snapshot *snapshot, bool soon);
+
+/* ---- lib/store/pool.c ---- */
+
+/* The pool listener of a store. */
+void cop__store_pool_has_threads(void *context);
 
 /* ---- lib/reclaim/reader.c ---- */
 

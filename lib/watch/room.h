@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* What the store calls of its watchers. The argument is in watch.h. */
+#ifndef COP_WATCH_ROOM_H
+#define COP_WATCH_ROOM_H
+
+#include <coppice/store.h>
+
+struct cop__watch_room;
+
+/* A version was published, and there is a watcher. True: signal is to follow. Needs the right. */
+bool cop__watch_published(struct cop__watch_room *room);
+/* The same, after the right was given back: tells whoever is to look. */
+void cop__watch_signal(struct cop__watch_room *room);
+/* Tells what is due. NULL is legal. */
+void cop__watch_poll(struct cop__watch_room *room);
+/* The store has another pool, or none any more. NULL is legal. */
+void cop__watch_pool_changed(struct cop__watch_room *room);
+/* The store is closing: nothing is told any more, and no version held. NULL is legal. */
+void cop__watch_closing(struct cop__watch_room *room);
+/* Nobody uses the store any more. NULL is legal. */
+void cop__watch_end(struct cop__watch_room *room);
+
+#endif

@@ -47,7 +47,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(node_before_dependency) \
     X(effect_wake_lost) \
     X(wake_lost) \
-    X(deque_item_twice)
+    X(deque_item_twice) \
+    X(monitor_torn)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "graph/lazy.h"
+#include "monitor/record.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
 
@@ -323,20 +324,31 @@ forget_made(const cop__tree *tree, const cop__batch *batch)
                 txn->ops[i].made = (cop_atom){0, 0};
 }
 
+/* A part of a measured commit ends. Whether there is a monitor is known when this is compiled: NULL
+ * leaves nothing. */
+#define MARK(monitor, part)                                     \
+    do {                                                        \
+        if ((monitor) != NULL)                                  \
+            cop__monitor_mark((monitor), COP_MEASURE_##part); \
+    } while (0)
+
 /* Ends the draft: publishes it, or drops it when nothing changed. COP_E_MEMORY: abandoned. */
-static cop_status
-draft_end(cop_store *store, cop__batch *batch)
+static inline __attribute__((always_inline)) cop_status
+draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
     cop__lazies_batch(&store->graph);
+    MARK(monitor, APPLY);
     bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
+    MARK(monitor, PROPAGATE);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
         cop__graph_published(&store->graph); /* its lists hold for what is published */
         cop__draft_abandon(tree);
         forget_made(tree, batch);
         batch_decide(store, batch, COP_OK, tree->root->version, true);
+        MARK(monitor, TELL);
         return COP_OK;
     }
     plant_root_before_pages(store);
@@ -347,17 +359,26 @@ draft_end(cop_store *store, cop__batch *batch)
         return COP_E_MEMORY;
     }
     publish(store, root);
+    MARK(monitor, PUBLISH);
     effects_round(store, batch);
     cop__graph_published(&store->graph);
     if (cop__unlikely(cop__background_any(store)))
         cop__background_due(store);
     batch_decide(store, batch, COP_OK, root->version, false);
+    MARK(monitor, TELL);
     size_t died = tree->dead.limbo_count - limbo;
     bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
                 cop__lazies_scan_due(&store->graph);
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;
 }
+
+static cop_status
+draft_end(cop_store *store, cop__batch *batch)
+{
+    return draft_end_as(store, batch, NULL);
+}
+
 
 /* The memory of later operations is fetched while earlier ones are applied. */
 static inline void
@@ -433,10 +454,53 @@ undo_one(cop_store *store, cop__batch *applied)
     cop__draft_begin(&store->tree);
 }
 
-/* Commits a chain of taken transactions. */
+/* It is switched under the right: the answer is the same throughout a batch. */
+static inline bool
+monitored(cop_store *store)
+{
+    return cop__load_relaxed(&store->monitor) != NULL;
+}
+
+/* Tells the monitor of a batch, which may want it measured. */
+static __attribute__((noinline)) void
+batch_begin_monitored(cop_store *store, const cop_txn *chain)
+{
+    cop__monitor *monitor = cop__load_relaxed(&store->monitor);
+    cop__monitor_waits waits = {NULL, 0, 0};
+    uint64_t transactions = 0, operations = 0;
+    for (const cop_txn *txn = chain; txn != NULL; txn = txn->batch_next) {
+        transactions++;
+        operations += txn->op_count;
+        if (!txn->alone)
+            cop__monitor_waited(monitor, &waits, txn->queued_ns);
+    }
+    cop__monitor_waits_end(monitor, &waits);
+    cop__monitor_begin(monitor, transactions, operations);
+}
+
+static __attribute__((noinline)) void
+batch_end_monitored(cop_store *store, cop__batch *applied)
+{
+    cop__monitor *monitor = cop__load_relaxed(&store->monitor);
+    cop_status status = COP_OK;
+    if (applied->first == NULL)
+        draft_abandon(store);
+    else if (monitor->measuring)
+        status = draft_end_as(store, applied, monitor);
+    else
+        status = draft_end(store, applied);
+    if (status != COP_OK)
+        batch_refuse(store, applied, NULL);
+    cop__monitor_end(monitor);
+}
+
+/* Commits a chain of taken transactions. What is published before its end, because of a transaction
+ * that had to be undone or wants a fresh draft, counts as applying when it is measured. */
 static void
 batch_commit(cop_store *store, cop_txn *chain)
 {
+    if (cop__unlikely(monitored(store)))
+        batch_begin_monitored(store, chain);
     cop__batch applied = {NULL, NULL};
     cop__tree *tree = &store->tree;
     cop__count_add(&store->count.batches, 1u);
@@ -463,7 +527,9 @@ batch_commit(cop_store *store, cop_txn *chain)
             decide(store, txn, status, tree->root->version, false);
         }
     }
-    if (applied.first == NULL)
+    if (cop__unlikely(monitored(store)))
+        batch_end_monitored(store, &applied);
+    else if (applied.first == NULL)
         draft_abandon(store);
     else if (draft_end(store, &applied) != COP_OK)
         batch_refuse(store, &applied, NULL);

@@ -14,6 +14,7 @@
 
 #include "commit/combiner.h"
 #include "graph/lazy.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "workers/region.h"
 
@@ -70,6 +71,7 @@ store_end(cop_store *store)
         cop__graph_end(&store->graph);  /* runs destructors, which may close effects */
         cop__effects_end(store);
     }
+    cop__monitor_free(store);
     cop__tree_end(&store->tree);
     cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
                      store->stamps_capacity * sizeof *store->stamps, 16);

@@ -107,6 +107,22 @@ COP_PUBLIC uint64_t cop_measurements_quantile(const cop_measurements *measuremen
 COP_PUBLIC uint64_t cop_measurements_at_most(const cop_measurements *measurements,
                                              cop_measure measure, uint64_t value);
 
+/* ---- metrics as text ---- */
+
+typedef enum cop_metrics_format {
+    COP_METRICS_PROMETHEUS, /* text/plain; version=0.0.4 */
+    COP_METRICS_OPENMETRICS /* application/openmetrics-text; version=1.0.0; ends in "# EOF" */
+} cop_metrics_format;
+
+/* Writes the store's statistics (COP_STATS_MAP, COP_GRAPH_STATS_MAP, bytes by kind) and, when the
+ * monitor was ever started, its distributions as histograms, for Prometheus and its like; all names
+ * begin with coppice_. What needs the commit right is left out when that is not to be had until the
+ * deadline, which is the deadline for the rest too. COP_E_IO (the sink stopped), COP_E_TIMEOUT,
+ * COP_E_MEMORY, COP_E_INVALID, COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe.
+ * Blocking. */
+COP_PUBLIC cop_status cop_metrics_write(cop_store *store, cop_metrics_format format,
+                                        uint64_t deadline, cop_sink_function sink, void *context);
+
 #ifdef __cplusplus
 }
 #endif

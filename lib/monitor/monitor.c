@@ -129,9 +129,6 @@ can_call(cop_store *store)
 static cop_status
 monitor_start(cop_store *store, const cop_monitor_options *options)
 {
-    cop_status status = cop__store_usable(store); /* else it ends already */
-    if (status != COP_OK)
-        return status;
     cop__store_release(&store->monitor, (cop__monitor *)NULL);
     cop__monitor *monitor = cop__load_relaxed(&store->monitor_home);
     if (monitor == NULL)
@@ -141,6 +138,16 @@ monitor_start(cop_store *store, const cop_monitor_options *options)
     monitor_restart(monitor, options);
     cop__store_release(&store->monitor_home, monitor);
     cop__store_release(&store->monitor, monitor);
+    return COP_OK;
+}
+
+cop_status
+cop__monitor_switch(cop_store *store, bool on)
+{
+    const cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    if (on)
+        return monitor_start(store, &options);
+    cop__store_release(&store->monitor, (cop__monitor *)NULL);
     return COP_OK;
 }
 
@@ -161,7 +168,9 @@ cop_monitor_start(cop_store *store, const cop_monitor_options *given, cop_error 
     struct cop__gate *gate = store->gate;
     cop__gate_use(gate);
     (void)cop__right_wait(store, COP_FOREVER);
-    status = monitor_start(store, &options);
+    status = cop__store_usable(store); /* else it is about to end */
+    if (status == COP_OK)
+        status = monitor_start(store, &options);
     cop__right_leave(store);
     cop__gate_end_use(gate);
     return status == COP_OK ? COP_OK : cop__fail(error, status, "%s", cop_status_message(status));
@@ -176,7 +185,7 @@ cop_monitor_stop(cop_store *store)
     struct cop__gate *gate = store->gate;
     cop__gate_use(gate);
     (void)cop__right_wait(store, COP_FOREVER);
-    cop__store_release(&store->monitor, (cop__monitor *)NULL);
+    (void)cop__monitor_switch(store, false);
     cop__right_leave(store);
     cop__gate_end_use(gate);
     return COP_OK;

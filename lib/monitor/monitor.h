@@ -24,6 +24,8 @@ typedef struct cop__monitor_reader {
     cop__monitor_block *total;
 } cop__monitor_reader;
 
+/* Switches it as the options performance.monitor say. Needs the right. COP_E_MEMORY. */
+cop_status cop__monitor_switch(cop_store *store, bool on);
 /* Folds all that is recorded into the totals. Needs the reader's lock. COP_E_TIMEOUT. */
 cop_status cop__monitor_collect(cop__monitor *monitor, uint64_t deadline);
 /* COP_E_TIMEOUT. */

@@ -99,7 +99,7 @@ store_build(cop_store *store)
         return false;
     cop__effects_init(store);
     cop__store_release(&store->root, (void *)store->tree.root);
-    return true;
+    return !store->options.performance_monitor || cop__monitor_switch(store, true) == COP_OK;
 }
 
 /* The allocator as long as opening may fail: its destructor must not run then. */

@@ -6,8 +6,8 @@
  * measures some commits part by part: every one as long as measuring costs less than about 3 % of
  * what commits take, else one in 1,024, chosen at random, which then counts for all it stands for. So
  * neither the middle nor the 99th percentile of commits is moved by being measured. Commits that are
- * not measured are still timed by the kernel's coarse clock, so that none over its budget is missed by
- * more than a tick (1 to 10 ms). cop_monitor_options.sample_every overrides the choice.
+ * not measured are still timed by the kernel's coarse clock: one that is over its budget by two ticks (of 1
+ * to 10 ms) is seen all the same. cop_monitor_options.sample_every overrides the choice.
  *
  * Distributions are log-linear histograms: a value is told to within 0.4 % of itself, up to 73
  * minutes; recording takes no lock. Taking them gives an immutable object that is whole: a commit is
@@ -54,20 +54,62 @@ typedef enum cop_measure {
 /* "apply", ...; "unknown" for a number that is none. Static storage. Thread-safe, wait-free. */
 COP_PUBLIC const char *cop_measure_name(cop_measure measure);
 
+/* ---- budgets ---- */
+
+typedef enum cop_overrun_kind {
+    COP_OVERRUN_COMMIT,
+    COP_OVERRUN_COMPUTED, /* one run of a function */
+    COP_OVERRUN_NOTIFY,   /* one delivery to a watcher */
+    COP_OVERRUNS
+} cop_overrun_kind;
+
+#define COP_OVERRUN_PATH 192u /* bytes; longer paths are cut */
+#define COP_OVERRUN_PARTS 5u  /* COP_MEASURE_APPLY to COP_MEASURE_RECLAIM */
+
+/* Something took longer than its budget. */
+typedef struct cop_overrun {
+    cop_overrun_kind kind;
+    cop_atom atom;               /* computed; of a commit: its slowest computed atom, {0, 0}: not known */
+    char path[COP_OVERRUN_PATH]; /* of that atom, or of what is watched; "": none, or gone by now */
+    uint64_t version;            /* that it made, or that was the newest */
+    uint64_t time_ns;            /* CLOCK_REALTIME of its end, to a timer tick */
+    uint64_t took_ns, budget_ns;
+    /* Of a commit. One that was not measured part by part has zeros, and took_ns to a timer tick. */
+    uint64_t part_ns[COP_OVERRUN_PARTS];
+    cop_measure worst_part;
+    uint64_t transactions, operations;
+} cop_overrun;
+
+/* Called on a thread that has just committed (or notified), without the commit right, one call at a
+ * time; *overrun lives for the call. untold: how many have not been told since the last call, because
+ * they came too fast. All calls on the store are allowed, stopping the monitor included. */
+typedef void (*cop_overrun_function)(void *context, const cop_overrun *overrun, uint64_t untold);
+
 typedef struct cop_monitor_options {
     size_t size;           /* sizeof(cop_monitor_options) */
     uint64_t sample_every; /* 0: chosen as said above; n: every n-th commit is measured, 1 all */
+    /* 0: the store's option performance.budget_ms (which may be 0: none); UINT64_MAX: none. */
+    uint64_t commit_budget_ns;
+    uint64_t computed_budget_ns; /* of a run; see cop_measurements_hottest for which runs are timed */
+    uint64_t notify_budget_ns;
+    cop_overrun_function overrun; /* NULL: nobody is called */
+    void *overrun_context;
+    cop_destructor overrun_destroy; /* runs once, when it will not be called again */
+    uint32_t overruns_per_second;   /* at most that many calls; 0: 10. As many may come at once */
 } cop_monitor_options;
 
-#define COP_MONITOR_OPTIONS_INIT {sizeof(cop_monitor_options), 0}
+#define COP_MONITOR_OPTIONS_INIT {sizeof(cop_monitor_options), 0, 0, 0, 0, NULL, NULL, NULL, 0}
+
+/* ---- switching ---- */
 
 /* Begins measuring, with everything at nothing; when it is on already, begins anew. options may be
- * NULL. COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe.
- * Blocking: it takes the commit right. */
+ * NULL. COP_E_INVALID, COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION: then nothing has
+ * changed, and overrun_destroy does not run. Thread-safe. Blocking: it takes the commit right, and
+ * waits for a call of the overrun function that it replaces, unless made from inside it. */
 COP_PUBLIC cop_status cop_monitor_start(cop_store *store, const cop_monitor_options *options,
                                         cop_error *error);
 /* Ends measuring; what was measured can still be taken. Nothing when it is off. COP_E_CLOSING,
- * COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe. Blocking: it takes the commit right. */
+ * COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe. Blocking, as cop_monitor_start. */
 COP_PUBLIC cop_status cop_monitor_stop(cop_store *store);
 /* Thread-safe, wait-free. */
 COP_PUBLIC bool cop_monitor_running(cop_store *store);
@@ -106,6 +148,32 @@ COP_PUBLIC uint64_t cop_measurements_quantile(const cop_measurements *measuremen
 /* How many values were at most this one; those that cannot be told from it count as at most. */
 COP_PUBLIC uint64_t cop_measurements_at_most(const cop_measurements *measurements,
                                              cop_measure measure, uint64_t value);
+
+/* How many have taken longer than their budget since the start. Thread-safe, wait-free. */
+COP_PUBLIC uint64_t cop_measurements_overruns(const cop_measurements *measurements,
+                                              cop_overrun_kind kind);
+/* The worst of them, the longest first; false when there are no more than index, and always from
+ * COP_WORST_MAX on. Thread-safe, wait-free. */
+#define COP_WORST_MAX 16u
+COP_PUBLIC bool cop_measurements_worst(const cop_measurements *measurements, cop_overrun_kind kind,
+                                       size_t index, cop_overrun *overrun);
+
+/* A computed atom, as far as its runs were timed: in one of 256 of the commits that are measured, and
+ * in those that follow one that went over its budget by propagating. */
+typedef struct cop_hot {
+    cop_atom atom;
+    char path[COP_OVERRUN_PATH]; /* "": none, or gone by now */
+    uint64_t runs;               /* timed */
+    uint64_t same;               /* of them gave the value that it had */
+    uint64_t relisted;           /* of them read something else than the run before */
+    uint64_t total_ns, greatest_ns;
+} cop_hot;
+
+#define COP_HOTTEST_MAX 64u
+/* The computed atoms that took the longest together, the first first; false when there are no more than
+ * index, and always from COP_HOTTEST_MAX on. Thread-safe, wait-free. */
+COP_PUBLIC bool cop_measurements_hottest(const cop_measurements *measurements, size_t index,
+                                         cop_hot *hot);
 
 /* ---- metrics as text ---- */
 

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #include "graph/lazy.h"
-#include "monitor/record.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
 
@@ -125,6 +125,8 @@ cop__right_leave(cop_store *store)
         (void)cop__swap_seq_cst(&store->right, 0u);
         if (cop__unlikely(dead != NULL))
             cop__graph_bury(store->memory, dead);
+        if (cop__unlikely(cop__load_acquire(&store->monitor) != NULL))
+            cop__monitor_tell(store);
         if (cop__unlikely(cop__load_seq_cst(&store->claimants) > 0))
             cop__futex_wake(&store->right, 1);
         /* The swap orders the versions published before it against this look for who waits. */
@@ -340,7 +342,10 @@ draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
     size_t limbo = tree->limbo_before;
     cop__lazies_batch(&store->graph);
     MARK(monitor, APPLY);
-    bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
+    bool waved = cop__graph_idle(&store->graph) ||
+                 (monitor != NULL && monitor->timing
+                      ? cop__graph_wave_timed(&store->graph, &monitor->wave->timing)
+                      : cop__graph_wave(&store->graph));
     MARK(monitor, PROPAGATE);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
@@ -491,7 +496,7 @@ batch_end_monitored(cop_store *store, cop__batch *applied)
         status = draft_end(store, applied);
     if (status != COP_OK)
         batch_refuse(store, applied, NULL);
-    cop__monitor_end(monitor);
+    cop__monitor_end(monitor, store->tree.root->version);
 }
 
 /* Commits a chain of taken transactions. What is published before its end, because of a transaction

@@ -8,7 +8,7 @@
 
 #include "commit/background.h"
 #include "commit/combiner.h"
-#include "monitor/record.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 
 #define CONFLICTS_BEFORE_PRIORITY 8

@@ -64,6 +64,45 @@ copy_totals(cop_store *store, const cop__monitor_block *total)
     return taken;
 }
 
+static void
+copy_hot(cop_hot *to, const cop__hot *from, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        to[i].atom = from[i].atom;
+        to[i].runs = from[i].runs;
+        to[i].same = from[i].same;
+        to[i].relisted = from[i].relisted;
+        to[i].total_ns = from[i].total_ns;
+        to[i].greatest_ns = from[i].greatest_ns;
+    }
+}
+
+static void
+copy_budgets(cop__budgets *budgets, cop_measurements *taken)
+{
+    cop__hot hottest[COP_HOTTEST_MAX];
+    pthread_mutex_lock(&budgets->lock);
+    memcpy(taken->overruns, budgets->count, sizeof taken->overruns);
+    memcpy(taken->worst_count, budgets->worst_count, sizeof taken->worst_count);
+    memcpy(taken->worst, budgets->worst, sizeof taken->worst);
+    taken->hot_count = cop__hottest(budgets, hottest, COP_HOTTEST_MAX);
+    pthread_mutex_unlock(&budgets->lock);
+    copy_hot(taken->hot, hottest, taken->hot_count);
+}
+
+static void
+find_paths(cop_store *store, cop_measurements *taken)
+{
+    cop_pin_t pin = cop_pin(store);
+    for (unsigned kind = 0; kind < COP_OVERRUN_NOTIFY; kind++)
+        for (uint32_t i = 0; i < taken->worst_count[kind]; i++)
+            cop__monitor_path(pin.snapshot, taken->worst[kind][i].atom,
+                              taken->worst[kind][i].path);
+    for (uint32_t i = 0; i < taken->hot_count; i++)
+        cop__monitor_path(pin.snapshot, taken->hot[i].atom, taken->hot[i].path);
+    cop_unpin(pin);
+}
+
 static cop_status
 take(cop_store *store, cop__monitor *monitor, uint64_t deadline, cop_measurements **taken)
 {
@@ -76,6 +115,10 @@ take(cop_store *store, cop__monitor *monitor, uint64_t deadline, cop_measurement
         status = *taken != NULL ? COP_OK : COP_E_MEMORY;
     }
     pthread_mutex_unlock(&monitor->reader->lock);
+    if (status == COP_OK) {
+        copy_budgets(monitor->budgets, *taken);
+        find_paths(store, *taken);
+    }
     return status;
 }
 
@@ -170,4 +213,29 @@ cop_measurements_at_most(const cop_measurements *measurements, cop_measure measu
     for (uint32_t i = 0; i < measured->buckets && measured->bucket[i].index <= index; i++)
         count = measured->bucket[i].up_to;
     return count;
+}
+
+uint64_t
+cop_measurements_overruns(const cop_measurements *measurements, cop_overrun_kind kind)
+{
+    return (unsigned)kind < COP_OVERRUNS ? measurements->overruns[kind] : 0;
+}
+
+bool
+cop_measurements_worst(const cop_measurements *measurements, cop_overrun_kind kind, size_t index,
+                       cop_overrun *overrun)
+{
+    if ((unsigned)kind >= COP_OVERRUNS || index >= measurements->worst_count[kind])
+        return false;
+    *overrun = measurements->worst[kind][index];
+    return true;
+}
+
+bool
+cop_measurements_hottest(const cop_measurements *measurements, size_t index, cop_hot *hot)
+{
+    if (index >= measurements->hot_count)
+        return false;
+    *hot = measurements->hot[index];
+    return true;
 }

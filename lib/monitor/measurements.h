@@ -20,6 +20,11 @@ struct cop_measurements {
     cop__memory *memory;
     size_t bytes; /* of all of it */
     cop__measured of[COP_MEASURES];
+    uint64_t overruns[COP_OVERRUNS];
+    uint32_t worst_count[COP_OVERRUNS];
+    cop_overrun worst[COP_OVERRUNS][COP_WORST_MAX];
+    uint32_t hot_count;
+    cop_hot hot[COP_HOTTEST_MAX];
     cop__used_bucket bucket[];
 };
 

@@ -123,6 +123,13 @@ put_measurements(text *t, const cop_measurements *m)
     for (int i = 0; i < COP_MEASURES; i++)
         if (is_time((cop_measure)i))
             put_histogram(t, "duration_seconds", "of", m, (cop_measure)i);
+    static const char *const kinds[] = {"commit", "computed", "notify"};
+    const char *total = t->open ? "" : "_total";
+    put(t, "# HELP coppice_overruns%s what took longer than its budget\n"
+           "# TYPE coppice_overruns%s counter\n", total, total);
+    for (int kind = 0; kind < COP_OVERRUNS; kind++)
+        put(t, "coppice_overruns_total{of=\"%s\"} %" PRIu64 "\n", kinds[kind],
+            cop_measurements_overruns(m, (cop_overrun_kind)kind));
     put(t, "# HELP coppice_commit_size what one commit took together\n"
            "# TYPE coppice_commit_size histogram\n");
     for (int i = 0; i < COP_MEASURES; i++)

@@ -24,6 +24,10 @@ typedef struct cop__monitor_reader {
     cop__monitor_block *total;
 } cop__monitor_reader;
 
+/* Calls the host's function for what went over its budget. Without the right, or any lock. */
+void cop__monitor_tell(cop_store *store);
+/* The path of an atom in a version, cut to fit; "" when it has none there. snapshot may be NULL. */
+void cop__monitor_path(const cop_snapshot *snapshot, cop_atom atom, char path[COP_OVERRUN_PATH]);
 /* Switches it as the options performance.monitor say. Needs the right. COP_E_MEMORY. */
 cop_status cop__monitor_switch(cop_store *store, bool on);
 /* Folds all that is recorded into the totals. Needs the reader's lock. COP_E_TIMEOUT. */
@@ -32,6 +36,10 @@ cop_status cop__monitor_collect(cop__monitor *monitor, uint64_t deadline);
 cop_status cop__monitor_lock(cop__monitor *monitor, uint64_t deadline);
 /* Gives the memory back; the store is ending. NULL is legal. */
 void cop__monitor_free(cop_store *store);
+
+/* A delivery to a watcher has taken so long: COP_MEASURE_NOTIFY, and its budget. path: what is watched.
+ * Without the right or any lock, because the host may be told. Nothing when the monitor is off. */
+void cop__monitor_notified(cop_store *store, const char *path, size_t length, uint64_t ns);
 
 /* Records how long something took that is not of a commit: COP_MEASURE_NOTIFY, COP_MEASURE_SERIALIZE.
  * Nothing when the monitor is off. Lock-free. Any thread that uses the store. */

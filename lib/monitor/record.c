@@ -9,10 +9,16 @@
  */
 #include "monitor/record.h"
 
+#include <time.h>
+
 #define COST_SHARE 32u /* all are measured while this times the cost is less than a commit */
 #define MEAN_GAP 1024u
 #define MEAN_SHIFT 4u /* the moving mean's memory: 16 measured commits */
 #define CALIBRATION_ROUNDS 64u
+_Static_assert(COP_MONITOR_PARTS == COP_OVERRUN_PARTS, "an overrun tells all parts");
+
+#define WAVE_GAP 256u  /* measured commits to one whose runs are timed */
+#define ARMED_COMMITS 4u /* and as many after one that was slow for its runs */
 
 static cop__monitor_block *
 section_begin(cop__monitor *monitor, int64_t *ticket)
@@ -58,19 +64,44 @@ cop__monitor_waits_end(cop__monitor *monitor, cop__monitor_waits *waits)
 
 /* ---- a commit ---- */
 
+/* Of the last timer tick: a tenth of the price of the exact one. */
+static uint64_t
+coarse_ns(void)
+{
+    struct timespec now = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A measured commit: are its runs timed too? */
+static void
+choose_timing(cop__monitor *monitor)
+{
+    monitor->timing = monitor->armed > 0 || --monitor->untimed == 0;
+    monitor->armed -= monitor->armed > 0;
+    if (monitor->untimed == 0)
+        monitor->untimed = WAVE_GAP;
+    monitor->wave->count = 0;
+    monitor->wave->timing.most = COP_TIMED_RUNS;
+}
+
 void
 cop__monitor_begin(cop__monitor *monitor, uint64_t transactions, uint64_t operations)
 {
     cop__monitor_commit *commit = &monitor->commit;
-    monitor->passed++;
-    monitor->measuring = --monitor->countdown == 0;
-    if (!monitor->measuring)
-        return;
     commit->transactions = transactions;
     commit->operations = operations;
+    monitor->passed++;
+    monitor->timing = false;
+    monitor->measuring = --monitor->countdown == 0;
+    if (!monitor->measuring) {
+        commit->began = coarse_ns();
+        return;
+    }
     commit->weight = monitor->passed;
     monitor->passed = 0;
     memset(commit->spent, 0, sizeof commit->spent);
+    choose_timing(monitor);
     commit->began = commit->last = cop__clock_ns();
 }
 
@@ -122,14 +153,107 @@ choose_next(cop__monitor *monitor, uint64_t took)
         cop__store_relaxed(&monitor->stamp, stamp);
 }
 
-void
-cop__monitor_end(cop__monitor *monitor)
+/* ---- budgets ---- */
+
+static void
+run_timed(cop__wave_timing *timing, cop_atom atom, uint64_t ns, bool same, bool relisted)
 {
-    if (!monitor->measuring)
+    cop__monitor_wave *wave = (cop__monitor_wave *)(void *)timing;
+    if (wave->count < COP_TIMED_RUNS)
+        wave->run[wave->count++] = (cop__timed_run){atom, ns, same, relisted};
+}
+
+static void
+runs_judge(cop__monitor *monitor, uint64_t version)
+{
+    const cop__monitor_wave *wave = monitor->wave;
+    uint64_t limit = cop__load_relaxed(&monitor->budgets->limit_ns[COP_OVERRUN_COMPUTED]);
+    cop__hot_add(monitor->budgets, wave->run, wave->count);
+    for (uint32_t i = 0; i < wave->count; i++) {
+        if (cop__likely(wave->run[i].ns <= limit))
+            continue;
+        cop_overrun overrun = {.kind = COP_OVERRUN_COMPUTED, .atom = wave->run[i].atom};
+        overrun.version = version;
+        overrun.took_ns = wave->run[i].ns;
+        overrun.budget_ns = limit;
+        overrun.worst_part = COP_MEASURE_PROPAGATE;
+        overrun.time_ns = cop__realtime_ns();
+        cop__overrun(monitor->budgets, &overrun);
+    }
+}
+
+static cop_atom
+slowest_run(const cop__monitor_wave *wave)
+{
+    cop_atom atom = {0, 0};
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < wave->count; i++) {
+        if (wave->run[i].ns <= most)
+            continue;
+        most = wave->run[i].ns;
+        atom = wave->run[i].atom;
+    }
+    return atom;
+}
+
+static cop_measure
+worst_part(const uint64_t *spent)
+{
+    unsigned worst = 0;
+    for (unsigned part = 1; part < COP_MONITOR_PARTS; part++)
+        if (spent[part] > spent[worst])
+            worst = part;
+    return (cop_measure)worst;
+}
+
+static void
+commit_overrun(cop__monitor *monitor, uint64_t took, uint64_t version)
+{
+    const cop__monitor_commit *commit = &monitor->commit;
+    cop_overrun overrun = {.kind = COP_OVERRUN_COMMIT, .worst_part = COP_MEASURE_COMMIT};
+    if (monitor->measuring) {
+        memcpy(overrun.part_ns, commit->spent, sizeof overrun.part_ns);
+        overrun.worst_part = worst_part(commit->spent);
+    }
+    if (monitor->timing)
+        overrun.atom = slowest_run(monitor->wave);
+    else if (overrun.worst_part == COP_MEASURE_PROPAGATE || !monitor->measuring)
+        monitor->armed = ARMED_COMMITS;
+    overrun.version = version;
+    overrun.took_ns = took;
+    overrun.budget_ns = monitor->budget_ns;
+    overrun.transactions = commit->transactions;
+    overrun.operations = commit->operations;
+    overrun.time_ns = cop__realtime_ns();
+    cop__overrun(monitor->budgets, &overrun);
+}
+
+/* One that was not measured: it has the coarse clock only. */
+static void
+unmeasured_end(cop__monitor *monitor, uint64_t version)
+{
+    uint64_t took = coarse_ns() - monitor->commit.began;
+    if (cop__likely(took <= monitor->tick_ns || took - monitor->tick_ns <= monitor->budget_ns))
+        return; /* it may have taken a tick less than it seems */
+    commit_overrun(monitor, took, version);
+    if (monitor->every == 0)
+        choose_next(monitor, took); /* such commits are worth measuring */
+}
+
+void
+cop__monitor_end(cop__monitor *monitor, uint64_t version)
+{
+    if (!monitor->measuring) {
+        unmeasured_end(monitor, version);
         return;
+    }
     cop__monitor_mark(monitor, COP_MEASURE_RECLAIM); /* the last part goes up to here */
     uint64_t took = monitor->commit.last - monitor->commit.began;
     commit_record(monitor, took);
+    if (monitor->timing)
+        runs_judge(monitor, version);
+    if (cop__unlikely(took > monitor->budget_ns))
+        commit_overrun(monitor, took, version);
     choose_next(monitor, took);
 }
 
@@ -151,17 +275,26 @@ void
 cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
 {
     uint64_t least = UINT64_MAX;
+    struct timespec tick = {0, 4000000};
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    monitor->tick_ns = (uint64_t)tick.tv_nsec;
+    monitor->budget_ns = UINT64_MAX;
+    monitor->armed = 0;
+    monitor->untimed = UINT32_MAX;
+    monitor->wave->timing.ran = run_timed;
     for (unsigned round = 0; round < CALIBRATION_ROUNDS; round++) {
         monitor->countdown = 1;
         uint64_t began = cop__clock_ns();
         cop__monitor_begin(monitor, 1, 1);
         for (unsigned part = 0; part < COP_MONITOR_PARTS; part++)
             cop__monitor_mark(monitor, (cop_measure)part);
-        cop__monitor_end(monitor);
+        cop__monitor_end(monitor, 0);
         uint64_t took = cop__clock_ns() - began;
         least = took < least ? took : least;
     }
     monitor->cost_ns = least;
+    monitor->untimed = WAVE_GAP;
+    monitor->budget_ns = cop__load_relaxed(&monitor->budgets->limit_ns[COP_OVERRUN_COMMIT]);
     monitor->every = every;
     monitor->mean_ns = monitor->passed = monitor->taken = 0;
     monitor->countdown = every > 0 ? every : 1;

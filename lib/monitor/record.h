@@ -16,6 +16,8 @@
 
 #include <coppice/monitor.h>
 
+#include "graph/graph.h"
+#include "monitor/budget.h"
 #include "monitor/histogram.h"
 #include "monitor/phaser.h"
 
@@ -34,6 +36,15 @@ typedef struct cop__monitor_commit {
     uint64_t weight; /* commits it stands for */
 } cop__monitor_commit;
 
+#define COP_TIMED_RUNS 512u
+
+/* The runs of a commit that are timed one by one. */
+typedef struct cop__monitor_wave {
+    cop__wave_timing timing; /* first */
+    uint32_t count;
+    cop__timed_run run[COP_TIMED_RUNS];
+} cop__monitor_wave;
+
 /* Which submitted transaction is to say when it was. */
 enum cop__stamp { COP_STAMP_NONE, COP_STAMP_NEXT, COP_STAMP_ALL };
 
@@ -46,6 +57,11 @@ typedef struct cop__monitor {
     /* the holder of the right's */
     _Alignas(COP_CACHE_LINE) cop__monitor_commit commit;
     bool measuring;     /* this commit */
+    bool timing;        /* and its runs */
+    uint32_t armed;     /* commits whose runs are to be timed */
+    uint32_t untimed;   /* measured commits until the runs of one are timed */
+    uint64_t budget_ns; /* of a commit */
+    uint64_t tick_ns;   /* of the coarse clock */
     uint64_t countdown; /* commits until one is measured */
     uint64_t passed;    /* commits since one was, itself counted */
     uint64_t taken;     /* queued transactions taken since one told its waiting */
@@ -54,6 +70,8 @@ typedef struct cop__monitor {
     uint64_t mean_ns;   /* of the commits measured, moving */
     uint64_t random;
 
+    cop__monitor_wave *wave;
+    cop__budgets *budgets;
     struct cop__monitor_reader *reader;
 } cop__monitor;
 
@@ -74,8 +92,9 @@ void cop__monitor_waits_end(cop__monitor *monitor, cop__monitor_waits *waits);
 void cop__monitor_begin(cop__monitor *monitor, uint64_t transactions, uint64_t operations);
 /* A part of the measured commit ends here. */
 void cop__monitor_mark(cop__monitor *monitor, cop_measure part);
-/* Ends a commit: records it if it was measured, and decides which one is measured next. */
-void cop__monitor_end(cop__monitor *monitor);
+/* Ends a commit: records it if it was measured, looks at its budget, and decides which one is measured
+ * next. version: the newest now. */
+void cop__monitor_end(cop__monitor *monitor, uint64_t version);
 /* Before a monitor is live: finds out what measuring costs, and begins with nothing. */
 void cop__monitor_calibrate(cop__monitor *monitor, uint64_t every);
 

@@ -175,6 +175,88 @@ typedef struct cop_hot {
 COP_PUBLIC bool cop_measurements_hottest(const cop_measurements *measurements, size_t index,
                                          cop_hot *hot);
 
+/* ---- warnings ---- */
+
+/* X(NAME, "name", DEVELOPMENT, "what to do about it"). Development warnings are about how the graph and
+ * the writers are made; builds with --enable-production leave them out. */
+#define COP_WARNING_MAP(X)                                                                           \
+    X(SAME_RESULT, "same result", 1,                                                                 \
+      "it runs again and again for the value that it has: let it read less, or put a computed atom " \
+      "that rounds or picks between it and what changes")                                            \
+    X(FAN_OUT, "wide fan-out", 1,                                                                    \
+      "each change runs all that read it: put computed atoms between that pick what their readers "  \
+      "need, or use a reducer")                                                                      \
+    X(DEPTH, "deep chain", 1,                                                                        \
+      "the chain runs one after the other whatever the workers: join steps, or fold with a reducer") \
+    X(WRITTEN_OFTEN, "written often in a batch", 1,                                                  \
+      "only the last write of a batch counts: write less often, or use cop_txn_add for counters")    \
+    X(RELISTED, "dependencies keep changing", 1,                                                     \
+      "each run reads other atoms, which costs more than the run: read the same ones in the same "   \
+      "order, and pick afterwards")                                                                  \
+    X(SNAPSHOT, "snapshot held long", 0,                                                             \
+      "it keeps what has been replaced since: drop it, and take a new one when it is needed")        \
+    X(BATCHES_FULL, "batches always full", 0,                                                        \
+      "more is submitted than one commit takes: commit on a thread of its own, or submit fewer and " \
+      "larger transactions")                                                                         \
+    X(BATCHES_OF_ONE, "batches of one", 0,                                                           \
+      "what is submitted is committed one by one: switch batch.updates on, or submit more before "   \
+      "committing")                                                                                  \
+    X(MEMORY, "memory near its limit", 0,                                                            \
+      "commits will be refused at the limit: raise memory.limit_bytes, drop snapshots, erase what "  \
+      "is not needed")                                                                               \
+    X(WORKERS, "more workers than CPUs", 0,                                                          \
+      "workers beyond the CPUs of this process only take turns: lower workers.threads")
+
+typedef enum cop_warning_kind {
+#define COP_WARNING_ENUM(name, text, development, advice) COP_WARNING_##name,
+    COP_WARNING_MAP(COP_WARNING_ENUM)
+#undef COP_WARNING_ENUM
+        COP_WARNINGS
+} cop_warning_kind;
+
+typedef struct cop_warning {
+    cop_warning_kind kind;
+    const char *name;            /* "wide fan-out"; static storage, as advice */
+    const char *advice;          /* what to do about it */
+    cop_atom atom;               /* {0, 0}: it is about the store */
+    char path[COP_OVERRUN_PATH]; /* of the atom; "": none */
+    uint64_t figure;             /* what is too much, */
+    uint64_t limit;              /* and from where it is */
+    char text[192];              /* the figures in a sentence */
+} cop_warning;
+
+/* From where something is worth a warning. */
+typedef struct cop_warning_limits {
+    size_t size;             /* sizeof(cop_warning_limits) */
+    uint64_t runs;           /* timed, before anything is said of an atom's runs */
+    uint64_t same_percent;   /* of them with the same result */
+    uint64_t listed_percent; /* of them that read other atoms than before */
+    uint64_t fan_out;        /* nodes that read one atom */
+    uint64_t depth;          /* computed atoms in a chain */
+    uint64_t writes;         /* of an atom in one batch, on average */
+    uint64_t snapshot_ms;    /* since the version that is held was replaced, about */
+    uint64_t batches;        /* before anything is said of batches */
+    uint64_t memory_percent; /* of the limit */
+} cop_warning_limits;
+
+#define COP_WARNING_LIMITS_INIT \
+    {sizeof(cop_warning_limits), 32, 90, 50, 1000, 1000, 16, 60000, 1000, 90}
+
+#define COP_WARNINGS_MAX 64u /* told at once; of a kind the worst 8 */
+
+/* *warning lives for the call. Return non-zero to stop. */
+typedef int (*cop_warning_function)(void *context, const cop_warning *warning);
+
+/*
+ * Looks for what makes the store slower than need be, and tells it, without the commit right. What is
+ * told of runs and batches comes from what the monitor has measured; without it only the others are
+ * found. limits may be NULL. COP_E_INVALID, COP_E_TIMEOUT, COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED,
+ * COP_E_IN_EVALUATION. Thread-safe. Blocking. Holds up commits for O(atoms with dependents + nodes).
+ */
+COP_PUBLIC cop_status cop_warnings_each(cop_store *store, const cop_warning_limits *limits,
+                                        uint64_t deadline, cop_warning_function function,
+                                        void *context);
+
 /* ---- metrics as text ---- */
 
 typedef enum cop_metrics_format {

@@ -34,7 +34,7 @@
 #include "tree/atoms.h"
 
 #define ROUNDS 16u
-#define BATCH_MAX 1024u
+#define BATCH_MAX COP_BATCH_MAX
 #define SLEEP_NS UINT64_C(2000000)
 #define SPINS 200u
 #define YIELDS 30u
@@ -483,11 +483,26 @@ batch_begin_monitored(cop_store *store, const cop_txn *chain)
     cop__monitor_begin(monitor, transactions, operations);
 }
 
+#define LOOKED_OPERATIONS 4096u
+
+/* For the warning about atoms that are written again and again. */
+static void
+batch_tell_writes(cop__monitor *monitor, const cop__batch *applied)
+{
+    size_t left = LOOKED_OPERATIONS;
+    for (const cop_txn *txn = applied->first; txn != NULL && left > 0; txn = txn->batch_next)
+        for (size_t i = 0; i < txn->op_count && left > 0; i++, left--)
+            if (txn->ops[i].made.generation != 0)
+                cop__monitor_wrote(monitor, txn->ops[i].made);
+}
+
 static __attribute__((noinline)) void
 batch_end_monitored(cop_store *store, cop__batch *applied)
 {
     cop__monitor *monitor = cop__load_relaxed(&store->monitor);
     cop_status status = COP_OK;
+    if (monitor->timing)
+        batch_tell_writes(monitor, applied);
     if (applied->first == NULL)
         draft_abandon(store);
     else if (monitor->measuring)

@@ -65,6 +65,7 @@ cop__budgets_start(cop__budgets *budgets, const cop_monitor_options *options, ui
     memset(budgets->count, 0, sizeof budgets->count);
     memset(budgets->worst_count, 0, sizeof budgets->worst_count);
     memset(budgets->hot, 0, sizeof budgets->hot);
+    memset(budgets->written, 0, sizeof budgets->written);
     budgets->untold = 0;
     budgets->rate = options->overruns_per_second != 0 ? options->overruns_per_second : DEFAULT_RATE;
     budgets->tokens_ns = SECOND_NS;
@@ -212,4 +213,29 @@ cop__hottest(const cop__budgets *budgets, cop__hot *hottest, uint32_t most)
         hottest[at] = *hot;
     }
     return count;
+}
+
+/* ---- atoms that are written often ---- */
+
+void
+cop__written_add(cop__budgets *budgets, cop_atom atom, uint64_t writes)
+{
+    cop__written *place = &budgets->written[0];
+    pthread_mutex_lock(&budgets->lock);
+    for (unsigned i = 0; i < COP_WRITTEN_MAX; i++) {
+        cop__written *written = &budgets->written[i];
+        if (written->atom.id == atom.id && written->atom.generation == atom.generation) {
+            place = written;
+            break;
+        }
+        if (written->writes < place->writes)
+            place = written;
+    }
+    if (place->atom.id != atom.id || place->atom.generation != atom.generation)
+        *place = (cop__written){.atom = atom};
+    place->batches++;
+    place->writes += writes;
+    if (writes > place->greatest)
+        place->greatest = writes;
+    pthread_mutex_unlock(&budgets->lock);
 }

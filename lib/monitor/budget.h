@@ -38,6 +38,13 @@ typedef struct cop__hot {
     uint64_t runs, same, relisted, total_ns, greatest_ns;
 } cop__hot;
 
+/* An atom that batches write more than once. */
+typedef struct cop__written {
+    cop_atom atom; /* generation 0: free */
+    uint64_t batches, writes, greatest;
+} cop__written;
+#define COP_WRITTEN_MAX 32u
+
 typedef struct cop__teller {
     cop_overrun_function function;
     void *context;
@@ -52,6 +59,7 @@ typedef struct cop__budgets {
     uint32_t worst_count[COP_OVERRUNS];
     cop_overrun worst[COP_OVERRUNS][COP_WORST_MAX]; /* longest first */
     cop__hot hot[COP_HOT_SLOTS];
+    cop__written written[COP_WRITTEN_MAX];
 
     _Atomic uint32_t pending; /* in the ring */
     uint32_t first;
@@ -81,6 +89,8 @@ void cop__overruns_tell(cop__budgets *budgets, void (*path)(void *context, cop_o
                         void *context);
 /* Adds runs that were timed. */
 void cop__hot_add(cop__budgets *budgets, const cop__timed_run *runs, size_t n);
+/* An atom was written that many times in a batch. */
+void cop__written_add(cop__budgets *budgets, cop_atom atom, uint64_t writes);
 /* The hottest, the first first; how many there are. Needs the lock. */
 uint32_t cop__hottest(const cop__budgets *budgets, cop__hot *hottest, uint32_t most);
 

@@ -83,6 +83,8 @@ choose_timing(cop__monitor *monitor)
         monitor->untimed = WAVE_GAP;
     monitor->wave->count = 0;
     monitor->wave->timing.most = COP_TIMED_RUNS;
+    if (monitor->timing)
+        memset(monitor->wave->write, 0, sizeof monitor->wave->write);
 }
 
 void
@@ -151,6 +153,31 @@ choose_next(cop__monitor *monitor, uint64_t took)
     uint32_t stamp = monitor->countdown == 1 ? COP_STAMP_ALL : COP_STAMP_NEXT;
     if (cop__load_relaxed(&monitor->stamp) != stamp)
         cop__store_relaxed(&monitor->stamp, stamp);
+}
+
+/* ---- writes ---- */
+
+/* Where two atoms share a slot, the one that is written more often comes to have it. */
+void
+cop__monitor_wrote(cop__monitor *monitor, cop_atom atom)
+{
+    uint32_t at = atom.id * UINT32_C(0x9e3779b1) >> 24;
+    cop__monitor_write *write = &monitor->wave->write[at];
+    if (write->count == 0)
+        write->atom = atom;
+    if (write->atom.id == atom.id && write->atom.generation == atom.generation)
+        write->count++;
+    else
+        write->count--;
+}
+
+static void
+writes_judge(cop__monitor *monitor)
+{
+    for (unsigned i = 0; i < COP_WRITE_SLOTS; i++)
+        if (monitor->wave->write[i].count > 1)
+            cop__written_add(monitor->budgets, monitor->wave->write[i].atom,
+                             monitor->wave->write[i].count);
 }
 
 /* ---- budgets ---- */
@@ -250,8 +277,10 @@ cop__monitor_end(cop__monitor *monitor, uint64_t version)
     cop__monitor_mark(monitor, COP_MEASURE_RECLAIM); /* the last part goes up to here */
     uint64_t took = monitor->commit.last - monitor->commit.began;
     commit_record(monitor, took);
-    if (monitor->timing)
+    if (monitor->timing) {
         runs_judge(monitor, version);
+        writes_judge(monitor);
+    }
     if (cop__unlikely(took > monitor->budget_ns))
         commit_overrun(monitor, took, version);
     choose_next(monitor, took);

@@ -37,12 +37,20 @@ typedef struct cop__monitor_commit {
 } cop__monitor_commit;
 
 #define COP_TIMED_RUNS 512u
+#define COP_WRITE_SLOTS 256u /* a power of two */
+
+/* A write of the batch that is looked at, by a hash of its atom. */
+typedef struct cop__monitor_write {
+    cop_atom atom;
+    uint32_t count;
+} cop__monitor_write;
 
 /* The runs of a commit that are timed one by one. */
 typedef struct cop__monitor_wave {
     cop__wave_timing timing; /* first */
     uint32_t count;
     cop__timed_run run[COP_TIMED_RUNS];
+    cop__monitor_write write[COP_WRITE_SLOTS];
 } cop__monitor_wave;
 
 /* Which submitted transaction is to say when it was. */
@@ -92,6 +100,8 @@ void cop__monitor_waits_end(cop__monitor *monitor, cop__monitor_waits *waits);
 void cop__monitor_begin(cop__monitor *monitor, uint64_t transactions, uint64_t operations);
 /* A part of the measured commit ends here. */
 void cop__monitor_mark(cop__monitor *monitor, cop_measure part);
+/* An operation of a batch whose runs are timed wrote this atom. */
+void cop__monitor_wrote(cop__monitor *monitor, cop_atom atom);
 /* Ends a commit: records it if it was measured, looks at its budget, and decides which one is measured
  * next. version: the newest now. */
 void cop__monitor_end(cop__monitor *monitor, uint64_t version);

@@ -257,6 +257,27 @@ COP_PUBLIC cop_status cop_warnings_each(cop_store *store, const cop_warning_limi
                                         uint64_t deadline, cop_warning_function function,
                                         void *context);
 
+/* ---- traces ---- */
+
+/*
+ * A trace is every commit of an interval with its parts, each run of a computed atom in it (the first 512 of
+ * a commit), deliveries and serializations, each with its thread, beginning and duration. While one is
+ * recorded every commit is measured and each run timed, whatever that costs.
+ */
+
+/* Begins recording, into a ring of `spans` (at 32 bytes; 0: 65,536) that keeps the newest; what was
+ * recorded before is forgotten. COP_E_STATE (the monitor is off), COP_E_INVALID (more than 16,777,216),
+ * COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe. Blocking (allocates). */
+COP_PUBLIC cop_status cop_trace_start(cop_store *store, size_t spans);
+/* Ends it; what is recorded is kept until the next start. Nothing when none is recorded. COP_E_CLOSING,
+ * COP_E_FORKED. Thread-safe. */
+COP_PUBLIC cop_status cop_trace_stop(cop_store *store);
+/* Writes what was recorded as JSON of the Chrome trace-event format, which chrome://tracing and Perfetto
+ * open. Times count from the start of the trace. COP_E_STATE (none, or it is still being recorded), COP_E_IO
+ * (the sink stopped), COP_E_INVALID, COP_E_CLOSING, COP_E_FORKED. Thread-safe; the sink must not call
+ * cop_trace_start, _stop or _write. Blocking. O(spans). */
+COP_PUBLIC cop_status cop_trace_write(cop_store *store, cop_sink_function sink, void *context);
+
 /* ---- metrics as text ---- */
 
 typedef enum cop_metrics_format {

@@ -28,6 +28,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "base/probes.h"
 #include "graph/lazy.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
@@ -244,6 +245,7 @@ publish(cop_store *store, cop_snapshot *root)
     if (root->version == cop__load_relaxed(&store->version))
         return;
     cop__store_release(&store->version, root->version);
+    COP_PROBE1(publish, root->version);
     cop__version_event(store);
     cop__count_add(&store->count.commits, 1u);
 }
@@ -370,6 +372,7 @@ draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
     if (cop__unlikely(cop__background_any(store)))
         cop__background_due(store);
     batch_decide(store, batch, COP_OK, root->version, false);
+    COP_PROBE1(commit, root->version);
     MARK(monitor, TELL);
     size_t died = tree->dead.limbo_count - limbo;
     bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||

@@ -8,6 +8,8 @@
  */
 #include "graph/graph.h"
 
+#include "base/probes.h"
+
 
 /* ---- marking what the batch changed ---- */
 
@@ -398,6 +400,7 @@ wave(cop__graph *graph, cop__wave_timing *timing)
             fine = cop__sweep_level(graph, height);
     }
     cop__evaluating = before;
+    COP_PROBE2(wave, graph->count.waves, graph->count.runs);
     cop__stash_end(graph);
     cop__settle_end(graph);
     if (!fine)

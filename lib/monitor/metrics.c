@@ -7,42 +7,16 @@
 #include <coppice/stats.h>
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "monitor/measurements.h"
+#include "monitor/text.h"
 
 typedef struct text {
-    cop_sink_function sink;
-    void *context;
+    cop__text out;
     bool open; /* OpenMetrics */
-    bool stopped;
-    size_t used;
-    char buffer[4096];
 } text;
 
-enum { LINE_MAX_BYTES = 400 };
-
-static void
-flush(text *t)
-{
-    if (t->used > 0 && !t->stopped)
-        t->stopped = t->sink(t->context, t->buffer, t->used) != 0;
-    t->used = 0;
-}
-
-static void __attribute__((format(printf, 2, 3)))
-put(text *t, const char *format, ...)
-{
-    va_list list;
-    if (sizeof t->buffer - t->used < LINE_MAX_BYTES)
-        flush(t);
-    va_start(list, format);
-    int n = vsnprintf(t->buffer + t->used, sizeof t->buffer - t->used, format, list);
-    va_end(list);
-    COP_ASSERT(n >= 0 && n < LINE_MAX_BYTES);
-    t->used += (size_t)n;
-}
+#define put(t, ...) cop__text_put(&(t)->out, __VA_ARGS__)
 
 /* "count" is the unit of what only grows. */
 static void
@@ -172,14 +146,11 @@ cop_metrics_write(cop_store *store, cop_metrics_format format, uint64_t deadline
         return COP_E_INVALID;
     if (cop__evaluating)
         return COP_E_IN_EVALUATION;
-    t.sink = sink;
-    t.context = context;
+    cop__text_begin(&t.out, sink, context);
     t.open = format == COP_METRICS_OPENMETRICS;
-    t.stopped = false;
-    t.used = 0;
     cop_status status = put_all(&t, store, deadline);
     if (status == COP_OK && t.open)
         put(&t, "# EOF\n");
-    flush(&t);
-    return status == COP_OK && t.stopped ? COP_E_IO : status;
+    cop_status written = cop__text_end(&t.out);
+    return status == COP_OK ? written : status;
 }

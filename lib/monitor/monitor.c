@@ -18,6 +18,7 @@ typedef struct monitor_room {
     cop__monitor_reader reader;
     cop__monitor_wave wave;
     cop__budgets budgets;
+    cop__trace trace;
     cop__monitor_block block[3];
 } monitor_room;
 
@@ -43,6 +44,8 @@ monitor_new(cop__memory *memory)
     room->monitor.budgets = &room->budgets;
     pthread_mutex_init(&room->reader.lock, NULL);
     cop__budgets_init(&room->budgets);
+    room->monitor.trace = room->wave.trace = &room->trace;
+    cop__trace_init(&room->trace);
     return &room->monitor;
 }
 
@@ -54,6 +57,7 @@ cop__monitor_free(cop_store *store)
         return;
     pthread_mutex_destroy(&monitor->reader->lock);
     cop__budgets_end(monitor->budgets);
+    cop__trace_end(monitor->trace, store->memory);
     cop__memory_unmap(store->memory, COP_MEMORY_MONITOR, monitor, room_bytes());
 }
 

@@ -11,6 +11,8 @@
 
 #include <time.h>
 
+#include "base/probes.h"
+
 #define COST_SHARE 32u /* all are measured while this times the cost is less than a commit */
 #define MEAN_GAP 1024u
 #define MEAN_SHIFT 4u /* the moving mean's memory: 16 measured commits */
@@ -94,6 +96,8 @@ cop__monitor_begin(cop__monitor *monitor, uint64_t transactions, uint64_t operat
     commit->transactions = transactions;
     commit->operations = operations;
     monitor->passed++;
+    if (cop__unlikely(cop__trace_on(monitor->trace)))
+        monitor->countdown = monitor->armed = 1;
     monitor->timing = false;
     monitor->measuring = --monitor->countdown == 0;
     if (!monitor->measuring) {
@@ -113,6 +117,8 @@ cop__monitor_mark(cop__monitor *monitor, cop_measure part)
     cop__monitor_commit *commit = &monitor->commit;
     uint64_t now = cop__clock_ns();
     commit->spent[part] += now - commit->last;
+    if (cop__unlikely(cop__trace_on(monitor->trace)))
+        cop__trace_add(monitor->trace, (int)part, (cop_atom){0, 0}, commit->last, now);
     commit->last = now;
 }
 
@@ -186,6 +192,10 @@ static void
 run_timed(cop__wave_timing *timing, cop_atom atom, uint64_t ns, bool same, bool relisted)
 {
     cop__monitor_wave *wave = (cop__monitor_wave *)(void *)timing;
+    if (cop__unlikely(cop__trace_on(wave->trace))) {
+        uint64_t now = cop__clock_ns();
+        cop__trace_add(wave->trace, COP_TRACE_RUN, atom, now - ns, now);
+    }
     if (wave->count < COP_TIMED_RUNS)
         wave->run[wave->count++] = (cop__timed_run){atom, ns, same, relisted};
 }
@@ -253,6 +263,7 @@ commit_overrun(cop__monitor *monitor, uint64_t took, uint64_t version)
     overrun.operations = commit->operations;
     overrun.time_ns = cop__realtime_ns();
     cop__overrun(monitor->budgets, &overrun);
+    COP_PROBE3(stall, version, took, monitor->budget_ns);
 }
 
 /* One that was not measured: it has the coarse clock only. */
@@ -277,6 +288,9 @@ cop__monitor_end(cop__monitor *monitor, uint64_t version)
     cop__monitor_mark(monitor, COP_MEASURE_RECLAIM); /* the last part goes up to here */
     uint64_t took = monitor->commit.last - monitor->commit.began;
     commit_record(monitor, took);
+    if (cop__unlikely(cop__trace_on(monitor->trace)))
+        cop__trace_add(monitor->trace, COP_MEASURE_COMMIT, (cop_atom){0, 0}, monitor->commit.began,
+                       monitor->commit.last);
     if (monitor->timing) {
         runs_judge(monitor, version);
         writes_judge(monitor);
@@ -296,6 +310,10 @@ cop__monitor_add(cop__monitor *monitor, cop_measure measure, uint64_t value)
     cop__monitor_block *block = section_begin(monitor, &ticket);
     cop__histogram_add_shared(&block->of[measure], value);
     cop__phaser_leave(&monitor->phaser, ticket);
+    if (cop__unlikely(cop__trace_on(monitor->trace))) {
+        uint64_t now = cop__clock_ns();
+        cop__trace_add(monitor->trace, (int)measure, (cop_atom){0, 0}, now - value, now);
+    }
 }
 
 /* ---- the beginning ---- */

@@ -20,6 +20,7 @@
 #include "monitor/budget.h"
 #include "monitor/histogram.h"
 #include "monitor/phaser.h"
+#include "monitor/trace.h"
 
 #define COP_MEASURE_SHARED COP_MEASURE_NOTIFY
 #define COP_MONITOR_PARTS (COP_MEASURE_RECLAIM + 1) /* of a commit, that add up to it */
@@ -48,6 +49,7 @@ typedef struct cop__monitor_write {
 /* The runs of a commit that are timed one by one. */
 typedef struct cop__monitor_wave {
     cop__wave_timing timing; /* first */
+    cop__trace *trace;
     uint32_t count;
     cop__timed_run run[COP_TIMED_RUNS];
     cop__monitor_write write[COP_WRITE_SLOTS];
@@ -80,6 +82,7 @@ typedef struct cop__monitor {
 
     cop__monitor_wave *wave;
     cop__budgets *budgets;
+    cop__trace *trace;
     struct cop__monitor_reader *reader;
 } cop__monitor;
 

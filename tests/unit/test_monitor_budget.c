@@ -435,9 +435,107 @@ START_TEST(the_hottest_stay)
 }
 END_TEST
 
+START_TEST(what_is_written_most_stays)
+{
+    static cop__budgets budgets;
+    unsigned found = 0;
+    cop__budgets_init(&budgets);
+    for (uint32_t round = 0; round < 4; round++)
+        for (uint32_t id = 1; id <= 100; id++)
+            cop__written_add(&budgets, (cop_atom){id, 1}, id <= 5 ? 1000 + id : 2);
+    for (unsigned i = 0; i < COP_WRITTEN_MAX; i++)
+        if (budgets.written[i].atom.id <= 5) {
+            found++;
+            ck_assert_uint_eq(budgets.written[i].batches, 4);
+            ck_assert_uint_eq(budgets.written[i].writes, 4 * (1000 + budgets.written[i].atom.id));
+        }
+    ck_assert_uint_eq(found, 5);
+    cop__budgets_end(&budgets);
+}
+END_TEST
+
+/* Of the commits that are measured, the runs of some are timed without any cause. */
+START_TEST(now_and_then_runs_are_timed)
+{
+    cop_store *store = t_open();
+    cop_atom x = t_make(store, "x", cop_i64(1));
+    slow s = {.source = x};
+    define(store, "c", &s);
+    cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    options.sample_every = 1;
+    options.commit_budget_ns = UINT64_MAX;
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    for (int64_t i = 2; i < 1002; i++)
+        t_set(store, x, cop_i64(i));
+    cop_measurements *m = taken(store);
+    cop_hot hot;
+    ck_assert(cop_measurements_hottest(m, 0, &hot));
+    ck_assert_uint_eq(hot.runs, 3); /* one in 256 */
+    cop_measurements_free(m);
+    t_close(store);
+}
+END_TEST
+
+/* More atoms than there is room for: those written more often are told of. */
+START_TEST(writes_are_counted_by_atom)
+{
+    static cop_atom atom[600];
+    char path[32];
+    cop_store *store = t_open();
+    for (unsigned i = 0; i < 600; i++) {
+        snprintf(path, sizeof path, "a/%u", i);
+        atom[i] = t_make(store, path, cop_i64(0));
+    }
+    cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    options.sample_every = 1;
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    atomic_load(&store->monitor)->armed = 1;
+    cop_txn *txn = t_begin(store);
+    for (unsigned i = 0; i < 1200; i++) {
+        cop_value value = cop_i64((int64_t)i + 1);
+        CHECK_OK(cop_txn_set(txn, atom[i % 2 == 0 ? 7 : i / 2], &value));
+    }
+    t_commit(txn);
+    const cop__written *most = &atomic_load(&store->monitor)->budgets->written[0];
+    for (unsigned i = 1; i < COP_WRITTEN_MAX; i++)
+        if (most[0].greatest < atomic_load(&store->monitor)->budgets->written[i].greatest)
+            most = &atomic_load(&store->monitor)->budgets->written[i];
+    ck_assert(SAME_ATOM(most->atom, atom[7]));
+    ck_assert_uint_ge(most->greatest, 590);
+    t_close(store);
+}
+END_TEST
+
+static void
+start_another(void *context)
+{
+    told *t = context;
+    t->destroyed++;
+    CHECK_OK(cop_monitor_start(t->store, NULL, NULL));
+}
+
+START_TEST(two_that_start_at_once)
+{
+    told t = {0};
+    cop_store *store = t_open();
+    cop_monitor_options options = options_to(&t);
+    options.overrun_destroy = start_another;
+    t.store = store;
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    CHECK_OK(cop_monitor_start(store, NULL, NULL)); /* finds it started by the other's end */
+    ck_assert_uint_eq(t.destroyed, 1);
+    ck_assert(cop_monitor_running(store));
+    t_close(store);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
+    tcase_add_test(tests, what_is_written_most_stays);
+    tcase_add_test(tests, now_and_then_runs_are_timed);
+    tcase_add_test(tests, writes_are_counted_by_atom);
+    tcase_add_test(tests, two_that_start_at_once);
     tcase_add_test(tests, a_slow_commit_is_told_with_its_cause);
     tcase_add_test(tests, an_unmeasured_commit_is_seen_too);
     tcase_add_test(tests, a_slow_delivery_is_told);

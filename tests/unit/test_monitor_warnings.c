@@ -93,6 +93,35 @@ START_TEST(only_the_worst_of_a_kind_are_told)
 }
 END_TEST
 
+static cop_status
+constant(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    cop_value value;
+    *result = cop_i64(1);
+    return cop_read(evaluation, *(cop_atom *)context, &value);
+}
+
+START_TEST(kinds_are_told_together)
+{
+    cop_warning_limits limits = COP_WARNING_LIMITS_INIT;
+    seen s = {{0}, 0, 0, ""};
+    cop_store *store = measured();
+    cop_atom x = t_make(store, "x", cop_i64(0)), made;
+    const cop_snapshot *held = t_take(store);
+    limits.snapshot_ms = 0;
+    limits.memory_percent = 0;
+    CHECK_OK(cop_computed_define(store, P("c"), constant, &x, NULL, &made, NULL));
+    for (int64_t i = 1; i < 20; i++) /* too few runs to say anything of */
+        t_set(store, x, cop_i64(i));
+    CHECK_OK(cop_warnings_each(store, &limits, COP_FOREVER, see, &s));
+    ck_assert_uint_eq(s.all, 2);
+    ck_assert_uint_eq(s.of[COP_WARNING_SNAPSHOT], 1);
+    ck_assert_uint_eq(s.of[COP_WARNING_MEMORY], 1);
+    cop_snapshot_drop(held);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(what_is_wrong_is_refused)
 {
     cop_warning_limits limits = COP_WARNING_LIMITS_INIT;
@@ -123,6 +152,7 @@ static void
 add(TCase *tests)
 {
     tcase_add_loop_test(tests, each_scenario_provokes_its_own, 0, (int)scenarios_count);
+    tcase_add_test(tests, kinds_are_told_together);
     tcase_add_test(tests, every_kind_has_a_scenario);
     tcase_add_test(tests, only_the_worst_of_a_kind_are_told);
     tcase_add_test(tests, what_is_wrong_is_refused);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the monitor costs: recording one sample, and a commit with the monitor off, as it comes, and
- * measuring each one. Rounds alternate between the three in one process, so that what the machine does
- * meanwhile meets all of them alike; a ratio is taken within a round.
+ * measuring each one. Rounds alternate between the three in one process, so that what the machine
+ * does meanwhile meets all of them alike; a ratio is taken within a round.
  *
  *     bench_monitor [--json] [--rounds N] [--commits N]
  */

@@ -33,7 +33,7 @@ static bool
 put_server(struct cop_http_server *server, bool open, struct cop__buffer *buffer)
 {
     bool fine = true;
-#define PUT_COUNTER(name)                        \
+#define PUT_COUNTER(name)                                \
     fine = fine && put_single(buffer, open, #name, true, \
                               atomic_load_explicit(&server->name, memory_order_relaxed));
     COP_HTTP_COUNTERS(PUT_COUNTER)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Budgets: what took too long is counted, the worst is kept, and somebody may be told; and the computed
- * atoms whose runs were timed.
+ * Budgets: what took too long is counted, the worst is kept, and somebody may be told; and the
+ * computed atoms whose runs were timed.
  *
- * Everything here is under one lock, which is held for some hundred ns at a time and by a reader for
- * the copying of 7 KiB. Commits take it only when they were over their budget, or had their runs timed,
- * which is seldom.
+ * Everything here is under one lock, which is held for some hundred ns at a time and by a reader
+ * for the copying of 7 KiB. Commits take it only when they were over their budget, or had their
+ * runs timed, which is seldom.
  *
- * TELLING. An overrun is put in a ring of PENDING when the rate allows it (a bucket of tokens), else
- * only counted. The thread that then gives the commit right back takes what is in the ring and calls the
- * function, one call at a time (`telling`), with neither the right nor the lock. Whoever takes the
- * function away waits, without the right, until no call is under way; from inside a call it does not wait,
- * and the function is destroyed when that call has returned.
+ * TELLING. An overrun is put in a ring of PENDING when the rate allows it (a bucket of tokens),
+ * else only counted. The thread that then gives the commit right back takes what is in the ring and
+ * calls the function, one call at a time (`telling`), with neither the right nor the lock. Whoever
+ * takes the function away waits, without the right, until no call is under way; from inside a call
+ * it does not wait, and the function is destroyed when that call has returned.
  */
 #ifndef COP_MONITOR_BUDGET_H
 #define COP_MONITOR_BUDGET_H
@@ -69,12 +69,13 @@ typedef struct cop__budgets {
     uint64_t tokens_ns; /* saved up, in ns of waiting */
     uint64_t filled_ns;
     bool telling;
-    pthread_t by; /* who calls */
+    pthread_t by;                 /* who calls */
     cop__teller teller, replaced; /* replaced: to be destroyed by who calls */
 } cop__budgets;
 
 void cop__budgets_init(cop__budgets *budgets);
-/* Begins anew with these. A function to call takes the place of none, and none leaves what is there. */
+/* Begins anew with these. A function to call takes the place of none, and none leaves what is
+ * there. */
 void cop__budgets_start(cop__budgets *budgets, const cop_monitor_options *options,
                         uint64_t default_ns);
 /* Nobody is called any more: waits for a call under way, and destroys. Not with the right. */

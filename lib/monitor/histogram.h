@@ -8,10 +8,10 @@
  * A sample has a weight: what is measured once in N times counts N times, so that counts and sums
  * stay estimates of everything that happened.
  *
- * ADDING. `owned` is for histograms that one thread at a time adds to, ordered by a lock or the commit
- * right: its additions are loads and stores. `shared` is for any number of threads. A histogram is
- * only ever used in one of the two ways. Reading while somebody adds tells nothing whole: the phaser
- * (phaser.h) keeps readers out.
+ * ADDING. `owned` is for histograms that one thread at a time adds to, ordered by a lock or the
+ * commit right: its additions are loads and stores. `shared` is for any number of threads. A
+ * histogram is only ever used in one of the two ways. Reading while somebody adds tells nothing
+ * whole: the phaser (phaser.h) keeps readers out.
  */
 #ifndef COP_MONITOR_HISTOGRAM_H
 #define COP_MONITOR_HISTOGRAM_H
@@ -79,7 +79,8 @@ cop__histogram_add_shared(cop__histogram *histogram, uint64_t value)
         ;
 }
 
-/* Moves everything into `total`, which the caller owns, and leaves `from` empty. Nobody adds to either. */
+/* Moves everything into `total`, which the caller owns, and leaves `from` empty. Nobody adds to
+ * either. */
 void cop__histogram_fold(cop__histogram *total, cop__histogram *from);
 
 #endif

@@ -27,7 +27,8 @@ buckets_in_use(const cop__histogram *histogram)
 }
 
 static void
-distribution_copy(const cop__histogram *histogram, cop__measured *measured, cop__used_bucket *bucket)
+distribution_copy(const cop__histogram *histogram, cop__measured *measured,
+                  cop__used_bucket *bucket)
 {
     measured->bucket = bucket;
     measured->sum = atomic_load_explicit(&histogram->sum, memory_order_relaxed);
@@ -96,8 +97,7 @@ find_paths(cop_store *store, cop_measurements *taken)
     cop_pin_t pin = cop_pin(store);
     for (unsigned kind = 0; kind < COP_OVERRUN_NOTIFY; kind++)
         for (uint32_t i = 0; i < taken->worst_count[kind]; i++)
-            cop__monitor_path(pin.snapshot, taken->worst[kind][i].atom,
-                              taken->worst[kind][i].path);
+            cop__monitor_path(pin.snapshot, taken->worst[kind][i].atom, taken->worst[kind][i].path);
     for (uint32_t i = 0; i < taken->hot_count; i++)
         cop__monitor_path(pin.snapshot, taken->hot[i].atom, taken->hot[i].path);
     cop_unpin(pin);

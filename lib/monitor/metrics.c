@@ -58,8 +58,7 @@ static const uint64_t bounds_ns[] = {
     1000,      2500,      5000,       10000,      25000,      50000,       100000,     250000,
     500000,    1000000,   2500000,    5000000,    10000000,   25000000,    50000000,   100000000,
     250000000, 500000000, 1000000000, 2500000000, 5000000000, 10000000000, 30000000000};
-static const uint64_t bounds_count[] = {1,  2,   4,   8,   16,   32,   64,
-                                        128, 256, 512, 1024, 4096, 65536};
+static const uint64_t bounds_count[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 65536};
 
 static bool
 is_time(cop_measure measure)
@@ -73,8 +72,8 @@ put_histogram(text *t, const char *family, const char *label, const cop_measurem
 {
     bool time = is_time(measure);
     const uint64_t *bound = time ? bounds_ns : bounds_count;
-    size_t n = time ? sizeof bounds_ns / sizeof *bounds_ns
-                    : sizeof bounds_count / sizeof *bounds_count;
+    size_t n =
+        time ? sizeof bounds_ns / sizeof *bounds_ns : sizeof bounds_count / sizeof *bounds_count;
     const cop__measured *measured = &m->of[measure];
     const char *name = cop_measure_name(measure);
     for (size_t i = 0; i < n; i++)
@@ -99,8 +98,10 @@ put_measurements(text *t, const cop_measurements *m)
             put_histogram(t, "duration_seconds", "of", m, (cop_measure)i);
     static const char *const kinds[] = {"commit", "computed", "notify"};
     const char *total = t->open ? "" : "_total";
-    put(t, "# HELP coppice_overruns%s what took longer than its budget\n"
-           "# TYPE coppice_overruns%s counter\n", total, total);
+    put(t,
+        "# HELP coppice_overruns%s what took longer than its budget\n"
+        "# TYPE coppice_overruns%s counter\n",
+        total, total);
     for (int kind = 0; kind < COP_OVERRUNS; kind++)
         put(t, "coppice_overruns_total{of=\"%s\"} %" PRIu64 "\n", kinds[kind],
             cop_measurements_overruns(m, (cop_overrun_kind)kind));

@@ -2,14 +2,15 @@
 /*
  * A store's monitor: what other rooms call, and what reads it.
  *
- * LIFE. The monitor is made by the first start and kept until the store ends, so that who found it live
- * a moment ago may go on writing to it. store->monitor is it while it is live, else NULL;
+ * LIFE. The monitor is made by the first start and kept until the store ends, so that who found it
+ * live a moment ago may go on writing to it. store->monitor is it while it is live, else NULL;
  * store->monitor_home is it for good. Both change under the commit right. Who loads store->monitor
  * acquires what start wrote.
  *
- * READING. One reader at a time, under reader->lock: it makes sure that the old block is empty, flips,
- * waits for the sections of what is now old, and folds that into the totals. When the deadline passes
- * meanwhile, the old block is left as `unfolded`, and the next reader goes on there.
+ * READING. One reader at a time, under reader->lock: it makes sure that the old block is empty,
+ * flips, waits for the sections of what is now old, and folds that into the totals. When the
+ * deadline passes meanwhile, the old block is left as `unfolded`, and the next reader goes on
+ * there.
  */
 #ifndef COP_MONITOR_MONITOR_H
 #define COP_MONITOR_MONITOR_H
@@ -37,12 +38,14 @@ cop_status cop__monitor_lock(cop__monitor *monitor, uint64_t deadline);
 /* Gives the memory back; the store is ending. NULL is legal. */
 void cop__monitor_free(cop_store *store);
 
-/* A delivery to a watcher has taken so long: COP_MEASURE_NOTIFY, and its budget. path: what is watched.
- * Without the right or any lock, because the host may be told. Nothing when the monitor is off. */
+/* A delivery to a watcher has taken so long: COP_MEASURE_NOTIFY, and its budget. path: what is
+ * watched. Without the right or any lock, because the host may be told. Nothing when the monitor is
+ * off. */
 void cop__monitor_notified(cop_store *store, const char *path, size_t length, uint64_t ns);
 
-/* Records how long something took that is not of a commit: COP_MEASURE_NOTIFY, COP_MEASURE_SERIALIZE.
- * Nothing when the monitor is off. Lock-free. Any thread that uses the store. */
+/* Records how long something took that is not of a commit: COP_MEASURE_NOTIFY,
+ * COP_MEASURE_SERIALIZE. Nothing when the monitor is off. Lock-free. Any thread that uses the
+ * store. */
 static inline void
 cop__monitor_record(cop_store *store, cop_measure measure, uint64_t ns)
 {

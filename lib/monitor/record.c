@@ -2,10 +2,10 @@
 /*
  * Recording a commit, and choosing which commits are measured.
  *
- * Measuring one costs seven readings of the clock and two dozen additions: some hundred ns, as much as
- * a small commit itself. So commits are all measured only while that is a small part of what they take
- * on average, and else one of MEAN_GAP, at random lest the choice fall into step with what commits do.
- * A rarer choice than one in a hundred leaves the 99th percentile where it is.
+ * Measuring one costs seven readings of the clock and two dozen additions: some hundred ns, as much
+ * as a small commit itself. So commits are all measured only while that is a small part of what
+ * they take on average, and else one of MEAN_GAP, at random lest the choice fall into step with
+ * what commits do. A rarer choice than one in a hundred leaves the 99th percentile where it is.
  */
 #include "monitor/record.h"
 
@@ -19,7 +19,7 @@
 #define CALIBRATION_ROUNDS 64u
 _Static_assert(COP_MONITOR_PARTS == COP_OVERRUN_PARTS, "an overrun tells all parts");
 
-#define WAVE_GAP 256u  /* measured commits to one whose runs are timed */
+#define WAVE_GAP 256u    /* measured commits to one whose runs are timed */
 #define ARMED_COMMITS 4u /* and as many after one that was slow for its runs */
 
 static cop__monitor_block *

@@ -3,13 +3,14 @@
  * Recording: the side of the monitor that commits and others write to. It knows no store.
  *
  * All histograms lie in a block, of which there are two. Whoever records enters the phaser once for
- * everything that belongs together (a section), adds to the block of its side, and leaves. So what is
- * read is whole sections; the argument is in phaser.h. Times are gathered while a commit runs and
- * recorded at its end, so that a section is a few additions long and never contains the commit itself.
+ * everything that belongs together (a section), adds to the block of its side, and leaves. So what
+ * is read is whole sections; the argument is in phaser.h. Times are gathered while a commit runs
+ * and recorded at its end, so that a section is a few additions long and never contains the commit
+ * itself.
  *
  * Who adds: measures before COP_MEASURE_SHARED belong to the holder of the commit right, so their
- * additions need no atomic operation: holders are ordered by the right, and a reader empties a block
- * only while no section is on it. The others are anybody's.
+ * additions need no atomic operation: holders are ordered by the right, and a reader empties a
+ * block only while no section is on it. The others are anybody's.
  */
 #ifndef COP_MONITOR_RECORD_H
 #define COP_MONITOR_RECORD_H
@@ -62,7 +63,8 @@ typedef struct cop__monitor {
     cop__phaser phaser;
     cop__monitor_block *block[2];
 
-    _Alignas(COP_CACHE_LINE) _Atomic uint32_t stamp; /* enum cop__stamp; submitters take a NEXT away */
+    /* enum cop__stamp; submitters take a NEXT away */
+    _Alignas(COP_CACHE_LINE) _Atomic uint32_t stamp;
 
     /* the holder of the right's */
     _Alignas(COP_CACHE_LINE) cop__monitor_commit commit;
@@ -105,8 +107,8 @@ void cop__monitor_begin(cop__monitor *monitor, uint64_t transactions, uint64_t o
 void cop__monitor_mark(cop__monitor *monitor, cop_measure part);
 /* An operation of a batch whose runs are timed wrote this atom. */
 void cop__monitor_wrote(cop__monitor *monitor, cop_atom atom);
-/* Ends a commit: records it if it was measured, looks at its budget, and decides which one is measured
- * next. version: the newest now. */
+/* Ends a commit: records it if it was measured, looks at its budget, and decides which one is
+ * measured next. version: the newest now. */
 void cop__monitor_end(cop__monitor *monitor, uint64_t version);
 /* Before a monitor is live: finds out what measuring costs, and begins with nothing. */
 void cop__monitor_calibrate(cop__monitor *monitor, uint64_t every);

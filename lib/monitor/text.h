@@ -18,8 +18,7 @@ typedef struct cop__text {
 } cop__text;
 
 void cop__text_begin(cop__text *text, cop_sink_function sink, void *context);
-void cop__text_put(cop__text *text, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void cop__text_put(cop__text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* COP_E_IO when the sink stopped. */
 cop_status cop__text_end(cop__text *text);
 

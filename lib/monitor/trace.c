@@ -19,8 +19,8 @@ cop__trace_init(cop__trace *trace)
 static void
 spans_free(cop__trace *trace, cop__memory *memory)
 {
-    cop__memory_free(memory, COP_MEMORY_MONITOR, trace->span,
-                     trace->capacity * sizeof *trace->span, 16);
+    cop__memory_free(memory, COP_MEMORY_MONITOR, trace->span, trace->capacity * sizeof *trace->span,
+                     16);
     trace->span = NULL;
     trace->capacity = 0;
 }
@@ -38,8 +38,8 @@ cop__trace_add(cop__trace *trace, int what, cop_atom atom, uint64_t from_ns, uin
     uint32_t thread = (uint32_t)gettid();
     pthread_mutex_lock(&trace->lock);
     if (cop__trace_on(trace) && from_ns >= trace->began_ns && from_ns <= to_ns)
-        trace->span[trace->added++ % trace->capacity] =
-            (cop__trace_span){.from_ns = from_ns, .to_ns = to_ns, .atom = atom, .thread = thread, .what = what};
+        trace->span[trace->added++ % trace->capacity] = (cop__trace_span){
+            .from_ns = from_ns, .to_ns = to_ns, .atom = atom, .thread = thread, .what = what};
     pthread_mutex_unlock(&trace->lock);
 }
 
@@ -53,7 +53,8 @@ trace_start(cop_store *store, cop__trace *trace, size_t spans)
     pthread_mutex_lock(&trace->lock);
     cop__store_relaxed(&trace->on, false);
     spans_free(trace, store->memory);
-    trace->span = cop__memory_alloc(store->memory, COP_MEMORY_MONITOR, spans * sizeof *trace->span, 16);
+    trace->span =
+        cop__memory_alloc(store->memory, COP_MEMORY_MONITOR, spans * sizeof *trace->span, 16);
     if (trace->span != NULL) {
         trace->capacity = spans;
         trace->added = 0;
@@ -118,8 +119,8 @@ put_escaped(cop__text *text, const char *path)
 }
 
 static void
-put_span(cop__text *text, const cop__trace_span *span, uint64_t began_ns, const cop_snapshot *snapshot,
-         bool first)
+put_span(cop__text *text, const cop__trace_span *span, uint64_t began_ns,
+         const cop_snapshot *snapshot, bool first)
 {
     char path[COP_OVERRUN_PATH];
     uint64_t from = span->from_ns - began_ns, took = span->to_ns - span->from_ns;
@@ -147,10 +148,12 @@ write_spans(cop_store *store, const cop__trace *trace, cop_sink_function sink, v
     uint64_t first = trace->added > trace->capacity ? trace->added - trace->capacity : 0;
     cop_pin_t pin = cop_pin(store);
     cop__text_begin(&text, sink, context);
-    cop__text_put(&text, "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"lost\":%" PRIu64
-                         "},\"traceEvents\":[", first);
+    cop__text_put(
+        &text, "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"lost\":%" PRIu64 "},\"traceEvents\":[",
+        first);
     for (uint64_t i = first; i < trace->added && !text.stopped; i++)
-        put_span(&text, &trace->span[i % trace->capacity], trace->began_ns, pin.snapshot, i == first);
+        put_span(&text, &trace->span[i % trace->capacity], trace->began_ns, pin.snapshot,
+                 i == first);
     cop__text_put(&text, "\n]}\n");
     cop_unpin(pin);
     return cop__text_end(&text);

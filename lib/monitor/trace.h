@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A trace: a ring of spans under a lock. It is there for the asking only, so that being measured may cost
- * something then; when it is off, recorders see one flag.
+ * A trace: a ring of spans under a lock. It is there for the asking only, so that being measured
+ * may cost something then; when it is off, recorders see one flag.
  */
 #ifndef COP_MONITOR_TRACE_H
 #define COP_MONITOR_TRACE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Warnings: a table of rules. Each rule looks at what was measured, at the graph, or at the store, and
- * notes what is over its limit; what was noted is told when nothing is held any more.
+ * Warnings: a table of rules. Each rule looks at what was measured, at the graph, or at the store,
+ * and notes what is over its limit; what was noted is told when nothing is held any more.
  */
 #include <coppice/computed.h>
 
@@ -25,7 +25,8 @@ typedef struct findings {
     cop_warning warning[COP_WARNINGS_MAX];
 } findings;
 
-/* Notes one, in place of the least of its kind when there are EACH_MAX. NULL: it is less than those. */
+/* Notes one, in place of the least of its kind when there are EACH_MAX. NULL: it is less than
+ * those. */
 static cop_warning *
 note(findings *f, cop_warning_kind kind, cop_atom atom, uint64_t figure, uint64_t limit)
 {
@@ -46,10 +47,10 @@ note(findings *f, cop_warning_kind kind, cop_atom atom, uint64_t figure, uint64_
     return least;
 }
 
-#define SAY(warning, ...)                                                           \
-    do {                                                                            \
-        cop_warning *said_ = (warning);                                             \
-        if (said_ != NULL)                                                          \
+#define SAY(warning, ...)                                                 \
+    do {                                                                  \
+        cop_warning *said_ = (warning);                                   \
+        if (said_ != NULL)                                                \
             (void)snprintf(said_->text, sizeof said_->text, __VA_ARGS__); \
     } while (0)
 
@@ -111,7 +112,8 @@ rule_fan_out(findings *f)
     const cop__graph *graph = &f->store->graph;
     for (uint32_t id = 1; id < graph->record_count; id++) {
         uint32_t pairs = graph->records[id].dependents.count;
-        uint64_t n = pairs * UINT64_C(64) >= f->limits.fan_out ? cop__dependents_count(graph, id) : 0;
+        uint64_t n =
+            pairs * UINT64_C(64) >= f->limits.fan_out ? cop__dependents_count(graph, id) : 0;
         if (n > 0 && n >= f->limits.fan_out)
             SAY(note(f, COP_WARNING_FAN_OUT, atom_of(graph, id), n, f->limits.fan_out),
                 "%" PRIu64 " computed atoms and effects read it", n);
@@ -140,8 +142,8 @@ rule_depth(findings *f)
 
 /* ---- the store ---- */
 
-/* A version is replaced when the next is published, which is about when this one is no longer the newest:
- * its own publication is what is known. */
+/* A version is replaced when the next is published, which is about when this one is no longer the
+ * newest: its own publication is what is known. */
 static void
 rule_snapshots(findings *f)
 {
@@ -196,8 +198,8 @@ rule_workers(findings *f)
     uint32_t cpus = cop__cpus_of_mask(NULL, 0);
     uint32_t threads = cop__region_lanes(f->store->graph.region) - 1;
     if (cpus > 0 && threads > cpus)
-        SAY(note(f, COP_WARNING_WORKERS, the_store, threads, cpus),
-            "%u worker threads on %u CPUs", threads, cpus);
+        SAY(note(f, COP_WARNING_WORKERS, the_store, threads, cpus), "%u worker threads on %u CPUs",
+            threads, cpus);
 }
 
 /* ---- the table ---- */
@@ -207,8 +209,7 @@ static const struct {
     bool right; /* it needs the commit right */
 } rules[] = {
 #ifndef COP_PRODUCTION
-    {rule_runs, false},   {rule_written, false},
-    {rule_fan_out, true}, {rule_depth, true},
+    {rule_runs, false},      {rule_written, false}, {rule_fan_out, true}, {rule_depth, true},
 #endif
     {rule_snapshots, false}, {rule_batches, false}, {rule_memory, false}, {rule_workers, true},
 };

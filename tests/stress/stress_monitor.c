@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Measurements are whole: while threads commit, submit and record, others take measurements, and in
- * each the parts of commits add up to the commits, nothing that was there before is missing, and at the
- * end everything is there once.
+ * each the parts of commits add up to the commits, nothing that was there before is missing, and at
+ * the end everything is there once.
  */
 #include "tests/stress/common.h"
 
@@ -116,7 +116,9 @@ check_end(void)
     stress_need(cop_monitor_take(store, COP_FOREVER, &m), "take");
     check_whole(m);
     cop_distribution commit = of(m, COP_MEASURE_COMMIT), notify = of(m, COP_MEASURE_NOTIFY);
-    stress_check(COMPLETE, commit.count == stats.batches && of(m, COP_MEASURE_BATCH).sum == stats.transactions,
+    stress_check(COMPLETE,
+                 commit.count == stats.batches &&
+                     of(m, COP_MEASURE_BATCH).sum == stats.transactions,
                  "%" PRIu64 " commits measured of %" PRIu64, commit.count, stats.batches);
     stress_check(NOTIFIED,
                  notify.count == atomic_load(&recorded) && notify.sum == atomic_load(&recorded_sum),

@@ -505,15 +505,16 @@ START_TEST(metrics_say_what_is_wrong)
     cop_store *store = open_monitored(1);
     cop__monitor *monitor = atomic_load(&store->monitor);
     CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, NULL, NULL), COP_E_INVALID);
-    CHECK_STATUS(cop_metrics_write(store, (cop_metrics_format)7, 0, write_sheet, &s), COP_E_INVALID);
+    CHECK_STATUS(cop_metrics_write(store, (cop_metrics_format)7, 0, write_sheet, &s),
+                 COP_E_INVALID);
     s.stop_at = 5000;
     CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, COP_FOREVER, write_sheet, &s),
                  COP_E_IO);
     s = (sheet){.stop_at = sizeof s.text - 1};
     CHECK_OK(cop__monitor_lock(monitor, COP_FOREVER));
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, cop_deadline_in_ms(3),
-                                   write_sheet, &s),
-                 COP_E_TIMEOUT);
+    CHECK_STATUS(
+        cop_metrics_write(store, COP_METRICS_PROMETHEUS, cop_deadline_in_ms(3), write_sheet, &s),
+        COP_E_TIMEOUT);
     pthread_mutex_unlock(&monitor->reader->lock);
     cop__evaluating = true;
     CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, write_sheet, &s),

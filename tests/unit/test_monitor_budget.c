@@ -135,7 +135,8 @@ START_TEST(a_slow_commit_is_told_with_its_cause)
     ck_assert_int_eq(t.last.worst_part, COP_MEASURE_PROPAGATE);
     ck_assert_uint_ge(t.last.took_ns, 5 * MS);
     ck_assert_uint_eq(t.last.budget_ns, 2 * MS);
-    ck_assert_uint_eq(t.last.version, cop_store_version(store) - 1); /* and then it committed itself */
+    ck_assert_uint_eq(t.last.version,
+                      cop_store_version(store) - 1); /* and then it committed itself */
     ck_assert_uint_eq(t.last.operations, 1);
     ck_assert_str_eq(t.last.path, "");
     uint64_t sum = 0;
@@ -328,7 +329,8 @@ leave_soon(void *context)
 {
     told *t = context;
     nap(20);
-    cop__monitor_notified(t->store, P("w"), 3 * MS); /* off by now, or the other one calls: nothing */
+    cop__monitor_notified(t->store, P("w"),
+                          3 * MS); /* off by now, or the other one calls: nothing */
     atomic_store(&t->leave, true);
     return NULL;
 }

@@ -69,7 +69,8 @@ count(const json_t *events, const char *name)
 {
     size_t n = 0, i;
     json_t *event;
-    json_array_foreach(events, i, event) {
+    json_array_foreach(events, i, event)
+    {
         ck_assert_str_eq(json_string_value(json_object_get(event, "ph")), "X");
         ck_assert(number(event, "ts") >= 0 && number(event, "dur") >= 0 &&
                   number(event, "pid") > 0 && number(event, "tid") > 0);
@@ -84,13 +85,13 @@ check_nesting(const json_t *events)
 {
     size_t i, k;
     json_t *part, *commit;
-    json_array_foreach(events, i, part) {
+    json_array_foreach(events, i, part)
+    {
         bool inside = false;
         double from = number(part, "ts"), to = from + number(part, "dur");
-        json_array_foreach(events, k, commit)
-            inside |= strcmp(name_of(commit), "commit") == 0 &&
-                      from > number(commit, "ts") - 0.0015 &&
-                      to < number(commit, "ts") + number(commit, "dur") + 0.0015;
+        json_array_foreach(events, k, commit) inside |=
+            strcmp(name_of(commit), "commit") == 0 && from > number(commit, "ts") - 0.0015 &&
+            to < number(commit, "ts") + number(commit, "dur") + 0.0015;
         ck_assert_msg(inside, "%s at %f", name_of(part), from);
     }
 }
@@ -115,10 +116,9 @@ START_TEST(a_trace_holds_each_commit_with_its_parts)
     check_nesting(events);
     size_t i;
     json_t *event;
-    json_array_foreach(events, i, event)
-        if (strcmp(name_of(event), "run") == 0)
-            ck_assert_str_eq(json_string_value(json_object_get(json_object_get(event, "args"), "path")),
-                             "odd \"name\"\\\x01");
+    json_array_foreach(events, i, event) if (strcmp(name_of(event), "run") == 0)
+        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(event, "args"), "path")),
+                         "odd \"name\"\\\x01");
     json_decref(json);
     t_close(store);
 }

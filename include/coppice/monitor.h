@@ -6,8 +6,8 @@
  * measures some commits part by part: every one as long as measuring costs less than about 3 % of
  * what commits take, else one in 1,024, chosen at random, which then counts for all it stands for. So
  * neither the middle nor the 99th percentile of commits is moved by being measured. Commits that are
- * not measured are still timed by the kernel's coarse clock: one that is over its budget by two ticks (of 1
- * to 10 ms) is seen all the same. cop_monitor_options.sample_every overrides the choice.
+ * not measured are still timed up to their publication, by the kernel's coarse clock: one that is over its
+ * budget by two ticks (of 1 to 10 ms) is seen all the same. cop_monitor_options.sample_every overrides the choice.
  *
  * Distributions are log-linear histograms: a value is told to within 0.4 % of itself, up to 73
  * minutes; recording takes no lock. Taking them gives an immutable object that is whole: a commit is

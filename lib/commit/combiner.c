@@ -514,7 +514,7 @@ batch_end_monitored(cop_store *store, cop__batch *applied)
         status = draft_end(store, applied);
     if (status != COP_OK)
         batch_refuse(store, applied, NULL);
-    cop__monitor_end(monitor, store->tree.root->version);
+    cop__monitor_end(monitor, store->tree.root->version, store->tree.root->time_ns);
 }
 
 /* Commits a chain of taken transactions. What is published before its end, because of a transaction

@@ -66,13 +66,15 @@ cop__monitor_waits_end(cop__monitor *monitor, cop__monitor_waits *waits)
 
 /* ---- a commit ---- */
 
-/* Of the last timer tick: a tenth of the price of the exact one. */
+/* How far the clock of the day is ahead of the one that is never set; coarse, both of the same tick
+ * but for luck. */
 static uint64_t
-coarse_ns(void)
+clocks_apart(void)
 {
-    struct timespec now = {0, 0};
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    struct timespec steady = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &steady);
+    return cop__realtime_ns() -
+           ((uint64_t)steady.tv_sec * UINT64_C(1000000000) + (uint64_t)steady.tv_nsec);
 }
 
 /* A measured commit: are its runs timed too? */
@@ -101,7 +103,7 @@ cop__monitor_begin(cop__monitor *monitor, uint64_t transactions, uint64_t operat
     monitor->timing = false;
     monitor->measuring = --monitor->countdown == 0;
     if (!monitor->measuring) {
-        commit->began = coarse_ns();
+        commit->began = cop__realtime_ns();
         return;
     }
     commit->weight = monitor->passed;
@@ -266,23 +268,30 @@ commit_overrun(cop__monitor *monitor, uint64_t took, uint64_t version)
     COP_PROBE3(stall, version, took, monitor->budget_ns);
 }
 
-/* One that was not measured: it has the coarse clock only. */
+/* One that was not measured: of it there is the tick at which it began, and the one at which it
+ * made its version, which is noted there anyway. Between them it may have taken a tick less than it
+ * seems. */
 static void
-unmeasured_end(cop__monitor *monitor, uint64_t version)
+unmeasured_end(cop__monitor *monitor, uint64_t version, uint64_t published_ns)
 {
-    uint64_t took = coarse_ns() - monitor->commit.began;
-    if (cop__likely(took <= monitor->tick_ns || took - monitor->tick_ns <= monitor->budget_ns))
-        return; /* it may have taken a tick less than it seems */
+    uint64_t took = published_ns - monitor->commit.began; /* wraps when it published nothing */
+    if (cop__likely(took <= monitor->tick_ns || (int64_t)took < 0 ||
+                    took - monitor->tick_ns <= monitor->budget_ns))
+        return;
+    uint64_t apart = clocks_apart(), moved = apart - monitor->apart_ns;
+    monitor->apart_ns = apart;
+    if (moved + 2 * monitor->tick_ns > 4 * monitor->tick_ns)
+        return; /* somebody has set the clock */
     commit_overrun(monitor, took, version);
     if (monitor->every == 0)
         choose_next(monitor, took); /* such commits are worth measuring */
 }
 
 void
-cop__monitor_end(cop__monitor *monitor, uint64_t version)
+cop__monitor_end(cop__monitor *monitor, uint64_t version, uint64_t published_ns)
 {
     if (!monitor->measuring) {
-        unmeasured_end(monitor, version);
+        unmeasured_end(monitor, version, published_ns);
         return;
     }
     cop__monitor_mark(monitor, COP_MEASURE_RECLAIM); /* the last part goes up to here */
@@ -325,6 +334,7 @@ cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
     struct timespec tick = {0, 4000000};
     clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
     monitor->tick_ns = (uint64_t)tick.tv_nsec;
+    monitor->apart_ns = clocks_apart();
     monitor->budget_ns = UINT64_MAX;
     monitor->armed = 0;
     monitor->untimed = UINT32_MAX;
@@ -335,7 +345,7 @@ cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
         cop__monitor_begin(monitor, 1, 1);
         for (unsigned part = 0; part < COP_MONITOR_PARTS; part++)
             cop__monitor_mark(monitor, (cop_measure)part);
-        cop__monitor_end(monitor, 0);
+        cop__monitor_end(monitor, 0, 0);
         uint64_t took = cop__clock_ns() - began;
         least = took < least ? took : least;
     }

@@ -74,6 +74,7 @@ typedef struct cop__monitor {
     uint32_t untimed;   /* measured commits until the runs of one are timed */
     uint64_t budget_ns; /* of a commit */
     uint64_t tick_ns;   /* of the coarse clock */
+    uint64_t apart_ns;  /* how far the clock of the day was ahead of the steady one */
     uint64_t countdown; /* commits until one is measured */
     uint64_t passed;    /* commits since one was, itself counted */
     uint64_t taken;     /* queued transactions taken since one told its waiting */
@@ -108,8 +109,8 @@ void cop__monitor_mark(cop__monitor *monitor, cop_measure part);
 /* An operation of a batch whose runs are timed wrote this atom. */
 void cop__monitor_wrote(cop__monitor *monitor, cop_atom atom);
 /* Ends a commit: records it if it was measured, looks at its budget, and decides which one is
- * measured next. version: the newest now. */
-void cop__monitor_end(cop__monitor *monitor, uint64_t version);
+ * measured next. The newest version, and when it was made (CLOCK_REALTIME_COARSE). */
+void cop__monitor_end(cop__monitor *monitor, uint64_t version, uint64_t published_ns);
 /* Before a monitor is live: finds out what measuring costs, and begins with nothing. */
 void cop__monitor_calibrate(cop__monitor *monitor, uint64_t every);
 

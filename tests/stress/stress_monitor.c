@@ -2,13 +2,14 @@
 /*
  * Measurements are whole: while threads commit, submit and record, others take measurements, and in
  * each the parts of commits add up to the commits, nothing that was there before is missing, and at
- * the end everything is there once.
+ * the end everything is there once. Of a second store the monitor is switched on and off, traced, and
+ * tells of overruns meanwhile.
  */
 #include "tests/stress/common.h"
 
 #include "monitor/monitor.h"
 
-enum { ADD_UP, SAME_COUNT, GROWS, BOUNDED, COMPLETE, NOTIFIED };
+enum { ADD_UP, SAME_COUNT, GROWS, BOUNDED, COMPLETE, NOTIFIED, ENDED };
 static const char *const properties[] = {
     "the sums of the parts are the sum of the commits",
     "every part, batch and size has as many samples as there are commits",
@@ -16,10 +17,12 @@ static const char *const properties[] = {
     "no more is measured than was done",
     "at the end every commit has been measured once",
     "at the end everything recorded from outside is there once",
+    "each function to call is destroyed once, and not called afterwards",
 };
 
 enum { TAKERS = 2 };
 static cop_store *store;
+static cop_store *switched; /* its monitor is started, stopped and traced all the time */
 static cop_atom atoms[STRESS_THREADS];
 static _Atomic uint64_t recorded, recorded_sum, taken_times;
 
@@ -88,6 +91,115 @@ record_one(stress_random *random)
     cop__monitor_record(store, COP_MEASURE_NOTIFY, ns);
 }
 
+/* ---- the store whose monitor is switched ---- */
+
+typedef struct callee {
+    _Atomic uint32_t ended;
+    struct callee *next;
+} callee;
+static _Atomic(callee *) callees;
+
+static void
+on_overrun(void *context, const cop_overrun *overrun, uint64_t untold)
+{
+    (void)overrun;
+    (void)untold;
+    stress_check(ENDED, atomic_load(&((callee *)context)->ended) == 0, "called after its end");
+}
+
+static void
+on_end(void *context)
+{
+    atomic_fetch_add(&((callee *)context)->ended, 1);
+}
+
+static void
+start_switched(void)
+{
+    cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    callee *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        _exit(1);
+    options.sample_every = 1;
+    options.commit_budget_ns = options.notify_budget_ns = 1;
+    options.overrun = on_overrun;
+    options.overrun_context = c;
+    options.overrun_destroy = on_end;
+    options.overruns_per_second = 1000000;
+    stress_need(cop_monitor_start(switched, &options, NULL), "start");
+    c->next = atomic_load(&callees);
+    while (!atomic_compare_exchange_weak(&callees, &c->next, c))
+        ;
+}
+
+static int
+swallow(void *context, const char *bytes, size_t n)
+{
+    (void)context;
+    (void)bytes;
+    (void)n;
+    return 0;
+}
+
+static void
+switch_something(stress_random *random)
+{
+    switch (stress_below(random, 5)) {
+    case 0:
+        stress_need(cop_monitor_stop(switched), "stop");
+        break;
+    case 1:
+        (void)cop_trace_start(switched, 500); /* or the monitor is off */
+        break;
+    case 2:
+        stress_need(cop_trace_stop(switched), "trace_stop");
+        (void)cop_trace_write(switched, swallow, NULL); /* or another has started one */
+        break;
+    default:
+        start_switched();
+    }
+}
+
+static void
+use_switched(stress_random *random)
+{
+    uint64_t dice = stress_below(random, 64);
+    cop_txn *txn = NULL;
+    cop_value value = cop_i64((int64_t)dice);
+    if (dice == 0) {
+        switch_something(random);
+        return;
+    }
+    if (dice < 20) {
+        cop__monitor_notified(switched, "w", 1, stress_next(random) >> 40);
+        return;
+    }
+    stress_need(cop_txn_begin(switched, &txn), "begin");
+    stress_need(cop_txn_set_at(txn, "x", 1, &value, NULL), "set_at");
+    stress_need(cop_txn_commit(txn, NULL, NULL), "commit");
+}
+
+static void
+take_switched(void)
+{
+    cop_measurements *m = NULL;
+    stress_need(cop_monitor_take(switched, COP_FOREVER, &m), "take");
+    check_whole(m);
+    cop_measurements_free(m);
+}
+
+static void
+end_switched(void)
+{
+    cop_store_close(switched);
+    for (callee *c = atomic_load(&callees), *next; c != NULL; c = next) {
+        uint32_t ended = atomic_load(&c->ended);
+        next = c->next;
+        stress_check(ENDED, ended == 1, "ended %" PRIu32 " times", ended);
+        free(c);
+    }
+}
+
 static void *
 body(void *context)
 {
@@ -95,8 +207,12 @@ body(void *context)
     stress_random random = stress_random_of(index);
     uint64_t before[COP_MEASURES] = {0}, n = 0;
     for (; !stress_over(); n++) {
-        if (index < TAKERS)
+        if (index < TAKERS && n % 4 == 3)
+            take_switched();
+        else if (index < TAKERS)
             take(before);
+        else if (stress_below(&random, 4) == 0)
+            use_switched(&random);
         else if (stress_below(&random, 2) == 0)
             record_one(&random);
         else
@@ -142,8 +258,11 @@ main(int argc, char **argv)
         int n = snprintf(path, sizeof path, "own/%u", i);
         stress_need(cop_atom_at(store, path, (size_t)n, &atoms[i], NULL), "atom");
     }
+    stress_need(cop_store_open(NULL, &switched, NULL), "open");
+    start_switched();
     stress_run(stress.threads, body);
     check_end();
     cop_store_close(store);
+    end_switched();
     return stress_finish();
 }

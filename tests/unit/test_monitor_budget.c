@@ -183,6 +183,13 @@ START_TEST(an_unmeasured_commit_is_seen_too)
     ck_assert_uint_eq(t.calls, 1);
     ck_assert_int_eq(t.last.worst_part, COP_MEASURE_COMMIT);
     ck_assert_uint_ge(t.last.took_ns, 20 * MS);
+    atomic_load(&store->monitor)->apart_ns += 1000 * MS; /* as if somebody had set the clock */
+    t_set(store, x, cop_i64(5));
+    ck_assert_uint_eq(t.calls, 1);
+    t_set(store, x, cop_i64(6));
+    ck_assert_uint_eq(t.calls, 2);
+    t_set(store, x, cop_i64(6)); /* publishes nothing */
+    ck_assert_uint_eq(t.calls, 2);
     options.sample_every = 0; /* chosen by cost: none is, until one was slow */
     CHECK_OK(cop_monitor_start(store, &options, NULL));
     cop__monitor *monitor = atomic_load(&store->monitor);

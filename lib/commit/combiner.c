@@ -488,15 +488,20 @@ batch_begin_monitored(cop_store *store, const cop_txn *chain)
 
 #define LOOKED_OPERATIONS 4096u
 
-/* For the warning about atoms that are written again and again. */
+/* For the warning about atoms that are written again and again: in development. */
 static void
 batch_tell_writes(cop__monitor *monitor, const cop__batch *applied)
 {
+#ifdef COP_PRODUCTION
+    (void)monitor;
+    (void)applied;
+#else
     size_t left = LOOKED_OPERATIONS;
     for (const cop_txn *txn = applied->first; txn != NULL && left > 0; txn = txn->batch_next)
         for (size_t i = 0; i < txn->op_count && left > 0; i++, left--)
             if (txn->ops[i].made.generation != 0)
                 cop__monitor_wrote(monitor, txn->ops[i].made);
+#endif
 }
 
 static __attribute__((noinline)) void

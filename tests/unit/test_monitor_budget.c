@@ -485,6 +485,7 @@ START_TEST(now_and_then_runs_are_timed)
 }
 END_TEST
 
+#ifndef COP_PRODUCTION
 /* More atoms than there is room for: those written more often are told of. */
 START_TEST(writes_are_counted_by_atom)
 {
@@ -514,6 +515,7 @@ START_TEST(writes_are_counted_by_atom)
     t_close(store);
 }
 END_TEST
+#endif
 
 static void
 start_another(void *context)
@@ -543,7 +545,9 @@ add(TCase *tests)
 {
     tcase_add_test(tests, what_is_written_most_stays);
     tcase_add_test(tests, now_and_then_runs_are_timed);
+#ifndef COP_PRODUCTION
     tcase_add_test(tests, writes_are_counted_by_atom);
+#endif
     tcase_add_test(tests, two_that_start_at_once);
     tcase_add_test(tests, a_slow_commit_is_told_with_its_cause);
     tcase_add_test(tests, an_unmeasured_commit_is_seen_too);

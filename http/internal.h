@@ -160,6 +160,9 @@ enum MHD_Result cop__http_queue(struct cop__http_request *request, unsigned stat
 enum MHD_Result cop__http_reply_buffer(struct cop__http_request *request, unsigned status,
                                        struct cop__buffer *buffer, const char *etag,
                                        uint64_t version);
+/* Bytes of another type, of no version; the buffer is emptied. */
+enum MHD_Result cop__http_reply_typed(struct cop__http_request *request, struct cop__buffer *buffer,
+                                      const char *type);
 /* A JSON document; the reference is taken. location may be NULL. */
 struct json_t;
 enum MHD_Result cop__http_reply_json(struct cop__http_request *request, unsigned status,
@@ -178,11 +181,12 @@ bool cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *lengt
 bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size_t *length,
                              struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c, options.c, graph.c, why.c: the routes. */
+/* state.c, write.c, transaction.c, snapshots.c, stats.c, metrics.c, options.c, graph.c, why.c: the routes. */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
 enum MHD_Result cop__http_snapshots(struct cop__http_request *request);
+enum MHD_Result cop__http_metrics(struct cop__http_request *request);
 enum MHD_Result cop__http_stats(struct cop__http_request *request);
 enum MHD_Result cop__http_health(struct cop__http_request *request);
 enum MHD_Result cop__http_options_get(struct cop__http_request *request);

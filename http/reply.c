@@ -79,6 +79,17 @@ cop__http_reply_buffer(struct cop__http_request *r, unsigned status, struct cop_
     return cop__http_queue(r, status, response, etag);
 }
 
+enum MHD_Result
+cop__http_reply_typed(struct cop__http_request *r, struct cop__buffer *buffer, const char *type)
+{
+    struct MHD_Response *response = response_of(buffer);
+    cop__buffer_free(buffer);
+    if (!response)
+        return MHD_NO;
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    return cop__http_queue(r, MHD_HTTP_OK, response, NULL);
+}
+
 static struct MHD_Response *
 response_of_text(char *text)
 {

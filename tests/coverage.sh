@@ -7,7 +7,7 @@
 set -u
 
 gate=95
-rooms='lib/tree lib/reclaim lib/commit lib/graph lib/reduce lib/effect lib/serialize lib/store lib/watch workers'
+rooms='lib/tree lib/reclaim lib/commit lib/monitor lib/graph lib/reduce lib/effect lib/serialize lib/store lib/watch workers'
 
 src=${top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}
 build=${1:-${top_builddir:-$src/build-cov}}

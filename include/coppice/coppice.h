@@ -8,6 +8,7 @@
 #include <coppice/graph.h>
 #include <coppice/json.h>
 #include <coppice/memory.h>
+#include <coppice/monitor.h>
 #include <coppice/options.h>
 #include <coppice/path.h>
 #include <coppice/pool.h>

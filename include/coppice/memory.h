@@ -48,6 +48,7 @@ COP_PUBLIC cop_status cop_allocator_jemalloc(cop_allocator *allocator);
     X(HISTORY, "history")                                            \
     X(WATCH, "watch queues")                                         \
     X(MODULE, "modules: HTTP, devtools")                             \
+    X(MONITOR, "the performance monitor")                            \
     X(OTHER, "the store itself")
 
 typedef enum cop_memory_kind {

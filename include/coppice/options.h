@@ -39,6 +39,8 @@ extern "C" {
       "bytes history may hold; 0: a quarter of memory.limit_bytes")                                \
     X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 0,                        \
       "time a commit may take before it is counted as an overrun")                                 \
+    X(performance_monitor, "performance.monitor", BOOL, 0, 0, 1, 1,                                \
+      "measure commits: see coppice/monitor.h")                                                    \
     X(effects_rounds, "effects.rounds", U64, 100, 1, 1000000, 0,                                   \
       "times effects may run each other again without rest before they are cut off")               \
     X(workers_threads, "workers.threads", U64, 0, 0, 1024, 1,                                      \

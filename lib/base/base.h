@@ -50,7 +50,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(deque_item_twice) \
     X(watch_twice) \
     X(watch_edge) \
-    X(watch_wake)
+    X(watch_wake) \
+    X(monitor_torn)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

@@ -28,13 +28,15 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "base/probes.h"
 #include "graph/lazy.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
 #include "watch/room.h"
 
 #define ROUNDS 16u
-#define BATCH_MAX 1024u
+#define BATCH_MAX COP_BATCH_MAX
 #define SLEEP_NS UINT64_C(2000000)
 #define SPINS 200u
 #define YIELDS 30u
@@ -135,6 +137,8 @@ cop__right_leave(cop_store *store)
         (void)cop__swap_seq_cst(&store->right, 0u);
         if (cop__unlikely(dead != NULL))
             cop__graph_bury(store->memory, dead);
+        if (cop__unlikely(cop__load_acquire(&store->monitor) != NULL))
+            cop__monitor_tell(store);
         if (cop__unlikely(cop__load_seq_cst(&store->claimants) > 0))
             cop__futex_wake(&store->right, 1);
         /* The swap orders the versions published before it against this look for who waits. */
@@ -255,6 +259,7 @@ publish(cop_store *store, cop_snapshot *root)
     if (root->version == cop__load_relaxed(&store->version))
         return;
     cop__store_release(&store->version, root->version);
+    COP_PROBE1(publish, root->version);
     struct cop__watch_room *watch = cop__load_relaxed(&store->watching);
     if (cop__unlikely(watch != NULL))
         store->watch_posted |= cop__watch_published(watch);
@@ -340,22 +345,36 @@ forget_made(const cop__tree *tree, const cop__batch *batch)
                 txn->ops[i].made = (cop_atom){0, 0};
 }
 
+/* A part of a measured commit ends. Whether there is a monitor is known when this is compiled: NULL
+ * leaves nothing. */
+#define MARK(monitor, part)                                     \
+    do {                                                        \
+        if ((monitor) != NULL)                                  \
+            cop__monitor_mark((monitor), COP_MEASURE_##part); \
+    } while (0)
+
 /* Ends the draft: publishes it, or drops it when nothing changed. COP_E_MEMORY: abandoned. */
-static cop_status
-draft_end(cop_store *store, cop__batch *batch)
+static inline __attribute__((always_inline)) cop_status
+draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
 {
     cop__tree *tree = &store->tree;
     size_t limbo = tree->limbo_before;
     bool lazies = cop__lazies_any(&store->graph);
     if (lazies)
         cop__lazies_batch(&store->graph);
-    bool waved = cop__graph_idle(&store->graph) || cop__graph_wave(&store->graph);
+    MARK(monitor, APPLY);
+    bool waved = cop__graph_idle(&store->graph) ||
+                 (monitor != NULL && monitor->timing
+                      ? cop__graph_wave_timed(&store->graph, &monitor->wave->timing)
+                      : cop__graph_wave(&store->graph));
+    MARK(monitor, PROPAGATE);
     bool changed = waved && cop__draft_finish(tree);
     if (!changed && tree->failed == COP_OK) {
         cop__graph_published(&store->graph); /* its lists hold for what is published */
         cop__draft_abandon(tree);
         forget_made(tree, batch);
         batch_decide(store, batch, COP_OK, tree->root->version, true);
+        MARK(monitor, TELL);
         return COP_OK;
     }
     plant_root_before_pages(store);
@@ -368,17 +387,27 @@ draft_end(cop_store *store, cop__batch *batch)
         return COP_E_MEMORY;
     }
     publish(store, root);
+    MARK(monitor, PUBLISH);
     effects_round(store, batch);
     cop__graph_published(&store->graph);
     if (lazies && cop__background_any(store))
         cop__background_due(store);
     batch_decide(store, batch, COP_OK, root->version, false);
+    COP_PROBE1(commit, root->version);
+    MARK(monitor, TELL);
     size_t died = tree->dead.limbo_count - limbo;
     bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
                 (lazies && cop__lazies_scan_due(&store->graph));
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;
 }
+
+static cop_status
+draft_end(cop_store *store, cop__batch *batch)
+{
+    return draft_end_as(store, batch, NULL);
+}
+
 
 /* The memory of later operations is fetched while earlier ones are applied. */
 static inline void
@@ -454,10 +483,73 @@ undo_one(cop_store *store, cop__batch *applied)
     cop__draft_begin(&store->tree);
 }
 
-/* Commits a chain of taken transactions. */
+/* It is switched under the right: the answer is the same throughout a batch. */
+static inline bool
+monitored(cop_store *store)
+{
+    return cop__load_relaxed(&store->monitor) != NULL;
+}
+
+/* Tells the monitor of a batch, which may want it measured. */
+static __attribute__((noinline)) void
+batch_begin_monitored(cop_store *store, const cop_txn *chain)
+{
+    cop__monitor *monitor = cop__load_relaxed(&store->monitor);
+    cop__monitor_waits waits = {NULL, 0, 0};
+    uint64_t transactions = 0, operations = 0;
+    for (const cop_txn *txn = chain; txn != NULL; txn = txn->batch_next) {
+        transactions++;
+        operations += txn->op_count;
+        if (!txn->alone)
+            cop__monitor_waited(monitor, &waits, txn->queued_ns);
+    }
+    cop__monitor_waits_end(monitor, &waits);
+    cop__monitor_begin(monitor, transactions, operations);
+}
+
+#define LOOKED_OPERATIONS 4096u
+
+/* For the warning about atoms that are written again and again: in development. */
+static void
+batch_tell_writes(cop__monitor *monitor, const cop__batch *applied)
+{
+#ifdef COP_PRODUCTION
+    (void)monitor;
+    (void)applied;
+#else
+    size_t left = LOOKED_OPERATIONS;
+    for (const cop_txn *txn = applied->first; txn != NULL && left > 0; txn = txn->batch_next)
+        for (size_t i = 0; i < txn->op_count && left > 0; i++, left--)
+            if (txn->ops[i].made.generation != 0)
+                cop__monitor_wrote(monitor, txn->ops[i].made);
+#endif
+}
+
+static __attribute__((noinline)) void
+batch_end_monitored(cop_store *store, cop__batch *applied)
+{
+    cop__monitor *monitor = cop__load_relaxed(&store->monitor);
+    cop_status status = COP_OK;
+    if (monitor->timing)
+        batch_tell_writes(monitor, applied);
+    if (applied->first == NULL)
+        draft_abandon(store);
+    else if (monitor->measuring)
+        status = draft_end_as(store, applied, monitor);
+    else
+        status = draft_end(store, applied);
+    if (status != COP_OK)
+        batch_refuse(store, applied, NULL);
+    cop__monitor_end(monitor, store->tree.root->version, store->tree.root->time_ns);
+}
+
+/* Commits a chain of taken transactions. What is published before its end, because of a transaction
+ * that had to be undone or wants a fresh draft, counts as applying when it is measured. */
 static void
 batch_commit(cop_store *store, cop_txn *chain)
 {
+    if (cop__unlikely(monitored(store)))
+        batch_begin_monitored(store, chain);
     cop__batch applied = {NULL, NULL};
     cop__tree *tree = &store->tree;
     cop__count_add(&store->count.batches, 1u);
@@ -484,7 +576,9 @@ batch_commit(cop_store *store, cop_txn *chain)
             decide(store, txn, status, tree->root->version, false);
         }
     }
-    if (applied.first == NULL)
+    if (cop__unlikely(monitored(store)))
+        batch_end_monitored(store, &applied);
+    else if (applied.first == NULL)
         draft_abandon(store);
     else if (draft_end(store, &applied) != COP_OK)
         batch_refuse(store, &applied, NULL);

@@ -9,6 +9,7 @@
 
 #include "commit/background.h"
 #include "commit/combiner.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "watch/room.h"
 
@@ -29,6 +30,8 @@ enqueue(cop_txn *txn)
     cop__add_relaxed(&txn->references, 1u);
     cop__add_seq_cst(&store->queued, UINT64_C(1));
     txn->round = cop__effect_round_now();
+    cop__monitor *monitor = cop__load_acquire(&store->monitor);
+    txn->queued_ns = cop__unlikely(monitor != NULL) ? cop__monitor_queued(monitor) : 0;
     cop__store_release(&txn->state, (uint32_t)COP_TXN_QUEUED);
     cop__queue_push(&store->queue, &txn->node);
 }

@@ -124,6 +124,7 @@ struct cop_txn {
     char *arena_next;
     size_t arena_left, arena_used;
     struct cop_txn *batch_next;
+    uint64_t queued_ns; /* when it was submitted, if the monitor asked; else 0 */
     uint32_t round; /* of the effects that its changes make due */
     bool alone; /* never queued: its owner commits it and waits for nobody */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */

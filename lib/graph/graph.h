@@ -473,6 +473,13 @@ enum cop__outcome cop__run_finish(cop__evaluator *run, cop_status status, cop_va
 
 /* Brings every eager node up to date in the draft. False: out of memory, abandon the draft. */
 bool cop__graph_wave(cop__graph *graph);
+/* The same with the runs of nodes timed one by one, up to `most` of them: for the monitor. Nothing runs
+ * side by side until then. */
+typedef struct cop__wave_timing {
+    void (*ran)(struct cop__wave_timing *timing, cop_atom atom, uint64_t ns, bool same, bool relisted);
+    uint32_t most;
+} cop__wave_timing;
+bool cop__graph_wave_timed(cop__graph *graph, cop__wave_timing *timing);
 /* Stores a node's value and marks its dependents if it changed; an owner's children likewise. */
 bool cop__node_store(cop__graph *graph, cop__node *node, const cop_value *value);
 /* Whether a value of this node, to be stored in this slot, is no change. */

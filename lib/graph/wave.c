@@ -6,6 +6,7 @@
  * stands below it; so nothing that runs after it can mark it. A run that is discarded (it read at or
  * above its height) leaves the node dirty, above what it waits for.
  */
+#include "base/probes.h"
 #include "graph/graph.h"
 
 
@@ -379,8 +380,54 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
     return true;
 }
 
+/* One node, timed. */
+static enum cop__step
+node_step_timed(cop__graph *graph, cop__node *node, cop__wave_timing *timing)
+{
+    cop_atom atom = {node->id, cop__draft_slot(graph->tree, node->id)->reserved};
+    uint32_t number = cop__node_number(graph, node);
+    uint64_t cutoffs = graph->count.cutoffs, began = cop__clock_ns();
+    bool listed = node->flags & COP_NODE_RELINKED;
+    enum cop__step step = cop__node_run(graph, node);
+    uint64_t took = cop__clock_ns() - began;
+    node = &graph->nodes[number]; /* nodes may have moved */
+    if (step == COP_STEP_ON)
+        timing->ran(timing, atom, took, graph->count.cutoffs != cutoffs,
+                    !listed && (node->flags & COP_NODE_RELINKED));
+    return step;
+}
+
+/* As cop__sweep_level, but for the chains that it follows. */
 static bool
-sweep(cop__graph *graph)
+sweep_level_timed(cop__graph *graph, uint32_t height, cop__wave_timing *timing)
+{
+    uint32_t number;
+    graph->run.limit = height;
+    while ((number = graph->levels[height].dirty) != COP_NODE_NONE) {
+        cop__block *block = &graph->blocks[number];
+        uint64_t mask = block->dirty;
+        block->dirty = 0;
+        graph->levels[height].dirty = block->next;
+        if (block->next == COP_NODE_NONE)
+            graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
+        for (; mask != 0; mask &= mask - 1) {
+            const uint32_t *slots =
+                (const uint32_t *)(const void *)&graph->arena.words[graph->blocks[number].slots];
+            cop__node *node = &graph->nodes[slots[__builtin_ctzll(mask)]];
+            timing->most -= timing->most > 0;
+            enum cop__step step = node_step_timed(graph, node, timing);
+            if (step != COP_STEP_ON) { /* the node is dirty again */
+                give_back(graph, number, mask & (mask - 1));
+                return step == COP_STEP_RESTART;
+            }
+        }
+    }
+    return true;
+}
+
+/* timing is known when this is compiled: NULL leaves nothing. */
+static inline __attribute__((always_inline)) bool
+sweep(cop__graph *graph, cop__wave_timing *timing)
 {
     uint32_t height;
     bool fine = cop__settle_first(graph);
@@ -390,6 +437,8 @@ sweep(cop__graph *graph)
         graph->to_settle = 0;
         if (number != 0)
             fine = cop__settle_node(graph, number);
+        else if (timing != NULL && timing->most > 0)
+            fine = sweep_level_timed(graph, height, timing);
         else if (graph->region == NULL || !cop__sweep_shared(graph, height, &fine))
             fine = cop__sweep_level(graph, height);
     }
@@ -398,8 +447,8 @@ sweep(cop__graph *graph)
     return fine;
 }
 
-bool
-cop__graph_wave(cop__graph *graph)
+static inline __attribute__((always_inline)) bool
+wave(cop__graph *graph, cop__wave_timing *timing)
 {
     graph->structure = false;
     graph->count.waves++;
@@ -407,9 +456,22 @@ cop__graph_wave(cop__graph *graph)
     cop__evaluating = true; /* marking calls functions of reducers */
     bool fine = mark_sources(graph);
     if (fine && (graph->lowest != COP_HEIGHT_NONE || graph->fresh.count > 0))
-        fine = sweep(graph);
+        fine = sweep(graph, timing);
     cop__evaluating = before;
+    COP_PROBE2(wave, graph->count.waves, graph->count.runs);
     if (!fine)
         graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
     return graph->tree->failed == COP_OK;
+}
+
+bool
+cop__graph_wave(cop__graph *graph)
+{
+    return wave(graph, NULL);
+}
+
+bool
+cop__graph_wave_timed(cop__graph *graph, cop__wave_timing *timing)
+{
+    return wave(graph, timing);
 }

@@ -19,6 +19,7 @@
  *   register                    yes                       lock      lock   answers closing
  *   scan                        yes                       lock      right  right
  */
+#include "base/probes.h"
 #include "commit/txn.h"
 #include "graph/lazy.h"
 #include "reclaim/gate.h"
@@ -459,5 +460,6 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
         store->limbo_left = dead->limbo_count;
         cop__count_add(&store->count.scans, 1);
     }
+    COP_PROBE2(reclaim, scan, quota);
     return cop__dead_doomed(dead) > 0 ? cop__dead_free(dead, quota) : 0;
 }

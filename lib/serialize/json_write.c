@@ -12,6 +12,7 @@
 
 #include <math.h>
 
+#include "monitor/monitor.h"
 #include "serialize/json_internal.h"
 #include "serialize/json_number.h"
 #include "tree/path.h"
@@ -403,6 +404,8 @@ cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write
     cop_status status = cop_get(snapshot, atom, &value);
     if (status)
         return status;
+    cop_store *store = cop_snapshot_store(snapshot);
+    uint64_t began = cop__monitor_clock(store);
     struct writer *w = malloc(sizeof *w); /* hosts run this on small stacks too */
     if (!w)
         return COP_E_MEMORY;
@@ -423,6 +426,7 @@ cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write
     if (w->frames != w->first_frames)
         free(w->frames);
     free(w);
+    cop__monitor_took(store, COP_MEASURE_SERIALIZE, began);
     return status;
 }
 

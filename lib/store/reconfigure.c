@@ -4,6 +4,7 @@
  * the holder of either may read them.
  */
 #include "commit/combiner.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "reclaim/memory_limit.h"
 #include "store/options_internal.h"
@@ -42,6 +43,10 @@ change(cop_store *store, const cop_options *next, cop_error *error)
     if (fixed < cop_options_count())
         return cop__fail(error, COP_E_STATE, "%s cannot be changed while the store is open",
                          cop_options_info(fixed)->name);
+    bool measure = options.performance_monitor != 0;
+    if (measure != (store->options.performance_monitor != 0) &&
+        cop__monitor_switch(store, measure) != COP_OK)
+        return cop__fail(error, COP_E_MEMORY, "no memory to measure commits");
     pthread_mutex_lock(&store->snapshot_lock);
     cop__options_copy_live(&store->options, &options);
     pthread_mutex_unlock(&store->snapshot_lock);

@@ -14,6 +14,7 @@
 
 #include "commit/combiner.h"
 #include "graph/lazy.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "watch/room.h"
 #include "workers/region.h"
@@ -72,6 +73,7 @@ store_end(cop_store *store)
         cop__graph_end(&store->graph);  /* runs destructors, which may close effects */
         cop__effects_end(store);
     }
+    cop__monitor_free(store);
     cop__tree_end(&store->tree);
     cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
                      store->stamps_capacity * sizeof *store->stamps, 16);
@@ -106,7 +108,7 @@ store_build(cop_store *store)
     store->effects.listener =
         (cop__pool_listener){.has_threads = cop__store_pool_has_threads, .context = store};
     cop__store_release(&store->root, (void *)store->tree.root);
-    return true;
+    return !store->options.performance_monitor || cop__monitor_switch(store, true) == COP_OK;
 }
 
 /* The allocator as long as opening may fail: its destructor must not run then. */

@@ -21,6 +21,7 @@
 #include "tree/tree.h"
 
 struct cop__gate;
+struct cop__monitor;
 
 struct cop_store {
     /* read by every pin, written by every publication */
@@ -73,6 +74,9 @@ struct cop_store {
             abandoned, scans, pins, resolved, leaked, oldest_pin, atoms, pages,
             pages_dead, value_bytes, values_dead, names, name_bytes, names_dead;
     } count;
+
+    _Atomic(struct cop__monitor *) monitor; /* while it is on: see monitor/monitor.h */
+    _Atomic(struct cop__monitor *) monitor_home; /* from its first start on */
 
     cop__memory *memory;
     cop__log log;

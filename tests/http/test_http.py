@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True  # the tree may be read-only, and is not to be li
 import graph_tests
 import host_tests
 import limit_tests
+import metrics_tests
 import program_tests
 import refusal_tests
 import state_tests
@@ -35,7 +36,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
                                         "transaction_race snapshots")
           + tests_of(refusal_tests, "host_header origin content_types routes stats keep_alive "
                                     "malformed")
-          + tests_of(limit_tests, "streams") + tests_of(program_tests, "client usage"))
+          + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics") + tests_of(program_tests, "client usage"))
 # With servers of their own.
 OWN = (tests_of(transaction_tests, "lease_end")
        + tests_of(limit_tests, "body_limit store_limits header_limit connections deadlines")

@@ -791,7 +791,7 @@ end_use(cop_txn *txn, uint64_t how)
 static void
 use_and_pass(uint64_t how)
 {
-    cop_txn *own, *more;
+    cop_txn *own, *more = NULL;
 
     expect(cop_reader_register(store), COP_OK, "register");
     own = begin_set("a", 1);
@@ -802,23 +802,23 @@ use_and_pass(uint64_t how)
         thread_exits(NULL);
     race_step("passed");
     own = built[--passed];
-    if (how & 2 && cop_txn_begin(store, &more) == COP_OK) {
-        race_step("more");
-        cop_txn_cancel(more);
-    }
+    if (how & 2)
+        either(cop_txn_begin(store, &more), COP_E_CLOSING, "begin more");
     end_use(own, how >> 2);
+    race_step("more"); /* which has kept the store from then on */
+    cop_txn_cancel(more);
 }
 
 static void
 first_use(void)
 {
-    use_and_pass(dice);
+    use_and_pass(dice >> 2);
 }
 
 static void
 second_use(void)
 {
-    use_and_pass(dice >> 4);
+    use_and_pass(dice >> 12);
 }
 
 START_TEST(transactions_in_use_while_the_store_closes)

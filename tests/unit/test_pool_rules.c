@@ -143,9 +143,12 @@ END_TEST
 typedef struct chain {
     cop_pool *pool;
     cop__region *region;
-    _Atomic unsigned came, tasks, resized;
+    void (*act)(struct chain *chain); /* in the next run to which the worker comes */
+    pthread_t thread;
+    _Atomic unsigned came, held, tasks;
 } chain;
 
+/* The worker comes, and stays until the owner has acted. */
 static void
 link_of_chain(void *context, unsigned lane, uint32_t begin, uint32_t end)
 {
@@ -155,8 +158,17 @@ link_of_chain(void *context, unsigned lane, uint32_t begin, uint32_t end)
     ck_assert_uint_lt(begin, end);
     if (lane > 0)
         atomic_store(&c->came, 1);
+    while (lane > 0 && atomic_load(&c->held))
+        cop__pause();
     while (lane == 0 && !atomic_load(&c->came) && cop__clock_ns() < patience)
-        ;
+        cop__pause();
+    if (lane > 0)
+        return;
+    if (c->act && atomic_load(&c->came)) {
+        c->act(c);
+        c->act = NULL;
+    }
+    atomic_store(&c->held, 0);
 }
 
 /* One run; whether the worker came to it. */
@@ -164,18 +176,40 @@ static unsigned
 run_link(chain *c)
 {
     atomic_store(&c->came, 0);
+    atomic_store(&c->held, c->act != NULL);
     cop__region_run(c->region, 2, 1, link_of_chain, c);
     return atomic_load(&c->came);
+}
+
+static void
+act_in_a_run(chain *c, void (*act)(chain *))
+{
+    c->act = act;
+    for (int i = 0; c->act != NULL; i++) {
+        ck_assert_int_lt(i, 100000);
+        (void)run_link(c);
+    }
+}
+
+static void
+submit_one(chain *c)
+{
+    CHECK_OK(cop_pool_submit(c->pool, count_one, (void *)&c->tasks));
 }
 
 static void *
 resize_to_none(void *context)
 {
-    chain *c = context;
-
-    CHECK_OK(cop_pool_resize(c->pool, 0));
-    atomic_store(&c->resized, 1);
+    CHECK_OK(cop_pool_resize(context, 0));
     return NULL;
+}
+
+static void
+tell_to_leave(chain *c)
+{
+    ck_assert_int_eq(pthread_create(&c->thread, NULL, resize_to_none, c->pool), 0);
+    while (!atomic_load(&c->pool->workers[0]->leave))
+        sleep_us(100);
 }
 
 /* A worker goes from run to run of a region as long as they follow each other at once; but it leaves
@@ -183,25 +217,21 @@ resize_to_none(void *context)
 START_TEST(a_region_does_not_keep_a_worker)
 {
     chain c = {.pool = open_pool(1)};
-    unsigned together = 0;
-    pthread_t thread;
+    unsigned runs = 0;
 
     c.region = cop__region_open(c.pool);
     ck_assert_uint_eq(cop__region_lanes(c.region), 2);
-    for (int i = 0; i < 100000 && together < 3 && c.pool->cpus > 1; i++)
-        together = run_link(&c) ? together + 1 : 0;
-    CHECK_OK(cop_pool_submit(c.pool, count_one, (void *)&c.tasks));
-    for (together = 0; !atomic_load(&c.tasks);) {
-        together += run_link(&c);
-        ck_assert_uint_le(together, 2000);
+    if (c.pool->cpus > 1) {
+        act_in_a_run(&c, submit_one);
+        while (!atomic_load(&c.tasks)) {
+            runs += run_link(&c);
+            ck_assert_uint_lt(runs, 1000);
+        }
+        act_in_a_run(&c, tell_to_leave);
+        for (runs = 0; runs < 100; runs++)
+            ck_assert(!run_link(&c));
+        pthread_join(c.thread, NULL);
     }
-    ck_assert_int_eq(pthread_create(&thread, NULL, resize_to_none, &c), 0);
-    for (together = 0; !atomic_load(&c.resized);) {
-        bool told = atomic_load(&c.pool->workers[0]->leave);
-        together += run_link(&c) && told;
-        ck_assert_uint_le(together, 1);
-    }
-    pthread_join(thread, NULL);
     cop__region_close(c.region);
     cop_pool_close(c.pool);
 }

@@ -260,8 +260,8 @@ stress_start(int argc, char **argv, unsigned threads)
     stress_start_clock();
 }
 
-/* Runs body(i) on a thread each and waits for all. The first time the clock starts anew: what a program
- * does before may take all its seconds on a machine that does much else. */
+/* Runs body(i) on a thread each and waits for all. The first time the clock starts anew: what a
+ * program does before may take all its seconds on a machine that does much else. */
 static inline void
 stress_run(unsigned n, void *(*body)(void *))
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stores closed while they are in use. Each round threads begin transactions on one store, pass them on to
- * each other, some threads exit, another takes over, and when all have begun one closes the store while
- * the others end what they find in every way there is. It must go with the end of its last use: not
- * before, and not later. Every third store has readers with fences.
+ * Stores closed while they are in use. Each round threads begin transactions on one store, pass
+ * them on to each other, some threads exit, another takes over, and when all have begun one closes
+ * the store while the others end what they find in every way there is. It must go with the end of
+ * its last use: not before, and not later. Every third store has readers with fences.
  */
 #include "tests/stress/common.h"
 
@@ -115,7 +115,8 @@ end_all(stress_random *r)
             atomic_fetch_add(&open_uses, 1);
         atomic_fetch_sub(&open_uses, 1);
         cop_status status = end_some_way(txn, stress_below(r, 4));
-        stress_check(TOLD, status == COP_OK || status == COP_E_CLOSING, "%s", cop_status_name(status));
+        stress_check(TOLD, status == COP_OK || status == COP_E_CLOSING, "%s",
+                     cop_status_name(status));
         if (more != NULL) {
             atomic_fetch_sub(&open_uses, 1);
             cop_txn_cancel(more);

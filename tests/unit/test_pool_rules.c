@@ -262,9 +262,9 @@ stalls(const meeting *m)
     return false;
 }
 
-/* The owner's range ends when a helper has begun its own; that one when the owner was seen to wait for
- * it: it was told how far the loop has come, or has gone to sleep. A time would not do, since the owner
- * may lose its CPU for longer. */
+/* The owner's range ends when a helper has begun its own; that one when the owner was seen to wait
+ * for it: it was told how far the loop has come, or has gone to sleep. A time would not do, since
+ * the owner may lose its CPU for longer. */
 static void
 meet(meeting *m)
 {

@@ -740,8 +740,8 @@ START_TEST(commits_while_the_store_closes)
 }
 END_TEST
 
-/* Uses that threads count beside their readers: ended by the thread that began them or by another, also
- * when the thread that began them has gone, or another has its slot. */
+/* Uses that threads count beside their readers: ended by the thread that began them or by another,
+ * also when the thread that began them has gone, or another has its slot. */
 static unsigned begun, passed;
 
 static void

@@ -212,8 +212,8 @@ tell_to_leave(chain *c)
         sleep_us(100);
 }
 
-/* A worker goes from run to run of a region as long as they follow each other at once; but it leaves
- * when it is told to, and goes and does a task that waits. */
+/* A worker goes from run to run of a region as long as they follow each other at once; but it
+ * leaves when it is told to, and goes and does a task that waits. */
 START_TEST(a_region_does_not_keep_a_worker)
 {
     chain c = {.pool = open_pool(1)};

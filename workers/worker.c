@@ -137,6 +137,20 @@ stop_searching(cop__worker *worker)
         cop__pool_post(worker->pool);
 }
 
+static bool
+asked_to_leave(cop__worker *worker)
+{
+    return cop__load_seq_cst(&worker->leave);
+}
+
+/* Not while something else is to be done: a region's runs may follow each other without end. */
+static bool
+may_linger(cop__worker *worker)
+{
+    return worker->pool->cpus > 1 && !asked_to_leave(worker) &&
+           cop__inject_pending(&worker->pool->inject) == 0 && cop__deque_empty(&worker->deque);
+}
+
 /* Chunks of a region, and of its next run if that begins within a moment: the levels of a wave follow
  * each other faster than a whole round of looking for work. */
 static void
@@ -147,7 +161,7 @@ run_chunks(cop__worker *worker, cop__chunk *chunk)
     while (more) {
         cop__count_up(&worker->counts.chunks, cop__region_work(chunk, lane_of(worker)));
         more = false;
-        for (uint32_t i = 0; i < LINGER && !more && worker->pool->cpus > 1; i++) {
+        for (uint32_t i = 0; i < LINGER && !more && may_linger(worker); i++) {
             cop__pause();
             more = cop__region_claim(region, lane_of(worker), chunk);
         }
@@ -194,12 +208,6 @@ search_on(cop__worker *worker, uint32_t looks)
     if (worker->idle_since == 0)
         worker->idle_since = now;
     return now - worker->idle_since < pool->spin_ns;
-}
-
-static bool
-asked_to_leave(cop__worker *worker)
-{
-    return cop__load_seq_cst(&worker->leave);
 }
 
 /* True when it is for work. */

@@ -11,7 +11,7 @@
 
 #include "workers/region.h"
 
-enum { BATCH = 400, ITEMS = 2000, JOBS = 60, CHILD_SECONDS = 15, STUCK_S = 20, THREADS_MOST = 5 };
+enum { BATCH = 400, ITEMS = 2000, JOBS = 60, CHILD_SECONDS = 60, STUCK_S = 60, THREADS_MOST = 5 };
 
 enum {
     TASK_ONCE,

@@ -119,10 +119,11 @@ count_one(void *context)
  * woken for the next task. */
 START_TEST(who_leaves_searches_no_more)
 {
-    cop_pool *pool = open_pool(2);
+    cop_pool *pool = open_pool(0);
     _Atomic unsigned count = 0;
 
-    pool->spin_ns = UINT64_C(2000000);
+    pool->spin_ns = UINT64_C(2000000); /* before a thread reads it */
+    CHECK_OK(cop_pool_resize(pool, 2));
     for (unsigned i = 1; i <= 15; i++) {
         CHECK_OK(cop_pool_submit(pool, count_one, &count)); /* then somebody searches */
         ck_assert(reaches(&count, 2 * i - 1));
@@ -136,27 +137,143 @@ START_TEST(who_leaves_searches_no_more)
 }
 END_TEST
 
+/* --- a region's runs without a gap --------------------------------------------------------------
+ */
+
+typedef struct chain {
+    cop_pool *pool;
+    cop__region *region;
+    void (*act)(struct chain *chain); /* in the next run to which the worker comes */
+    pthread_t thread;
+    _Atomic unsigned came, held, tasks;
+} chain;
+
+/* The worker comes, and stays until the owner has acted. */
+static void
+link_of_chain(void *context, unsigned lane, uint32_t begin, uint32_t end)
+{
+    chain *c = context;
+    uint64_t patience = cop__clock_ns() + 1000000;
+
+    ck_assert_uint_lt(begin, end);
+    if (lane > 0)
+        atomic_store(&c->came, 1);
+    while (lane > 0 && atomic_load(&c->held))
+        cop__pause();
+    while (lane == 0 && !atomic_load(&c->came) && cop__clock_ns() < patience)
+        cop__pause();
+    if (lane > 0)
+        return;
+    if (c->act && atomic_load(&c->came)) {
+        c->act(c);
+        c->act = NULL;
+    }
+    atomic_store(&c->held, 0);
+}
+
+/* One run; whether the worker came to it. */
+static unsigned
+run_link(chain *c)
+{
+    atomic_store(&c->came, 0);
+    atomic_store(&c->held, c->act != NULL);
+    cop__region_run(c->region, 2, 1, link_of_chain, c);
+    return atomic_load(&c->came);
+}
+
+static void
+act_in_a_run(chain *c, void (*act)(chain *))
+{
+    c->act = act;
+    for (int i = 0; c->act != NULL; i++) {
+        ck_assert_int_lt(i, 100000);
+        (void)run_link(c);
+    }
+}
+
+static void
+submit_one(chain *c)
+{
+    CHECK_OK(cop_pool_submit(c->pool, count_one, (void *)&c->tasks));
+}
+
+static void *
+resize_to_none(void *context)
+{
+    CHECK_OK(cop_pool_resize(context, 0));
+    return NULL;
+}
+
+static void
+tell_to_leave(chain *c)
+{
+    ck_assert_int_eq(pthread_create(&c->thread, NULL, resize_to_none, c->pool), 0);
+    while (!atomic_load(&c->pool->workers[0]->leave))
+        sleep_us(100);
+}
+
+/* A worker goes from run to run of a region as long as they follow each other at once; but it
+ * leaves when it is told to, and goes and does a task that waits. */
+START_TEST(a_region_does_not_keep_a_worker)
+{
+    chain c = {.pool = open_pool(1)};
+    unsigned runs = 0;
+
+    c.region = cop__region_open(c.pool);
+    ck_assert_uint_eq(cop__region_lanes(c.region), 2);
+    if (c.pool->cpus > 1) {
+        act_in_a_run(&c, submit_one);
+        while (!atomic_load(&c.tasks)) {
+            runs += run_link(&c);
+            ck_assert_uint_lt(runs, 1000);
+        }
+        act_in_a_run(&c, tell_to_leave);
+        for (runs = 0; runs < 100; runs++)
+            ck_assert(!run_link(&c));
+        pthread_join(c.thread, NULL);
+    }
+    cop__region_close(c.region);
+    cop_pool_close(c.pool);
+}
+END_TEST
+
 /* --- counting and waiting ----------------------------------------------------------------------
  */
 
 typedef struct meeting {
     pthread_t owner;
-    _Atomic bool helped;
+    cop_pool *pool;
     uint64_t reported;
-    unsigned reports;
+    uint64_t stalls; /* of the pool, with this one */
+    _Atomic unsigned helped, reports;
 } meeting;
 
-/* The owner's range ends when a helper has begun its own, which takes longer. */
+static bool
+stalls(const meeting *m)
+{
+    cop_pool_stats stats;
+
+    for (int i = 0; i < 100000; i++) {
+        cop_pool_stats_take(m->pool, &stats);
+        if (stats.stalls >= m->stalls)
+            return true;
+        sleep_us(100);
+    }
+    return false;
+}
+
+/* The owner's range ends when a helper has begun its own; that one when the owner was seen to wait
+ * for it: it was told how far the loop has come, or has gone to sleep. A time would not do, since
+ * the owner may lose its CPU for longer. */
 static void
 meet(meeting *m)
 {
     if (pthread_equal(pthread_self(), m->owner)) {
-        for (int i = 0; i < 100000 && !atomic_load(&m->helped); i++)
-            sleep_us(100);
+        (void)reaches(&m->helped, 1);
         return;
     }
-    atomic_store(&m->helped, true);
-    sleep_us(40000);
+    atomic_store(&m->helped, 1);
+    ck_assert(m->stalls > 0 ? stalls(m) : reaches(&m->reports, 1));
 }
 
 static cop_status
@@ -175,7 +292,7 @@ only_more(void *context, uint64_t done, uint64_t total)
     ck_assert_uint_gt(done, m->reported);
     ck_assert_uint_le(done, total);
     m->reported = done;
-    m->reports++;
+    atomic_fetch_add(&m->reports, 1);
     return 0;
 }
 
@@ -185,14 +302,14 @@ START_TEST(a_loop_of_two_ranges)
     cop_pool *pool = open_pool(3);
     cop_parallel_options options = COP_PARALLEL_OPTIONS_INIT;
     cop_pool_stats stats;
-    meeting m = {.owner = pthread_self()};
+    meeting m = {.owner = pthread_self(), .pool = pool};
 
     options.chunk = (uint64_t)_i;
     options.progress = only_more;
     options.progress_context = &m;
     CHECK_OK(cop_parallel_for(pool, 2, meet_in_loop, &m, &options));
     ck_assert_uint_eq(m.reported, 2);
-    ck_assert_uint_eq(m.reports, 2);
+    ck_assert_uint_eq(atomic_load(&m.reports), 2);
     ck_assert(all_parked(pool));
     cop_pool_stats_take(pool, &stats);
     ck_assert_uint_eq(stats.tasks, 1);
@@ -216,7 +333,8 @@ START_TEST(a_stall_counts_once)
 
     ck_assert_uint_eq(cop__region_lanes(region), 2);
     for (unsigned i = 1; i <= 3; i++) {
-        meeting m = {.owner = pthread_self()};
+        meeting m = {.owner = pthread_self(), .pool = pool, .stalls = i};
+        atomic_store(&m.helped, pool->cpus == 1); /* nobody would come */
         cop__region_run(region, 2, 1, meet_in_region, &m);
         cop_pool_stats_take(pool, &stats);
         ck_assert_uint_eq(stats.regions, pool->cpus > 1 ? i : 0);
@@ -236,6 +354,7 @@ add(TCase *tests)
     tcase_add_test(tests, who_parks_searches_no_more);
     tcase_add_test(tests, any_worker_can_be_stolen_from);
     tcase_add_test(tests, who_leaves_searches_no_more);
+    tcase_add_test(tests, a_region_does_not_keep_a_worker);
     tcase_add_loop_test(tests, a_loop_of_two_ranges, 0, 2);
     tcase_add_test(tests, a_stall_counts_once);
 }

@@ -740,6 +740,96 @@ START_TEST(commits_while_the_store_closes)
 }
 END_TEST
 
+/* Uses that threads count beside their readers: ended by the thread that began them or by another,
+ * also when the thread that began them has gone, or another has its slot. */
+static unsigned begun, passed;
+
+static void
+setup_uses(void)
+{
+    begun = passed = 0;
+}
+
+static bool
+all_have_begun(void)
+{
+    return begun == 2;
+}
+
+static void
+close_in_use(void)
+{
+    while (!all_have_begun()) { /* the end of a body ends a wait, too */
+        await(all_have_begun);
+        race_yield();
+    }
+    close_store();
+}
+
+static void
+end_use(cop_txn *txn, uint64_t how)
+{
+    cop_ticket *ticket = NULL;
+
+    switch (how % 4) {
+    case 0:
+        cop_txn_cancel(txn);
+        break;
+    case 1:
+        either(cop_txn_commit(txn, NULL, NULL), COP_E_CLOSING, "commit");
+        break;
+    case 2:
+        either(cop_txn_submit(txn, NULL), COP_E_CLOSING, "submit");
+        break;
+    default:
+        either(cop_txn_submit(txn, &ticket), COP_E_CLOSING, "submit");
+        cop_ticket_release(ticket);
+    }
+}
+
+/* Begins one, and ends the one that was begun last: its own or the other's. */
+static void
+use_and_pass(uint64_t how)
+{
+    cop_txn *own, *more = NULL;
+
+    expect(cop_reader_register(store), COP_OK, "register");
+    own = begin_set("a", 1);
+    begun++;
+    race_step("begun");
+    built[passed++] = own;
+    if (how & 1)
+        thread_exits(NULL);
+    race_step("passed");
+    own = built[--passed];
+    if (how & 2)
+        either(cop_txn_begin(store, &more), COP_E_CLOSING, "begin more");
+    end_use(own, how >> 2);
+    race_step("more"); /* which has kept the store from then on */
+    cop_txn_cancel(more);
+}
+
+static void
+first_use(void)
+{
+    use_and_pass(dice >> 2);
+}
+
+static void
+second_use(void)
+{
+    use_and_pass(dice >> 12);
+}
+
+START_TEST(transactions_in_use_while_the_store_closes)
+{
+    static const scenario s = {
+        "uses", setup_uses, {close_in_use, first_use, second_use}, nothing, 401};
+
+    run(&s);
+}
+END_TEST
+
 static unsigned tries;
 
 /* Somebody else writes what was read, as long as that is allowed. */
@@ -1163,6 +1253,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_push_that_comes_late_while_the_store_closes);
     tcase_add_test(tests, submissions_while_the_store_closes);
     tcase_add_test(tests, commits_while_the_store_closes);
+    tcase_add_test(tests, transactions_in_use_while_the_store_closes);
     tcase_add_test(tests, a_transact_while_the_store_closes);
     tcase_add_test(tests, a_ticket_has_one_outcome);
     tcase_add_test(tests, a_deadline_holds_while_a_push_is_under_way);

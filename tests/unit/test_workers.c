@@ -32,6 +32,18 @@
 #define SANITIZED 0
 #endif
 
+/* A leak sanitizer by itself tells the compiler's user nothing, but has this. */
+extern void __lsan_do_leak_check(void) /* NOLINT(bugprone-reserved-identifier) */
+    __attribute__((weak));
+
+/* Whether a process with threads may have threads in its child. The leak sanitizer takes one of the
+ * child's for the parent's of the same address, and waits for that for ever. */
+static bool
+threads_after_fork(void)
+{
+    return SANITIZED ? !THREAD_SANITIZER : __lsan_do_leak_check == NULL;
+}
+
 /* --- opening and closing ---------------------------------------------------------------------- */
 
 START_TEST(options_are_checked)
@@ -362,6 +374,7 @@ START_TEST(a_region_handles_each_item_once)
     cop__region *region = cop__region_open(pool);
     struct items *items = calloc(1, sizeof *items);
     unsigned others = 0;
+    int tries = 0;
 
     ck_assert_ptr_nonnull(region);
     ck_assert_uint_eq(cop__region_lanes(region), (unsigned)_i + 1);
@@ -377,8 +390,12 @@ START_TEST(a_region_handles_each_item_once)
         else if (lane > 0)
             others += atomic_load(&items->by_lane[lane]);
     }
-    if (_i > 0 && cop_cpus_usable() > 1)
-        ck_assert_uint_gt(others, 0);
+    while (_i > 0 && cop_cpus_usable() > 1 && others == 0) { /* the workers have had no CPU yet */
+        ck_assert_int_lt(tries++, 100000);
+        cop__region_run(region, ITEMS, 1, handle, items);
+        for (unsigned lane = 1; lane <= (unsigned)_i; lane++)
+            others += atomic_load(&items->by_lane[lane]);
+    }
     cop__region_close(region);
     cop_pool_close(pool);
     free(items);
@@ -620,7 +637,8 @@ child(cop_pool *pool, cop__region *region, cop_task_group *group)
     cop_task_group *own_group = NULL;
     cop_pool *own = NULL;
 
-    alarm(20);
+    signal(SIGALRM, SIG_DFL); /* Check's handler would end the parent too */
+    alarm(60);
     if (cop_pool_submit(pool, count_one, &count) != COP_E_FORKED ||
         cop_pool_resize(pool, 3) != COP_E_FORKED || cop_pool_threads(pool) != 0)
         _exit(1);
@@ -639,7 +657,7 @@ child(cop_pool *pool, cop__region *region, cop_task_group *group)
     cop_task_group_cancel(group);
     cop_task_group_close(group);
     cop_pool_close(pool);
-    options.threads = THREAD_SANITIZER ? 0 : 1;
+    options.threads = threads_after_fork() ? 1 : 0;
     if (cop_pool_open(&options, &own, NULL) != COP_OK ||
         cop_pool_submit(own, count_one, &count) != COP_OK)
         _exit(4);

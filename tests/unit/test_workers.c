@@ -15,7 +15,7 @@
 #include "workers/region.h"
 
 /* Threads in the child of a process with threads are more than the thread sanitizer allows, and
- * either sanitizer maps more memory than a limit leaves. */
+ * each sanitizer, that of leaks too, maps more memory than a limit leaves. */
 #ifdef __has_feature
 #define HAS_FEATURE(feature) __has_feature(feature)
 #else
@@ -26,7 +26,8 @@
 #else
 #define THREAD_SANITIZER 0
 #endif
-#if THREAD_SANITIZER || defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+#if THREAD_SANITIZER || defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer) ||             \
+    defined(COP_LEAK_SANITIZER)
 #define SANITIZED 1
 #else
 #define SANITIZED 0

@@ -176,6 +176,41 @@ START_TEST(only_groups_watch_keys_and_values)
 }
 END_TEST
 
+/* Also right after the last pattern went. */
+START_TEST(nothing_matches_no_pattern)
+{
+    size_t count = 9;
+
+    (void)cop__pattern_match(&store->graph, P("in"), &count);
+    ck_assert_uint_eq(count, 0);
+    CHECK_OK(cop_reduce_define(store, P("sum"), P("in"), COP_REDUCE_SUM, NULL, NULL, NULL));
+    (void)cop__pattern_match(&store->graph, P("in"), &count);
+    ck_assert_uint_eq(count, 1);
+    t_erase_at(store, "sum");
+    (void)cop__pattern_match(&store->graph, P("in"), &count);
+    ck_assert_uint_eq(count, 0);
+}
+END_TEST
+
+/* --- lists in the arena ------------------------------------------------------------------------- */
+
+START_TEST(what_is_given_back_is_counted_and_taken_again)
+{
+    cop__memory *memory = cop__store_memory(store);
+    cop__arena arena = {0};
+
+    for (uint32_t n = 1; n < 300; n = n * 2 + 1) {
+        uint32_t first = cop__arena_take(&arena, memory, n);
+        ck_assert_uint_ne(first, 0);
+        cop__arena_give(&arena, first, n);
+        ck_assert_uint_eq(arena.words_free, cop__arena_size(n));
+        ck_assert_uint_eq(cop__arena_take(&arena, memory, n), first);
+        ck_assert_uint_eq(arena.words_free, 0);
+    }
+    cop__arena_end(&arena, memory);
+}
+END_TEST
+
 /* --- memory that runs out in a function ---------------------------------------------------------
  */
 
@@ -306,6 +341,8 @@ add(TCase *tests)
     tcase_add_test(tests, a_branch_that_stays_is_a_cutoff);
     tcase_add_test(tests, an_id_twice_in_a_draft);
     tcase_add_test(tests, only_groups_watch_keys_and_values);
+    tcase_add_test(tests, nothing_matches_no_pattern);
+    tcase_add_test(tests, what_is_given_back_is_counted_and_taken_again);
     tcase_add_loop_test(tests, a_first_read_without_memory_says_so, 0, WAYS);
     tcase_add_loop_test(tests, a_new_read_without_memory_says_so, 0, WAYS);
 }

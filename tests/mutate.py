@@ -12,7 +12,8 @@ mutation-exclusions.txt, so that a reader can judge them).
 
 How it is done:
   * The library and the unit tests are built once, with assertions, expensive checks, poisoned free
-    memory and the leak sanitizer, in a directory of their own (--build keeps it for the next run).
+    memory, the leak sanitizer and checked bounds of arrays, in a directory of their own (--build
+    keeps it for the next run).
   * For a mutant one file is compiled, and linked in front of the archive, whose member of that
     name is then not used. A test that includes that file is compiled with the mutant in its place.
     A mutant that does not compile, or compiles to the same code, is replaced by the next one.
@@ -75,7 +76,7 @@ RELEVANT = {
     "lib/graph/pattern.c": ["test_effect"],
     "lib/graph/parallel.c": ["test_shared_wave"],
     "lib/graph/arena.c": ["test_shared_wave"],
-    "lib/graph": ["test_effect", "test_computed", "test_owned_branch", "test_lazy"],
+    "lib/graph": ["test_graph_rules", "test_effect", "test_computed", "test_owned_branch", "test_lazy"],
     "lib/reduce/exact_sum.c": ["test_exact_sum"],
     "lib/reduce/group": ["test_group"],
     "lib/reduce/reducer.c": ["test_reduce"],
@@ -183,7 +184,8 @@ class Build:
         self.stress = sorted({test for tests in STRESS.values() for test in tests})
         os.makedirs(directory, exist_ok=True)
         if not os.path.exists(os.path.join(directory, "Makefile")):
-            self.must(CONFIGURE + ["CFLAGS=-O1 -fsanitize=leak -DCOP_LEAK_SANITIZER=1"])
+            self.must(CONFIGURE + ["CFLAGS=-O1 -fsanitize=leak,bounds -fno-sanitize-recover=bounds "
+                                   "-DCOP_LEAK_SANITIZER=1"])
         self.must(["make", f"-j{jobs}", "libcoppice_internal.la", "libtest.la"] +
                   [self.object(test) for test in self.tests + self.stress])
         self.included = {test: self.sources_in(test) for test in self.tests}

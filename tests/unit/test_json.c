@@ -163,6 +163,31 @@ nested(size_t depth, const char *text)
     return all;
 }
 
+/* What is decoded has a place of its own that is long enough: beyond a large one nothing is mapped.
+ */
+START_TEST(long_bytes)
+{
+    enum { LENGTH = 1 << 20 };
+    static char text[LENGTH + 32];
+    cop_store *store = t_open();
+    const cop_snapshot *snapshot;
+    cop_value value;
+    size_t n = (size_t)snprintf(text, sizeof text, "[{\"$bytes\":\"");
+
+    memset(text + n, '/', LENGTH);
+    strcpy(text + n + LENGTH, "\"}]");
+    CHECK_OK(j_read(store, "d", P(text), NULL, NULL));
+    snapshot = t_take(store);
+    CHECK_OK(cop_get(snapshot, t_find(store, "d/0"), &value));
+    ck_assert_int_eq(value.type, COP_BYTES);
+    ck_assert_uint_eq(cop_value_length(&value), LENGTH / 4 * 3);
+    for (size_t i = 0; i < LENGTH / 4 * 3; i++)
+        ck_assert_int_eq((unsigned char)cop_value_data(&value)[i], 0xff);
+    cop_snapshot_drop(snapshot);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(depth_of_paths)
 {
     cop_store *store = t_open();
@@ -479,6 +504,7 @@ add(TCase *tests)
     tcase_add_test(tests, max_depth);
     tcase_add_test(tests, max_bytes);
     tcase_add_test(tests, max_atoms);
+    tcase_add_test(tests, long_bytes);
     tcase_add_test(tests, depth_of_paths);
     tcase_add_test(tests, length_of_paths);
     tcase_add_test(tests, arguments);

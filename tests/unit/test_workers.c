@@ -14,35 +14,24 @@
 #include "workers/pool_internal.h"
 #include "workers/region.h"
 
-/* Threads in the child of a process with threads are more than the thread sanitizer allows, and
- * either sanitizer maps more memory than a limit leaves. */
+/* Threads in the child of a process with threads are more than the sanitizers of threads and of
+ * leaks allow (the latter joins a thread of the parent's that had the same number, for ever), and
+ * all sanitizers map more memory than a limit leaves. */
 #ifdef __has_feature
 #define HAS_FEATURE(feature) __has_feature(feature)
 #else
 #define HAS_FEATURE(feature) 0
 #endif
-#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
-#define THREAD_SANITIZER 1
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer) || defined(COP_LEAK_SANITIZER)
+#define THREADS_IN_CHILD 0
 #else
-#define THREAD_SANITIZER 0
+#define THREADS_IN_CHILD 1
 #endif
-#if THREAD_SANITIZER || defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+#if !THREADS_IN_CHILD || defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
 #define SANITIZED 1
 #else
 #define SANITIZED 0
 #endif
-
-/* A leak sanitizer by itself tells the compiler's user nothing, but has this. */
-extern void __lsan_do_leak_check(void) /* NOLINT(bugprone-reserved-identifier) */
-    __attribute__((weak));
-
-/* Whether a process with threads may have threads in its child. The leak sanitizer takes one of the
- * child's for the parent's of the same address, and waits for that for ever. */
-static bool
-threads_after_fork(void)
-{
-    return SANITIZED ? !THREAD_SANITIZER : __lsan_do_leak_check == NULL;
-}
 
 /* --- opening and closing ---------------------------------------------------------------------- */
 
@@ -657,7 +646,7 @@ child(cop_pool *pool, cop__region *region, cop_task_group *group)
     cop_task_group_cancel(group);
     cop_task_group_close(group);
     cop_pool_close(pool);
-    options.threads = threads_after_fork() ? 1 : 0;
+    options.threads = THREADS_IN_CHILD ? 1 : 0;
     if (cop_pool_open(&options, &own, NULL) != COP_OK ||
         cop_pool_submit(own, count_one, &count) != COP_OK)
         _exit(4);

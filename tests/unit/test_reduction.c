@@ -256,6 +256,14 @@ START_TEST(one_path_twice)
 }
 END_TEST
 
+/* Not part of the caller: there the compiler takes the value for a short one, as it was before. */
+static __attribute__((noinline)) bool
+has_at(const cop_value *value, size_t at, const char *expected, size_t length)
+{
+    return cop_value_length(value) >= at + length &&
+           memcmp(cop_value_data(value) + at, expected, length) == 0;
+}
+
 START_TEST(long_paths_are_cut)
 {
     char path[200], room[80];
@@ -267,12 +275,12 @@ START_TEST(long_paths_are_cut)
     CHECK_OK(cop__reduction_insert(reduction, 1, path, sizeof path, &v));
     cop__reduction_result(reduction, room, sizeof room, &v);
     ck_assert_int_eq(v.type, COP_ERROR);
-    ck_assert_int_eq(memcmp(cop_value_data(&v), path, 24), 0);
-    ck_assert_int_eq(memcmp(cop_value_data(&v) + 24, "...: bool in", 12), 0);
+    ck_assert(has_at(&v, 0, path, 24));
+    ck_assert(has_at(&v, 24, "...: bool in", 12));
     memcpy(path + 23, "\xc3\xa9", 2); /* the cut would go through it */
     cop__reduction_result(reduction, room, sizeof room, &v);
-    ck_assert_int_eq(memcmp(cop_value_data(&v), path, 23), 0);
-    ck_assert_int_eq(memcmp(cop_value_data(&v) + 23, "...: bool in", 12), 0);
+    ck_assert(has_at(&v, 0, path, 23));
+    ck_assert(has_at(&v, 23, "...: bool in", 12));
     ck_assert_uint_le(cop_value_length(&v), sizeof room);
 }
 END_TEST

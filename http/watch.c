@@ -43,6 +43,7 @@
 #define KEPT_BYTES 4096   /* of a buffer, until the next event */
 #define WOKEN UINT64_MAX  /* what the waker's own descriptor tells */
 #define IS_SOCKET 1u      /* in what epoll tells */
+#define UNKNOWN (COP_WATCH_NOW - 1) /* a version that never is: a client that knows nothing */
 
 struct cop__http_watch {
     struct cop_http_server *server;
@@ -552,6 +553,14 @@ listen_to(struct cop__http_watch *w)
 
 /* ---- the question ---- */
 
+/* An id that is not of this server is answered by a reset, as none is. */
+static uint64_t
+since_of(struct cop_http_server *server, const char *id)
+{
+    uint64_t version;
+    return cop__event_id(id, server->instance, &version) && version < UNKNOWN ? version : UNKNOWN;
+}
+
 static enum MHD_Result
 take_argument(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
 {
@@ -565,22 +574,21 @@ take_argument(void *context, enum MHD_ValueKind kind, const char *key, const cha
         w->good = cop__http_number(value, HEARTBEAT_MS_MAX, &ms) && ms >= HEARTBEAT_MS_MIN;
         w->heartbeat_ns = ms * MS;
     } else if (strcmp(key, "last_event_id") == 0) {
-        if (!cop__event_id(value ? value : "", w->server->instance, &w->since))
-            w->since = 0;
+        w->since = since_of(w->server, value ? value : "");
     } else {
         w->good = false;
     }
     return w->good ? MHD_YES : MHD_NO;
 }
 
-/* An id that is not of this server, or too old, is answered by a reset, as none is. The header is what
- * a browser sends when it comes back; it knows more than the query it began with. */
+/* The header is what a browser sends when it comes back; it knows more than the query it began with. */
 static bool
 parse(struct cop__http_request *r, struct cop__http_watch *w)
 {
     const char *last =
         MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Last-Event-ID");
     w->good = true;
+    w->since = UNKNOWN;
     w->window_ns = r->server->options.watch_window_ms * MS;
     w->heartbeat_ns = r->server->options.heartbeat_ms * MS;
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, take_argument, w);
@@ -589,8 +597,8 @@ parse(struct cop__http_request *r, struct cop__http_watch *w)
                                 "the query is window_ms=N (0 to %d), heartbeat_ms=N (%d to %d) and "
                                 "last_event_id=ID",
                                 WINDOW_MS_MAX, HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX);
-    if (last && !cop__event_id(last, r->server->instance, &w->since))
-        w->since = 0;
+    if (last)
+        w->since = since_of(r->server, last);
     return cop__http_pattern(r->rest, w->path, &w->length, &r->problem);
 }
 

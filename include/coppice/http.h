@@ -57,7 +57,8 @@ typedef struct cop_http_options {
     }
 
 /*
- * Starts serving the store: `threads` threads and one that keeps the deadlines. options may be NULL
+ * Starts serving the store: `threads` threads and one that keeps the deadlines; from the first client
+ * of /v1/watch on, one that wakes those who watch. options may be NULL
  * (defaults); nothing of it is kept but log_context. The store must stay open until
  * cop_http_close, and nobody else change its live options meanwhile.
  * COP_E_INVALID, COP_E_RANGE (options), COP_E_IO (the address cannot be had: in use, not local),

@@ -17,8 +17,8 @@
 bool cop__event_change(struct cop__buffer *buffer, cop_watch_batch *batch, uint32_t instance,
                        size_t most);
 
-/* Adds a reset up to where its document begins; COP_EVENT_END follows behind that. exists: there is a
- * document. */
+/* Adds a reset up to where its document begins; COP_EVENT_END follows behind that. exists: there is
+ * a document. */
 bool cop__event_reset(struct cop__buffer *buffer, const char *path, size_t length, uint64_t version,
                       uint32_t instance, bool exists);
 #define COP_EVENT_END "}\n\n"
@@ -26,7 +26,8 @@ bool cop__event_reset(struct cop__buffer *buffer, const char *path, size_t lengt
 /* The bytes of a pattern before its first `*`, as a path. */
 size_t cop__event_trunk(const char *pattern, size_t length);
 
-/* The version of an event's id; false: it is none of this server. A number alone is taken for one. */
+/* The version of an event's id; false: it is none of this server. A number alone is taken for one.
+ */
 bool cop__event_id(const char *text, uint32_t instance, uint64_t *version);
 
 #endif

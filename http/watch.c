@@ -3,18 +3,19 @@
  * GET /v1/watch/PATH: server-sent events. What an event looks like is in events.c.
  *
  * PULLED, NOT PUSHED. libmicrohttpd asks for bytes when the socket has taken all that were given
- * before, so only then is the watcher asked (cop_watch_next, without waiting). A client that does not
- * read is not asked for, holds one version and at most one event, and is told the net change when it
- * reads again; an event that is not taken within a request's deadline cuts it. When there is nothing
- * to tell, the connection is suspended and costs nothing.
+ * before, so only then is the watcher asked (cop_watch_next, without waiting). A client that does
+ * not read is not asked for, holds one version and at most one event, and is told the net change
+ * when it reads again; an event that is not taken within a request's deadline cuts it. When there
+ * is nothing to tell, the connection is suspended and costs nothing.
  *
  * THE WAKER is one thread for all clients, there while somebody watches: it waits for the watchers'
  * descriptors, for sockets that are closed, and for the next heartbeat, and resumes the connection,
- * whose thread does the rest. A descriptor is armed for one event, when the connection is suspended.
+ * whose thread does the rest. A descriptor is armed for one event, when the connection is
+ * suspended.
  *
  * WHO MAY RESUME: a connection is suspended and resumed under the mutex, and only one that is
- * suspended is resumed. A client is found by place and number, so an event of one that has gone since
- * finds nobody. When the server ends, all are resumed, and none is suspended any more.
+ * suspended is resumed. A client is found by place and number, so an event of one that has gone
+ * since finds nobody. When the server ends, all are resumed, and none is suspended any more.
  *
  * THE LOG, from which clients are told what they missed, lives as long as there is a watcher: the
  * keeper is one that is never told, opened with the first client and kept for a lease's time after
@@ -38,11 +39,11 @@
 #define HEARTBEAT_MS_MIN 100
 #define HEARTBEAT_MS_MAX 3600000
 #define KEEPER_DELAY_NS (1000 * MS)
-#define END_MS 200        /* that clients have to be told of the end */
-#define BLOCK 4096        /* that libmicrohttpd asks for, of a client without chunks */
-#define KEPT_BYTES 4096   /* of a buffer, until the next event */
-#define WOKEN UINT64_MAX  /* what the waker's own descriptor tells */
-#define IS_SOCKET 1u      /* in what epoll tells */
+#define END_MS 200                  /* that clients have to be told of the end */
+#define BLOCK 4096                  /* that libmicrohttpd asks for, of a client without chunks */
+#define KEPT_BYTES 4096             /* of a buffer, until the next event */
+#define WOKEN UINT64_MAX            /* what the waker's own descriptor tells */
+#define IS_SOCKET 1u                /* in what epoll tells */
 #define UNKNOWN (COP_WATCH_NOW - 1) /* a version that never is: a client that knows nothing */
 
 struct cop__http_watch {
@@ -121,8 +122,8 @@ static bool
 write_batch(struct cop__http_watch *w, cop_watch_batch *batch)
 {
     cop__http_count(&w->server->watch_events);
-    if (!batch->gap && cop__event_change(&w->piece, batch, w->server->instance,
-                                         w->server->options.watch_bytes))
+    if (!batch->gap &&
+        cop__event_change(&w->piece, batch, w->server->instance, w->server->options.watch_bytes))
         return true;
     cop__http_count(&w->server->watch_resets);
     return write_reset(w, batch->now);
@@ -484,8 +485,8 @@ cop__http_watch_free(struct cop__http_watch *w)
     free(w);
 }
 
-/* It watches next to nothing, is never told, and is asked about by nobody; its descriptor has passes
- * made. */
+/* It watches next to nothing, is never told, and is asked about by nobody; its descriptor has
+ * passes made. */
 static cop_status
 keeper_open(struct cop_http_server *server)
 {
@@ -581,12 +582,12 @@ take_argument(void *context, enum MHD_ValueKind kind, const char *key, const cha
     return w->good ? MHD_YES : MHD_NO;
 }
 
-/* The header is what a browser sends when it comes back; it knows more than the query it began with. */
+/* The header is what a browser sends when it comes back; it knows more than the query it began
+ * with. */
 static bool
 parse(struct cop__http_request *r, struct cop__http_watch *w)
 {
-    const char *last =
-        MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Last-Event-ID");
+    const char *last = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Last-Event-ID");
     w->good = true;
     w->since = UNKNOWN;
     w->window_ns = r->server->options.watch_window_ms * MS;

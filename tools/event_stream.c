@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SILENCE_S 60            /* four heartbeats */
+#define SILENCE_S 60 /* four heartbeats */
 #define TEXT_MAX ((size_t)1 << 30)
 
 /* ---- waiting ---- */

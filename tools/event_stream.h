@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Server-sent events, read from a socket. SIGINT and SIGTERM must be blocked: they end the waiting. */
+/* Server-sent events, read from a socket. SIGINT and SIGTERM must be blocked: they end the waiting.
+ */
 #ifndef COP_TOOLS_EVENT_STREAM_H
 #define COP_TOOLS_EVENT_STREAM_H
 
@@ -24,8 +25,8 @@ struct event_stream {
     struct event_text line, event, id, data;
 };
 
-/* Sends the request. The status that was answered, or 0: no answer (complained of unless quiet), or a
- * signal. When it is not 200, data is the body. To be closed in any case. */
+/* Sends the request. The status that was answered, or 0: no answer (complained of unless quiet), or
+ * a signal. When it is not 200, data is the body. To be closed in any case. */
 int event_stream_open(struct event_stream *stream, const struct http_request *request, bool quiet);
 /* The next event with data; false: there is none any more. id stays until there is another one. */
 bool event_stream_next(struct event_stream *stream);

@@ -48,8 +48,7 @@ print_change(const struct watch *w, long long version, const char *kind, const j
         printf("}\n");
         return;
     }
-    printf("%lld %s %s", version, kind,
-           json_string_length(path) ? json_string_value(path) : "/");
+    printf("%lld %s %s", version, kind, json_string_length(path) ? json_string_value(path) : "/");
     print_json(" ", json_object_get(change, "value"));
     print_json(" was ", json_object_get(change, "old"));
     printf("\n");
@@ -97,8 +96,8 @@ begin(const struct watch *w, struct event_stream *s, bool again)
 {
     char headers[160] = "Accept: text/event-stream\r\n";
     if (w->id)
-        snprintf(headers, sizeof headers,
-                 "Accept: text/event-stream\r\nLast-Event-ID: %.80s\r\n", w->id);
+        snprintf(headers, sizeof headers, "Accept: text/event-stream\r\nLast-Event-ID: %.80s\r\n",
+                 w->id);
     const struct http_request request = {
         .server = w->server, .method = "GET", .target = w->target, .headers = headers};
     return event_stream_open(s, &request, again);

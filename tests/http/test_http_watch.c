@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What watch_tests.py cannot see into: events, their bounds, a host without a pool, the server's end.
+/* What watch_tests.py cannot see into: events, their bounds, a host without a pool, the server's
+ * end.
  */
 #include <coppice/computed.h>
 #include <coppice/http.h>
@@ -161,7 +162,8 @@ begin(uint16_t port, const char *target)
 
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
-    int n = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", target, port);
+    int n =
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", target, port);
     ck_assert_int_eq(send(fd, text, (size_t)n, 0), n);
     return fd;
 }
@@ -251,10 +253,10 @@ START_TEST(bounds)
     cop_http_options options;
     cop_http_server *server;
 
-#define OUTSIDE(field, value)                                    \
-    options = (cop_http_options)COP_HTTP_OPTIONS_INIT;           \
-    options.port = 0;                                            \
-    options.field = (value);                                     \
+#define OUTSIDE(field, value)                          \
+    options = (cop_http_options)COP_HTTP_OPTIONS_INIT; \
+    options.port = 0;                                  \
+    options.field = (value);                           \
     CHECK_STATUS(cop_http_open(store, &options, &server, NULL), COP_E_RANGE)
     OUTSIDE(max_watchers, 1000001);
     OUTSIDE(watch_bytes, 1023);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET /v1/watch/PATH: server-sent events. What an event looks like is in events.c.
+ * GET /v1/watch/PATH: server-sent events. What an event looks like is in events.c, what is
+ * sent in watch_stream.c.
  *
  * PULLED, NOT PUSHED. libmicrohttpd asks for bytes when the socket has taken all that were given
  * before, so only then is the watcher asked (cop_watch_next, without waiting). A client that does
@@ -21,11 +22,8 @@
  * keeper is one that is never told, opened with the first client and kept for a lease's time after
  * the last one.
  */
-#include "http/events.h"
-#include "http/internal.h"
-#include "http/stream.h"
+#include "http/watch.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +32,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "http/events.h"
+
 #define MS ((uint64_t)1000000)
 #define WINDOW_MS_MAX 60000
 #define HEARTBEAT_MS_MIN 100
@@ -41,150 +41,8 @@
 #define KEEPER_DELAY_NS (1000 * MS)
 #define END_MS 200                  /* that clients have to be told of the end */
 #define BLOCK 4096                  /* that libmicrohttpd asks for, of a client without chunks */
-#define KEPT_BYTES 4096             /* of a buffer, until the next event */
 #define WOKEN UINT64_MAX            /* what the waker's own descriptor tells */
-#define IS_SOCKET 1u                /* in what epoll tells */
 #define UNKNOWN (COP_WATCH_NOW - 1) /* a version that never is: a client that knows nothing */
-
-struct cop__http_watch {
-    struct cop_http_server *server;
-    struct MHD_Connection *connection;
-    struct cop__problem *problem;
-    cop_watch *watch;
-    int fd, socket;
-    char path[COP_PATH_MAX + 1]; /* or pattern */
-    size_t length;
-    uint64_t since, window_ns, heartbeat_ns;
-    bool good; /* of the query */
-    struct cop__buffer piece;
-    size_t sent;
-    struct cop__stream *stream; /* the document of a reset, behind the piece */
-    uint64_t sent_ns;
-    /* under the mutex */
-    bool placed, suspended, gone;
-    uint32_t place, number;
-};
-
-static bool
-is_ending(struct cop_http_server *server)
-{
-    return atomic_load_explicit(&server->ending, memory_order_acquire);
-}
-
-/* ---- events ---- */
-
-enum next { NEXT_EVENT, NEXT_NONE, NEXT_END, NEXT_FAILED };
-
-struct bounded {
-    struct cop__buffer *buffer;
-    size_t most;
-};
-
-static int
-take_bytes(void *context, const char *bytes, size_t n)
-{
-    struct bounded *b = context;
-    return n > b->most || b->buffer->length > b->most - n || !cop__buffer_add(b->buffer, bytes, n);
-}
-
-static bool
-add_end(struct cop__http_watch *w)
-{
-    return cop__buffer_add(&w->piece, COP_EVENT_END, sizeof COP_EVENT_END - 1);
-}
-
-/* In memory if it is short. */
-static bool
-add_document(struct cop__http_watch *w, const cop_snapshot *snapshot, cop_atom atom)
-{
-    const cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
-    struct bounded b = {&w->piece, w->server->options.watch_bytes};
-    size_t begin = w->piece.length;
-    if (cop_json_write(snapshot, atom, &options, take_bytes, &b) == COP_OK)
-        return add_end(w);
-    w->piece.length = begin;
-    w->stream = cop__stream_new(snapshot, atom, &options, false);
-    return w->stream != NULL;
-}
-
-static bool
-write_reset(struct cop__http_watch *w, const cop_snapshot *snapshot)
-{
-    cop_atom atom;
-    size_t length = cop__event_trunk(w->path, w->length);
-    bool exists = cop_find(snapshot, w->path, length, &atom) == COP_OK;
-    return cop__event_reset(&w->piece, w->path, length, cop_snapshot_version(snapshot),
-                            w->server->instance, exists) &&
-           (exists ? add_document(w, snapshot, atom) : add_end(w));
-}
-
-static bool
-write_batch(struct cop__http_watch *w, cop_watch_batch *batch)
-{
-    cop__http_count(&w->server->watch_events);
-    if (!batch->gap &&
-        cop__event_change(&w->piece, batch, w->server->instance, w->server->options.watch_bytes))
-        return true;
-    cop__http_count(&w->server->watch_resets);
-    return write_reset(w, batch->now);
-}
-
-static enum next
-write_next(struct cop__http_watch *w)
-{
-    cop_watch_batch batch;
-    cop_status status = is_ending(w->server) ? COP_E_CLOSING : cop_watch_next(w->watch, 0, &batch);
-    if (status == COP_OK) {
-        bool good = write_batch(w, &batch);
-        cop_watch_batch_end(&batch);
-        return good ? NEXT_EVENT : NEXT_FAILED;
-    }
-    if (status == COP_E_TIMEOUT) {
-        if (cop__http_now_ns() - w->sent_ns < w->heartbeat_ns)
-            return NEXT_NONE;
-        return cop__buffer_add(&w->piece, ":\n\n", 3) ? NEXT_EVENT : NEXT_FAILED;
-    }
-    return status == COP_E_CLOSING || status == COP_E_FORKED ? NEXT_END : NEXT_FAILED;
-}
-
-/* What is left of the event, at most n bytes; 0: nothing; negative: it failed. */
-static ssize_t
-send_rest(struct cop__http_watch *w, char *bytes, size_t n)
-{
-    size_t left = w->piece.length - w->sent;
-    if (!left && w->stream) {
-        long long got = cop__stream_read(w->stream, bytes, n);
-        if (got != 0)
-            return (ssize_t)got;
-        cop__stream_free(w->stream);
-        w->stream = NULL;
-        w->piece.length = w->sent = 0;
-        if (!add_end(w))
-            return -1;
-        left = w->piece.length;
-    }
-    n = left < n ? left : n;
-    if (n)
-        memcpy(bytes, w->piece.data + w->sent, n);
-    w->sent += n;
-    return (ssize_t)n;
-}
-
-static void
-event_over(struct cop__http_watch *w)
-{
-    w->piece.length = w->sent = 0;
-    if (w->piece.capacity > KEPT_BYTES)
-        cop__buffer_free(&w->piece);
-}
-
-/* ---- sleeping and waking ---- */
-
-static uint64_t
-tag_of(const struct cop__http_watch *w, unsigned socket)
-{
-    return (uint64_t)w->number << 32 | w->place << 1 | socket;
-}
 
 /* Under the mutex. */
 static void
@@ -194,54 +52,6 @@ wake(struct cop__http_watch *w)
         return;
     w->suspended = false;
     MHD_resume_connection(w->connection);
-}
-
-static bool
-arm(struct cop__http_watch *w)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = tag_of(w, 0)};
-    return epoll_ctl(w->server->watched.epoll, EPOLL_CTL_MOD, w->fd, &event) == 0;
-}
-
-/* Until there is something to tell; the waker may resume it before this returns. */
-static ssize_t
-sleep_until_woken(struct cop__http_watch *w)
-{
-    struct cop_http_server *server = w->server;
-    ssize_t result = 0;
-    pthread_mutex_lock(&server->watched.mutex);
-    if (is_ending(server)) {
-        result = MHD_CONTENT_READER_END_OF_STREAM;
-    } else if (w->gone || !arm(w)) {
-        result = MHD_CONTENT_READER_END_WITH_ERROR;
-    } else {
-        cop__http_deadline_none(w->connection);
-        MHD_suspend_connection(w->connection);
-        w->suspended = true;
-    }
-    pthread_mutex_unlock(&server->watched.mutex);
-    return result;
-}
-
-/* libmicrohttpd's question for more. */
-static ssize_t
-pull(void *context, uint64_t position, char *bytes, size_t n)
-{
-    struct cop__http_watch *w = context;
-    ssize_t got = send_rest(w, bytes, n);
-    (void)position;
-    if (got == 0) {
-        event_over(w);
-        enum next next = write_next(w);
-        if (next == NEXT_NONE)
-            return sleep_until_woken(w);
-        if (next == NEXT_END)
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        cop__http_deadline_begin(w->server, w->connection);
-        got = next == NEXT_EVENT ? send_rest(w, bytes, n) : -1;
-    }
-    w->sent_ns = cop__http_now_ns();
-    return got > 0 ? got : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 /* ---- the waker ---- */
@@ -299,17 +109,18 @@ timeout_ms(uint64_t due, uint64_t now)
 
 /* Under the mutex. */
 static void
-take_event(struct cop_http_server *server, uint64_t tag)
+take_event(struct cop_http_server *server, uint64_t tag, bool *woken)
 {
     eventfd_t count;
     if (tag == WOKEN) {
         (void)eventfd_read(server->watched.event, &count);
+        *woken = true;
         return;
     }
     struct cop__http_watch *w = server->watched.client[(uint32_t)tag >> 1];
     if (!w || w->number != tag >> 32)
         return;
-    w->gone |= (tag & IS_SOCKET) != 0;
+    w->gone |= (tag & COP_HTTP_IS_SOCKET) != 0;
     wake(w);
 }
 
@@ -319,16 +130,19 @@ run_waker(void *context)
     struct cop_http_server *server = context;
     struct cop__http_watches *all = &server->watched;
     struct epoll_event events[64];
+    uint64_t due = 0;
     int timeout = 0;
     for (;;) {
         int n = epoll_wait(all->epoll, events, 64, timeout);
+        bool woken = false; /* somebody came, or the last one went */
         pthread_mutex_lock(&all->mutex);
         for (int i = 0; i < n; i++)
-            take_event(server, events[i].data.u64);
-        bool ending = is_ending(server);
+            take_event(server, events[i].data.u64, &woken);
+        bool ending = cop__http_is_ending(server);
         uint64_t now = cop__http_now_ns();
-        uint64_t due = beat(server, now);
-        timeout = timeout_ms(sooner(due, keeper_look(server, now)), now);
+        if (woken || now >= due)
+            due = sooner(beat(server, now), keeper_look(server, now));
+        timeout = timeout_ms(due, now);
         pthread_mutex_unlock(&all->mutex);
         if (ending)
             return NULL;
@@ -441,7 +255,7 @@ place_find(struct cop__http_watch *w)
     struct cop_http_server *server = w->server;
     struct cop__http_watches *all = &server->watched;
     pthread_mutex_lock(&all->mutex);
-    if (is_ending(server))
+    if (cop__http_is_ending(server))
         cop__problem_set(w->problem, COP_PROBLEM_CLOSING, "the server is about to end");
     else if (all->count >= server->options.max_watchers)
         cop__problem_set(w->problem, COP_PROBLEM_BUSY, "%u clients watch already",
@@ -545,8 +359,9 @@ listen_to(struct cop__http_watch *w)
     if (w->socket >= 0)
         (void)setsockopt(w->socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     w->sent_ns = cop__http_now_ns();
-    if (w->socket >= 0 && add_fd(w->server, w->fd, EPOLLONESHOT, tag_of(w, 0)) &&
-        add_fd(w->server, w->socket, EPOLLRDHUP | EPOLLONESHOT, tag_of(w, IS_SOCKET)) &&
+    if (w->socket >= 0 && add_fd(w->server, w->fd, EPOLLONESHOT, cop__http_watch_tag(w, 0)) &&
+        add_fd(w->server, w->socket, EPOLLRDHUP | EPOLLONESHOT,
+               cop__http_watch_tag(w, COP_HTTP_IS_SOCKET)) &&
         eventfd_write(w->server->watched.event, 1) == 0)
         return true;
     return cop__problem_set(w->problem, COP_PROBLEM_BUSY, "no descriptors for a watcher");
@@ -629,7 +444,8 @@ cop__http_watch(struct cop__http_request *r)
     cop__http_count(&r->server->watches);
     struct MHD_Response *response =
         r->head ? MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT)
-                : MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, pull, w, NULL);
+                : MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, cop__http_watch_pull,
+                                                    w, NULL);
     if (response)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
     return cop__http_queue(r, MHD_HTTP_OK, response, NULL);

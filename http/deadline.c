@@ -69,6 +69,14 @@ cop__http_deadline_begin(struct cop_http_server *server, struct MHD_Connection *
 }
 
 void
+cop__http_deadline_none(struct MHD_Connection *connection)
+{
+    struct cop__http_connection *c = connection_of(connection);
+    if (c)
+        atomic_store_explicit(&c->limit_ns, UINT64_MAX, memory_order_relaxed);
+}
+
+void
 cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection,
                        bool timed_out)
 {

@@ -33,7 +33,10 @@
     X(writes)                \
     X(streamed)              \
     X(deadlines_passed)    \
-    X(waits)
+    X(waits)               \
+    X(watches)             \
+    X(watch_events)        \
+    X(watch_resets)
 
 /* One TCP connection, known to the deadline thread. */
 struct cop__http_connection {
@@ -49,6 +52,19 @@ struct cop__http_lease {
     const cop_snapshot *snapshot;
     uint64_t expires_ns;
     uint32_t lease_ms;
+};
+
+/* The clients that watch: watch.c. */
+struct cop__http_watches {
+    pthread_mutex_t mutex; /* all but the thread */
+    struct cop__http_watch **client; /* options.max_watchers places; NULL until there is one */
+    size_t count;
+    uint32_t numbered;
+    int epoll, event;
+    pthread_t waker;
+    bool started;
+    struct cop_watch *keeper;
+    uint64_t left_ns; /* when the last one left */
 };
 
 struct cop_http_server {
@@ -76,6 +92,7 @@ struct cop_http_server {
     pthread_mutex_t options_mutex; /* one change of options at a time */
     size_t waiting;                /* threads that wait for a computed atom; under mutex */
     _Atomic bool ending;           /* they are to give up */
+    struct cop__http_watches watched;
 
     pthread_mutex_t leases_mutex;
     struct cop__http_lease *leases; /* options.max_snapshots places */
@@ -107,10 +124,12 @@ struct cop__http_request {
     const struct cop__http_route *route;
     const char *rest;             /* of the URL, behind the route's path; lives for the call */
     enum cop__http_method method; /* GET for HEAD too: libmicrohttpd leaves the body out */
+    bool head;
     struct cop__problem problem;  /* found early, told when the body has been read */
     struct cop__buffer body;
     uint64_t discarded; /* bytes of a body that nobody wants */
     struct cop__http_why *why; /* a question that is being waited for, or answered */
+    struct cop__http_watch *watch; /* a stream of events */
 };
 
 static inline uint64_t
@@ -134,6 +153,8 @@ void cop__http_connection_notify(void *context, struct MHD_Connection *connectio
                                  enum MHD_ConnectionNotificationCode code);
 /* The absolute deadline of a request begins, ends. */
 void cop__http_deadline_begin(struct cop_http_server *server, struct MHD_Connection *connection);
+/* It is waiting for the server, and may. */
+void cop__http_deadline_none(struct MHD_Connection *connection);
 void cop__http_deadline_end(struct cop_http_server *server, struct MHD_Connection *connection,
                             bool timed_out);
 
@@ -181,7 +202,12 @@ bool cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *lengt
 bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size_t *length,
                              struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c, metrics.c, options.c, graph.c, why.c: the routes. */
+/* The same for a pattern, which whoever takes it checks. */
+bool cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
+                       struct cop__problem *problem);
+
+/* state.c, write.c, transaction.c, snapshots.c, stats.c, metrics.c, options.c, graph.c, why.c, watch.c: the routes.
+ */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
@@ -193,6 +219,7 @@ enum MHD_Result cop__http_options_get(struct cop__http_request *request);
 enum MHD_Result cop__http_options_patch(struct cop__http_request *request);
 enum MHD_Result cop__http_graph(struct cop__http_request *request);
 enum MHD_Result cop__http_why(struct cop__http_request *request);
+enum MHD_Result cop__http_watch(struct cop__http_request *request);
 enum MHD_Result cop__http_problems(struct cop__http_request *request);
 
 /* write.c: builds a transaction and commits it, again while what it read was changed under it.
@@ -204,6 +231,15 @@ cop_status cop__http_commit(struct cop_http_server *server, cop__http_build buil
 /* why.c: gives up what is waited for, and waits for the threads that do. */
 void cop__http_waits_end(struct cop_http_server *server);
 void cop__http_why_free(struct cop__http_why *why);
+
+/* watch.c: a stream ends. NULL is legal. */
+void cop__http_watch_free(struct cop__http_watch *watch);
+/* The clients that watch now. */
+size_t cop__http_watchers(struct cop_http_server *server);
+void cop__http_watches_init(struct cop_http_server *server);
+/* Before the daemon is stopped, and after it: ends all streams. server->ending is set. */
+void cop__http_watches_stop(struct cop_http_server *server);
+void cop__http_watches_end(struct cop_http_server *server);
 
 /* graph.c: a value as JSON; NULL for COP_NONE and branches. Errors as GET /v1/state writes them, bytes by
  * their number. */

@@ -41,7 +41,8 @@ put_server(struct cop_http_server *server, bool open, struct cop__buffer *buffer
     pthread_mutex_lock(&server->mutex);
     size_t connections = server->connections_count;
     pthread_mutex_unlock(&server->mutex);
-    return fine && put_single(buffer, open, "connections", false, connections);
+    return fine && put_single(buffer, open, "connections", false, connections) &&
+           put_single(buffer, open, "watchers", false, cop__http_watchers(server));
 }
 
 enum MHD_Result

@@ -40,8 +40,8 @@ decode(const char **at, char *byte, bool slash, struct cop__problem *problem)
 }
 
 static bool
-read_path(const char *at, bool slash, char path[COP_PATH_MAX + 1], size_t *length,
-          struct cop__problem *problem)
+decode_all(const char *at, bool slash, char path[COP_PATH_MAX + 1], size_t *length,
+           struct cop__problem *problem)
 {
     size_t n = 0;
     while (*at) {
@@ -54,8 +54,17 @@ read_path(const char *at, bool slash, char path[COP_PATH_MAX + 1], size_t *lengt
     }
     path[n] = '\0';
     *length = n;
+    return true;
+}
+
+static bool
+read_path(const char *at, bool slash, char path[COP_PATH_MAX + 1], size_t *length,
+          struct cop__problem *problem)
+{
     cop_error error = COP_ERROR_INIT;
-    if (cop_path_check(path, n, &error) == COP_OK)
+    if (!decode_all(at, slash, path, length, problem))
+        return false;
+    if (cop_path_check(path, *length, &error) == COP_OK)
         return true;
     cop__problem_set(problem, COP_PROBLEM_PATH, "%s", error.message);
     problem->error = error;
@@ -67,6 +76,13 @@ cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                struct cop__problem *problem)
 {
     return read_path(*rest == '/' ? rest + 1 : rest, false, path, length, problem);
+}
+
+bool
+cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
+                  struct cop__problem *problem)
+{
+    return decode_all(*rest == '/' ? rest + 1 : rest, false, path, length, problem);
 }
 
 bool

@@ -53,7 +53,7 @@
       "This is a defect; detail says what is "                                                     \
       "known.")                                                                                    \
     X(BUSY, "busy", 503, "A limit of the server is reached for now",                               \
-      "Too many snapshots, readers or buffered bytes at once. Try again later.")                   \
+      "Too many snapshots, readers, watchers or buffered bytes at once. Try again later.")                   \
     X(CLOSING, "closing", 503, "The store is closing", "The server is about to end.")              \
     X(MEMORY, "memory", 507, "The store is at its memory limit",                                   \
       "Nothing was changed. Erase something, let snapshots go, or raise memory.limit_bytes.")

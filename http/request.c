@@ -17,6 +17,7 @@ static const struct cop__http_route routes[] = {
     {COP_HTTP_SNAPSHOTS, true, COP_HTTP_GET | COP_HTTP_POST | COP_HTTP_DELETE, cop__http_snapshots},
     {"/v1/options", false, COP_HTTP_GET, cop__http_options_get},
     {"/v1/options", false, COP_HTTP_PATCH, cop__http_options_patch},
+    {"/v1/watch", true, COP_HTTP_GET, cop__http_watch},
     {"/v1/graph", false, COP_HTTP_GET, cop__http_graph},
     {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why},
     {"/v1/stats", false, COP_HTTP_GET, cop__http_stats},
@@ -88,6 +89,7 @@ begin(struct cop_http_server *server, struct MHD_Connection *connection, const c
     r->server = server;
     r->connection = connection;
     r->method = method_of(method);
+    r->head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     r->body.budget = &server->budget;
     find_route(r, url);
     cop__http_count(&server->requests);
@@ -144,6 +146,7 @@ cop__http_on_completed(void *context, struct MHD_Connection *connection, void **
         return;
     cop__buffer_free(&r->body);
     cop__http_why_free(r->why);
+    cop__http_watch_free(r->watch);
     free(r);
     *own = NULL;
 }

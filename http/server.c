@@ -52,6 +52,10 @@ check_options(const cop_http_options *o, cop_error *error)
         "idle_timeout_s: 1 to 86,400",
         "max_snapshots: at most 1,000,000",
         "lease_ms: 1 to max_lease_ms, which is at most a day",
+        "max_watchers: at most 1,000,000",
+        "watch_bytes: 1,024 to 1,073,741,824",
+        "watch_window_ms: at most 60,000",
+        "heartbeat_ms: 100 to 3,600,000",
     };
     const bool good[] = {
         o->threads >= 1 && o->threads <= 256,
@@ -62,6 +66,10 @@ check_options(const cop_http_options *o, cop_error *error)
         o->idle_timeout_s >= 1 && o->idle_timeout_s <= 86400,
         o->max_snapshots <= 1000000,
         o->lease_ms >= 1 && o->lease_ms <= o->max_lease_ms && o->max_lease_ms <= 86400000,
+        o->max_watchers <= 1000000,
+        o->watch_bytes >= 1024 && o->watch_bytes <= 1073741824,
+        o->watch_window_ms <= 60000,
+        o->heartbeat_ms >= 100 && o->heartbeat_ms <= 3600000,
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (!good[i])
@@ -183,6 +191,7 @@ server_new(cop_store *store, const cop_http_options *o)
     pthread_mutex_init(&server->mutex, NULL);
     pthread_mutex_init(&server->leases_mutex, NULL);
     pthread_mutex_init(&server->options_mutex, NULL);
+    cop__http_watches_init(server);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &monotonic);
@@ -238,8 +247,10 @@ cop_http_close(cop_http_server *server)
     if (!server)
         return;
     cop__http_waits_end(server);
+    cop__http_watches_stop(server);
     if (server->daemon)
         MHD_stop_daemon(server->daemon);
+    cop__http_watches_end(server);
     cop__http_keeper_stop(server);
     cop__http_leases_end(server);
     cop__http_hosts_free(atomic_load_explicit(&server->hosts, memory_order_relaxed));

@@ -30,6 +30,7 @@ describe_server(struct cop_http_server *server)
     pthread_mutex_unlock(&server->leases_mutex);
     json_object_set_new(json, "connections", json_integer((json_int_t)connections));
     json_object_set_new(json, "leases", json_integer((json_int_t)leases));
+    json_object_set_new(json, "watchers", json_integer((json_int_t)cop__http_watchers(server)));
     json_object_set_new(json, "buffered_bytes",
                         json_integer((json_int_t)relaxed(&server->budget.used)));
     return json;

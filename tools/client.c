@@ -26,9 +26,8 @@ client_server(void)
     return server && *server ? server : "http://127.0.0.1:7227";
 }
 
-/* What a problem document says, with the place in the input where it names one. */
-static void
-complain_problem(const struct http_answer *answer, const char *subject)
+void
+client_complain(const struct http_answer *answer, const char *subject)
 {
     json_t *problem = json_loadb(answer->body, answer->length, 0, NULL);
     const char *title = json_string_value(json_object_get(problem, "title"));
@@ -52,7 +51,7 @@ client_call(const struct http_request *request, const char *subject, struct http
         return false;
     if (answer->status >= 200 && answer->status < 300)
         return true;
-    complain_problem(answer, subject);
+    client_complain(answer, subject);
     free(answer->body);
     answer->body = NULL;
     return false;

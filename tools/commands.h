@@ -12,6 +12,7 @@ int run_erase(const struct command *command, int argc, char **argv);
 int run_load(const struct command *command, int argc, char **argv);
 int run_why(const struct command *command, int argc, char **argv);        /* why_cmd.c */
 int run_graph(const struct command *command, int argc, char **argv);      /* graph_cmd.c */
+int run_watch(const struct command *command, int argc, char **argv);      /* watch_cmd.c */
 int run_set_option(const struct command *command, int argc, char **argv); /* set_option_cmd.c */
 int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */

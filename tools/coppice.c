@@ -18,6 +18,8 @@ static const struct command commands[] = {
     {"erase", "[OPTION...] PATH", "Erases a path and what is below it", run_erase, NULL},
     {"load", "[OPTION...] FILE [PATH]", "Makes the branch at a path equal to a JSON file", run_load,
      "FILE '-' is standard input. Without PATH the whole state is replaced.\n"},
+    {"watch", "[OPTION...] [PATH]", "Prints what changes at a path, a line each", run_watch,
+     "Begins with all that there is. PATH may have * for any one segment. Until SIGINT.\n"},
     {"why", "[OPTION...] PATH", "Says why a computed atom ran, and what it depends on", run_why,
      "Waits for its next run: what happens is written down only while somebody looks.\n"},
     {"graph", "[OPTION...]", "Lists the graph of computed atoms, or draws it", run_graph, NULL},

@@ -61,7 +61,7 @@ connect_one(const struct addrinfo *at)
 }
 
 static int
-connect_to(const struct address *a)
+connect_to(const struct address *a, bool quiet)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
@@ -73,12 +73,13 @@ connect_to(const struct address *a)
     snprintf(name, sizeof name, "%.*s", (int)(bracketed ? n - 2 : n), a->host + bracketed);
     int failure = getaddrinfo(name, a->port, &hints, &list);
     if (failure) {
-        complain("%s: %s", name, gai_strerror(failure));
+        if (!quiet)
+            complain("%s: %s", name, gai_strerror(failure));
         return -1;
     }
     for (const struct addrinfo *at = list; at && fd < 0; at = at->ai_next)
         fd = connect_one(at);
-    if (fd < 0)
+    if (fd < 0 && !quiet)
         complain("no server at %s:%s: %s ('coppice serve' starts one)", a->host, a->port,
                  strerror(errno));
     freeaddrinfo(list);
@@ -105,9 +106,9 @@ send_request(int fd, const struct http_request *r, const struct address *a)
 {
     char *head = NULL;
     int n = asprintf(&head,
-                     "%s %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n"
-                     "Accept: application/json\r\n",
-                     r->method, r->target, a->host, a->port);
+                     "%s %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n%s", r->method,
+                     r->target, a->host, a->port,
+                     r->headers ? r->headers : "Accept: application/json\r\n");
     bool good = n >= 0 && send_all(fd, head, (size_t)n);
     free(head);
     if (good && r->type) {
@@ -207,6 +208,23 @@ parse_answer(char *bytes, size_t length, struct http_answer *answer)
     return answer->body != NULL;
 }
 
+int
+http_send(const struct http_request *request, bool quiet)
+{
+    struct address address;
+    if (!parse_server(request->server, &address)) {
+        complain("'%s' is no server: http://HOST[:PORT] is wanted", request->server);
+        return -1;
+    }
+    int fd = connect_to(&address, quiet);
+    if (fd < 0 || send_request(fd, request, &address))
+        return fd;
+    if (!quiet)
+        complain("%s:%s: the connection was cut", address.host, address.port);
+    close(fd);
+    return -1;
+}
+
 bool
 http_exchange(const struct http_request *request, struct http_answer *answer)
 {
@@ -217,7 +235,7 @@ http_exchange(const struct http_request *request, struct http_answer *answer)
         complain("'%s' is no server: http://HOST[:PORT] is wanted", request->server);
         return false;
     }
-    int fd = connect_to(&address);
+    int fd = connect_to(&address, false);
     if (fd < 0)
         return false;
     /* A server that refuses early may close before it has read all: its answer still counts. */

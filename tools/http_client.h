@@ -13,6 +13,7 @@ struct http_request {
     const char *type;   /* of the body; NULL: no body */
     const char *body;
     size_t length;
+    const char *headers; /* whole lines; NULL: JSON is accepted */
 };
 
 struct http_answer {
@@ -23,6 +24,10 @@ struct http_answer {
 
 /* False when there was no whole answer; it has been complained of then. */
 bool http_exchange(const struct http_request *request, struct http_answer *answer);
+
+/* Sends a request, and leaves the answer to be read from the descriptor; -1: there is no server, which
+ * is complained of unless quiet. */
+int http_send(const struct http_request *request, bool quiet);
 
 /* A path of the store as part of a URL; at most 3 bytes for one and a terminator. */
 void http_encode_path(const char *path, char *encoded);

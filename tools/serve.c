@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ struct serve {
     const char *address;
     uint64_t port, threads, max_connections, max_header_bytes, max_body_bytes, max_buffered_bytes;
     uint64_t deadline_ms, idle_timeout_s, max_snapshots, lease_ms, max_lease_ms;
+    uint64_t max_watchers, window_ms, heartbeat_ms, watch_bytes;
 
     cop_store *store;
     cop_pool *pool;
@@ -57,6 +59,10 @@ set_defaults(struct serve *s)
     s->max_snapshots = http.max_snapshots;
     s->lease_ms = http.lease_ms;
     s->max_lease_ms = http.max_lease_ms;
+    s->max_watchers = http.max_watchers;
+    s->window_ms = http.watch_window_ms;
+    s->heartbeat_ms = http.heartbeat_ms;
+    s->watch_bytes = http.watch_bytes;
 }
 
 static int
@@ -83,6 +89,11 @@ parse(const struct command *command, struct serve *s, int argc, char **argv, boo
         {"max-snapshots", ARG_U64, &s->max_snapshots, 0, 1000000, "N", "held by clients (64)"},
         {"lease-ms", ARG_U64, &s->lease_ms, 1, 86400000, "N", "of a snapshot (60000)"},
         {"max-lease-ms", ARG_U64, &s->max_lease_ms, 1, 86400000, "N", "(3600000)"},
+        {"max-watchers", ARG_U64, &s->max_watchers, 0, 1000000, "N", "clients at once (256)"},
+        {"watch-window-ms", ARG_U64, &s->window_ms, 0, 60000, "N", "told once in it (16)"},
+        {"heartbeat-ms", ARG_U64, &s->heartbeat_ms, 100, 3600000, "N", "to watchers (15000)"},
+        {"watch-bytes", ARG_U64, &s->watch_bytes, 1024, 1073741824, "N",
+         "of one event, and unread by a client (262144)"},
         {"quiet", ARG_FLAG, &s->quiet, 0, 0, NULL, "print nothing but complaints"},
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, NULL},
     };
@@ -161,6 +172,10 @@ open_server(struct serve *s)
     o.max_snapshots = (uint32_t)s->max_snapshots;
     o.lease_ms = (uint32_t)s->lease_ms;
     o.max_lease_ms = (uint32_t)s->max_lease_ms;
+    o.max_watchers = (uint32_t)s->max_watchers;
+    o.watch_window_ms = (uint32_t)s->window_ms;
+    o.heartbeat_ms = (uint32_t)s->heartbeat_ms;
+    o.watch_bytes = (uint32_t)s->watch_bytes;
     o.hosts = s->hosts.items;
     o.hosts_count = s->hosts.count;
     o.pool = s->pool;
@@ -220,9 +235,21 @@ wait_for_end(const struct serve *s, const sigset_t *signals)
     status_clear();
 }
 
+/* A client that watches takes two descriptors; the limit that is usual is for programs with few. */
+static void
+raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* what is refused is said when it is needed */
+}
+
 static int
 open_all(struct serve *s)
 {
+    raise_descriptors();
     int code = open_store(s);
     for (size_t i = 0; code == EXIT_DONE && i < s->loads.count; i++)
         code = source_load(s->store, s->loads.items[i]) ? EXIT_DONE : EXIT_FAILED;

@@ -43,16 +43,22 @@ typedef struct cop_http_options {
     /* Resized by PATCH /v1/options with workers.threads, which is refused without one. It must outlive
      * the server. */
     cop_pool *pool;
+    uint32_t max_watchers;    /* clients of /v1/watch at once; 0: none */
+    uint32_t watch_window_ms; /* they are told at most once in it, unless they say; at most 60,000 */
+    uint32_t heartbeat_ms;    /* a stream on which nothing happens has a comment; 100 .. 3,600,000 */
+    uint32_t watch_bytes;     /* of one change event, larger ones are resets; and of what a client has
+                               * not read, twice and in the kernel; 1 KiB .. 1 GiB */
 } cop_http_options;
 
 #define COP_HTTP_OPTIONS_INIT                                                                     \
     {                                                                                             \
         sizeof(cop_http_options), NULL, COP_HTTP_PORT, 2, 512, 32768, 67108864, 268435456, 30000, \
-            30, 64, 60000, 3600000, NULL, 0, NULL, NULL, NULL                                        \
+            30, 64, 60000, 3600000, NULL, 0, NULL, NULL, NULL, 256, 16, 15000, 262144                  \
     }
 
 /*
- * Starts serving the store: `threads` threads and one that keeps the deadlines. options may be NULL
+ * Starts serving the store: `threads` threads and one that keeps the deadlines; from the first client
+ * of /v1/watch on, one that wakes those who watch. options may be NULL
  * (defaults); nothing of it is kept but log_context. The store must stay open until
  * cop_http_close, and nobody else change its live options meanwhile.
  * COP_E_INVALID, COP_E_RANGE (options), COP_E_IO (the address cannot be had: in use, not local),

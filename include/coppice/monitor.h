@@ -205,7 +205,10 @@ COP_PUBLIC bool cop_measurements_hottest(const cop_measurements *measurements, s
       "commits will be refused at the limit: raise memory.limit_bytes, drop snapshots, erase what "  \
       "is not needed")                                                                               \
     X(WORKERS, "more workers than CPUs", 0,                                                          \
-      "workers beyond the CPUs of this process only take turns: lower workers.threads")
+      "workers beyond the CPUs of this process only take turns: lower workers.threads")              \
+    X(WATCHER, "watcher behind", 0,                                                                  \
+      "it holds the version that it was told last: let its function return sooner, ask for it more " \
+      "often, give it a wider window, or open it with COP_WATCH_GAP")
 
 typedef enum cop_warning_kind {
 #define COP_WARNING_ENUM(name, text, development, advice) COP_WARNING_##name,
@@ -219,7 +222,7 @@ typedef struct cop_warning {
     const char *name;            /* "wide fan-out"; static storage, as advice */
     const char *advice;          /* what to do about it */
     cop_atom atom;               /* {0, 0}: it is about the store */
-    char path[COP_OVERRUN_PATH]; /* of the atom; "": none */
+    char path[COP_OVERRUN_PATH]; /* of the atom, or of what is watched; "": none */
     uint64_t figure;             /* what is too much, */
     uint64_t limit;              /* and from where it is */
     char text[192];              /* the figures in a sentence */
@@ -237,10 +240,11 @@ typedef struct cop_warning_limits {
     uint64_t snapshot_ms;    /* since the version that is held was replaced, about */
     uint64_t batches;        /* before anything is said of batches */
     uint64_t memory_percent; /* of the limit */
+    uint64_t watcher_ms;     /* beyond its windows, something has been waiting for a watcher */
 } cop_warning_limits;
 
 #define COP_WARNING_LIMITS_INIT \
-    {sizeof(cop_warning_limits), 32, 90, 50, 1000, 1000, 16, 60000, 1000, 90}
+    {sizeof(cop_warning_limits), 32, 90, 50, 1000, 1000, 16, 60000, 1000, 90, 10000}
 
 #define COP_WARNINGS_MAX 64u /* told at once; of a kind the worst 8 */
 

@@ -12,6 +12,7 @@
 #include "graph/inspect.h"
 #include "monitor/measurements.h"
 #include "reclaim/gate.h"
+#include "watch/room.h"
 #include "workers/cpus.h"
 #include "workers/region.h"
 
@@ -193,6 +194,26 @@ rule_memory(findings *f)
 }
 
 static void
+note_behind(void *context, const char *path, size_t length, uint64_t late_ns)
+{
+    findings *f = context;
+    uint64_t ms = late_ns / 1000000;
+    cop_warning *warning = note(f, COP_WARNING_WATCHER, the_store, ms, f->limits.watcher_ms);
+    SAY(warning, "what changed has been waiting for it for %" PRIu64 " ms beyond its windows", ms);
+    if (warning == NULL)
+        return;
+    length = length < sizeof warning->path ? length : sizeof warning->path - 1;
+    memcpy(warning->path, path, length);
+}
+
+static void
+rule_watchers(findings *f)
+{
+    cop__watch_behind(cop__load_acquire(&f->store->watch), f->limits.watcher_ms * 1000000u,
+                      note_behind, f);
+}
+
+static void
 rule_workers(findings *f)
 {
     uint32_t cpus = cop__cpus_of_mask(NULL, 0);
@@ -212,6 +233,7 @@ static const struct {
     {rule_runs, false},      {rule_written, false}, {rule_fan_out, true}, {rule_depth, true},
 #endif
     {rule_snapshots, false}, {rule_batches, false}, {rule_memory, false}, {rule_workers, true},
+    {rule_watchers, false},
 };
 
 static const struct {
@@ -238,7 +260,8 @@ tell(findings *f, cop_warning_function function, void *context)
         cop_warning *warning = &f->warning[i];
         warning->name = kinds[warning->kind].name;
         warning->advice = kinds[warning->kind].advice;
-        cop__monitor_path(pin.snapshot, warning->atom, warning->path);
+        if (warning->atom.generation != 0) /* a watcher has no atom, but a path */
+            cop__monitor_path(pin.snapshot, warning->atom, warning->path);
     }
     cop_unpin(pin);
     for (uint32_t i = 0; i < f->count; i++)

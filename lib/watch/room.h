@@ -15,6 +15,12 @@ void cop__watch_signal(struct cop__watch_room *room);
 void cop__watch_poll(struct cop__watch_room *room);
 /* The store has another pool, or none any more. NULL is legal. */
 void cop__watch_pool_changed(struct cop__watch_room *room);
+typedef void (*cop__watch_behind_function)(void *context, const char *path, size_t length,
+                                           uint64_t late_ns);
+/* Those that are to be told something since so long that it is late by least_ns or more, their windows
+ * left out; not those that are paused. The function is called under the room's lock. NULL is legal. */
+void cop__watch_behind(struct cop__watch_room *room, uint64_t least_ns,
+                       cop__watch_behind_function function, void *context);
 /* The store is closing: nothing is told any more, and no version held. NULL is legal. */
 void cop__watch_closing(struct cop__watch_room *room);
 /* Nobody uses the store any more. NULL is legal. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "commit/combiner.h"
+#include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "watch/room.h"
 
@@ -56,10 +57,10 @@ is_dirty(const cop_watch *watch)
 }
 
 /* On grids, so that watchers with the same windows are due together, right after the same pass. */
-uint64_t
-cop__watch_due(const cop_watch *watch)
+static uint64_t
+due_of(const cop_watch *watch)
 {
-    if (!is_dirty(watch) || watch->paused || watch->closed || watch->running)
+    if (!is_dirty(watch) || watch->paused || watch->closed)
         return COP_TIMER_NEVER;
     uint64_t due = cop__watch_grid(watch->changed_ns, watch->max_delay_ns);
     if (watch->min_interval_ns > 0 && watch->told_ns > 0) {
@@ -67,6 +68,28 @@ cop__watch_due(const cop_watch *watch)
         due = next > due ? next : due;
     }
     return due;
+}
+
+uint64_t
+cop__watch_due(const cop_watch *watch)
+{
+    return watch->running ? COP_TIMER_NEVER : due_of(watch);
+}
+
+void
+cop__watch_behind(cop__watch_room *room, uint64_t least_ns, cop__watch_behind_function function,
+                  void *context)
+{
+    if (room == NULL)
+        return;
+    uint64_t now = cop__clock_ns();
+    cop__watch_lock(room);
+    for (const cop_watch *watch = room->all; watch != NULL; watch = watch->all_next) {
+        uint64_t due = due_of(watch); /* of one that runs: of what came since it began */
+        if (due < now && now - due >= least_ns)
+            function(context, watch->target->text, watch->target->length, now - due);
+    }
+    cop__watch_unlock(room);
 }
 
 static void
@@ -395,16 +418,29 @@ cop__watch_ready_end(cop__watch_room *room)
     } while (watch != NULL);
 }
 
+/* Its target stays while it is running. */
+static void
+measure(const cop_watch *watch, uint64_t since_ns)
+{
+    const cop__watch_target *target = watch->target;
+    if (cop__unlikely(since_ns != 0))
+        cop__monitor_notified(watch->store, target->text, target->length,
+                              cop__clock_ns() - since_ns);
+}
+
+/* What the monitor is told may call the host, which may close the watcher: that is inside, too. */
 static void
 call(cop__watch_room *room, cop__watch_telling *telling)
 {
     cop_watch *watch = telling->watch;
     cop_watch_batch batch;
+    uint64_t began = cop__monitor_clock(watch->store);
     bool told = cop__watch_fill(room, telling, &batch);
     if (told) {
         here frame = {inside, watch};
         inside = &frame;
         watch->function(watch->context, watch, &batch);
+        measure(watch, began);
         inside = frame.up;
         cop_watch_batch_end(&batch);
     }

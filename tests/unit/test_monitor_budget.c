@@ -224,6 +224,66 @@ START_TEST(a_slow_delivery_is_told)
 }
 END_TEST
 
+typedef struct slow_watcher {
+    cop_watch *watch;
+    unsigned told, overruns;
+    char path[COP_OVERRUN_PATH];
+} slow_watcher;
+
+static void
+take_long(void *context, cop_watch *watch, cop_watch_batch *batch)
+{
+    (void)watch, (void)batch;
+    if (++((slow_watcher *)context)->told > 1)
+        nap(5);
+}
+
+static void
+close_it(void *context, const cop_overrun *overrun, uint64_t untold)
+{
+    slow_watcher *w = context;
+    (void)untold;
+    ck_assert_int_eq(overrun->kind, COP_OVERRUN_NOTIFY);
+    memcpy(w->path, overrun->path, sizeof w->path);
+    w->overruns++;
+    cop_watch_close(w->watch); /* it is inside the function's call, so this does not wait */
+}
+
+START_TEST(deliveries_are_measured)
+{
+    slow_watcher w = {0};
+    cop_store *store = t_open();
+    cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    options.notify_budget_ns = UINT64_MAX;
+    CHECK_OK(cop_watch_open(store, P("a/*"), NULL, take_long, &w, &w.watch, NULL));
+    t_set_at(store, "a/b", cop_i64(1));
+    CHECK_OK(cop_store_poll(store)); /* off: nothing is recorded */
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    t_set_at(store, "a/b", cop_i64(2));
+    CHECK_OK(cop_store_poll(store));
+    t_set_at(store, "b", cop_i64(2));
+    CHECK_OK(cop_store_poll(store)); /* nothing is delivered */
+    cop_measurements *m = taken(store);
+    cop_distribution notify = COP_DISTRIBUTION_INIT;
+    CHECK_OK(cop_measurements_of(m, COP_MEASURE_NOTIFY, &notify));
+    ck_assert_uint_eq(notify.count, 1);
+    ck_assert_uint_ge(notify.greatest, 5 * MS);
+    cop_measurements_free(m);
+    options.notify_budget_ns = 2 * MS;
+    options.overrun = close_it;
+    options.overrun_context = &w;
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    t_set_at(store, "a/b", cop_i64(3));
+    CHECK_OK(cop_store_poll(store));
+    ck_assert_uint_eq(w.overruns, 1);
+    ck_assert_str_eq(w.path, "a/*");
+    t_set_at(store, "a/b", cop_i64(4));
+    CHECK_OK(cop_store_poll(store));
+    ck_assert_uint_eq(w.told, 3);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(the_rate_of_telling_is_bounded)
 {
     told t = {0};
@@ -552,6 +612,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_slow_commit_is_told_with_its_cause);
     tcase_add_test(tests, an_unmeasured_commit_is_seen_too);
     tcase_add_test(tests, a_slow_delivery_is_told);
+    tcase_add_test(tests, deliveries_are_measured);
     tcase_add_test(tests, the_rate_of_telling_is_bounded);
     tcase_add_test(tests, the_worst_are_kept_in_order);
     tcase_add_test(tests, nobody_need_be_told);

@@ -41,7 +41,7 @@ measured(void)
 START_TEST(each_scenario_provokes_its_own)
 {
     const scenario *sc = &scenarios[_i];
-    scenario_keep keep = {NULL, NULL};
+    scenario_keep keep = {NULL, NULL, NULL, NULL, NULL};
     cop_warning_limits limits = scenario_limits();
     seen s = {{0}, 0, 0, ""};
     cop_store *store = measured();

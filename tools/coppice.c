@@ -29,6 +29,9 @@ static const struct command commands[] = {
 #endif
     {"options", "[OPTION...]", "Lists the store's options with their values", run_options,
      "Values come from the defaults, then the file, then the environment, then --set.\n"},
+    {"stress", "[OPTION...]", "Loads a store, and checks the library's promises meanwhile", run_stress,
+     "The store is in a process of its own; servers cannot be loaded. When a promise is found to be\n"
+     "broken it is named, and the exit code is 1.\n"},
     {"version", "[OPTION...]", "Prints the version of the library", run_version, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

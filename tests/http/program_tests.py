@@ -86,14 +86,16 @@ def test_usage(s):
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
                       ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("set-option",),
                       ("set-option", "a"), ("set-option", "a", "b", "c"),
-                      ("options", "--set", "batch.window_ms=99999999")):
+                      ("options", "--set", "batch.window_ms=99999999"), ("stress", "x"),
+                      ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
+                      ("stress", "--seconds", "0"), ("stress", "--skew", "x")):
         code, out, err = run(*arguments)
         check(code == 2 and out == "" and err, "usage: %r" % (arguments,), (code, out, err))
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
     for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
-                    "options", "version"):
+                    "stress", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
@@ -118,6 +120,39 @@ def test_usage(s):
             code = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.DEVNULL,
                                   timeout=20 * SLOW).returncode
         equal(code, 1, "output that cannot be written")
+
+
+PROMISES = {"sum", "version", "pinned", "text", "applied", "handle", "computed", "cutoff", "ticket",
+            "interval", "model", "told", "status", "progress", "alive"}
+OPERATIONS = {"commit", "ticket", "churn", "read", "scan", "define", "told"}
+
+
+def test_stress():
+    code, out, err = run("stress", "--seconds", "1", "--atoms", "100", "--skew", "1.1", "--json")
+    equal((code, err), (0, ""), "a load breaks no promise, and draws no bar into a pipe")
+    told = json.loads(out)
+    equal((told["broken"], told["config"]["atoms"]), (None, 100), "stress --json")
+    equal(set(told["checks"]), PROMISES, "the promises are listed")
+    unchecked = {name for name, count in told["checks"].items() if count == 0}
+    equal(unchecked, {"progress", "alive"}, "each was checked, but for those that only a failure tells")
+    equal(set(told["operations"]), OPERATIONS, "the operations are listed")
+    for name, o in told["operations"].items():
+        check(0 < o["p50_ns"] <= o["p99_ns"] <= o["p999_ns"] <= o["max_ns"] and o["count"] > 0 and
+              o["per_second"] > 0, "the figures of " + name, o)
+    code, out, err = run("stress", "--seconds", "0.2", "--readers", "0", "--writers", "0",
+                         "--watchers", "0", "--depth", "0", "--threads", "0", "--value-bytes", "0")
+    check(code == 0 and err == "" and out.startswith("operation "), "next to no load", (code, out, err))
+
+
+def test_stress_faults():
+    """In a build that has the planted faults; in all others COP_FAULT is not looked at."""
+    for fault, promise in (("dependent_not_marked", "computed"), ("dependency_kept", "cutoff"),
+                           ("watch_edge", "model")):
+        code, out, err = run("stress", "--seconds", "3", "--json", env={"COP_FAULT": fault})
+        if code == 0 and fault == "dependent_not_marked":
+            return  # not such a build
+        equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + fault)
+        check(err.startswith("coppice: broken promise '%s': " % promise), "names " + promise, err)
 
 
 def test_options():

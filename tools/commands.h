@@ -16,6 +16,7 @@ int run_set_option(const struct command *command, int argc, char **argv); /* set
 int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */
 int run_stress(const struct command *command, int argc, char **argv);  /* stress_cmd.c */
+int run_tune(const struct command *command, int argc, char **argv);    /* tune_cmd.c */
 int run_version(const struct command *command, int argc, char **argv); /* coppice.c */
 
 #endif

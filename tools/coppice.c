@@ -32,6 +32,9 @@ static const struct command commands[] = {
     {"stress", "[OPTION...]", "Loads a store, and checks the library's promises meanwhile", run_stress,
      "The store is in a process of its own; servers cannot be loaded. When a promise is found to be\n"
      "broken it is named, and the exit code is 1.\n"},
+    {"tune", "[OPTION...]", "Finds worker threads and a batch window for this machine", run_tune,
+     "Runs the load of 'coppice stress' over both, and says what it chose and why. The configuration\n"
+     "is for --config; it is printed, or written to --output.\n"},
     {"version", "[OPTION...]", "Prints the version of the library", run_version, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

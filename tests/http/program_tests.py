@@ -88,14 +88,15 @@ def test_usage(s):
                       ("set-option", "a"), ("set-option", "a", "b", "c"),
                       ("options", "--set", "batch.window_ms=99999999"), ("stress", "x"),
                       ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
-                      ("stress", "--seconds", "0"), ("stress", "--skew", "x")):
+                      ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
+                      ("tune", "--repeat", "0"), ("tune", "--max-threads", "1025")):
         code, out, err = run(*arguments)
         check(code == 2 and out == "" and err, "usage: %r" % (arguments,), (code, out, err))
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
     for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
-                    "stress", "options", "version"):
+                    "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
@@ -153,6 +154,30 @@ def test_stress_faults():
             return  # not such a build
         equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + fault)
         check(err.startswith("coppice: broken promise '%s': " % promise), "names " + promise, err)
+
+
+def test_tune():
+    short = ["tune", "--seconds", "0.05", "--repeat", "1", "--max-threads", "1", "--atoms", "100"]
+    with tempfile.TemporaryDirectory() as folder:
+        name = os.path.join(folder, "tuned.conf")
+        code, out, err = run(*short, "--json", "--output", name)
+        equal((code, err), (0, ""), "tune")
+        told = json.loads(out)
+        equal([(s["threads"], s["window_ms"]) for s in told["settings"]], [(1, 0), (1, 1), (1, 4), (1, 16)],
+              "the settings tried")
+        most = max(told["settings"], key=lambda s: s["writes_per_second"])
+        first = next(s for s in told["settings"]
+                     if s["writes_per_second"] >= 0.95 * most["writes_per_second"])
+        chosen = told["chosen"]
+        equal((chosen["threads"], chosen["window_ms"]), (first["threads"], first["window_ms"]), "its choice")
+        check(told["reason"].startswith("Chosen: workers.threads 1 and batch.window_ms %d, "
+                                        % chosen["window_ms"]), "its reason", told["reason"])
+        options = {o["name"]: o["value"] for o in json.loads(run("options", "--json", "--config", name)[1])}
+        equal((options["workers.threads"], options["batch.window_ms"]), ("1", str(chosen["window_ms"])),
+              "the configuration is one")
+    code, out, err = run(*short, "--output", "/no/such/folder/x")
+    check(code == 1 and out.startswith("threads window ms") and err.startswith("coppice: /no/such/folder/x: "),
+          "a table, and a file that cannot be written", (code, out, err))
 
 
 def test_options():

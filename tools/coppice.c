@@ -22,6 +22,8 @@ static const struct command commands[] = {
      "Waits for its next run: what happens is written down only while somebody looks.\n"},
     {"graph", "[OPTION...]", "Lists the graph of computed atoms, or draws it", run_graph, NULL},
     {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
+    {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
+     "Percentiles need the server's option performance.monitor.\n"},
 #endif
 #ifdef COP_HAVE_HTTP
     {"set-option", "[OPTION...] NAME VALUE...", "Changes live options of the running server",

@@ -86,7 +86,7 @@ def test_usage(s):
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
                       ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("set-option",),
                       ("set-option", "a"), ("set-option", "a", "b", "c"),
-                      ("options", "--set", "batch.window_ms=99999999"), ("stress", "x"),
+                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"), ("stress", "x"),
                       ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
                       ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
                       ("tune", "--repeat", "0"), ("tune", "--max-threads", "1025")):
@@ -96,7 +96,7 @@ def test_usage(s):
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
     for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
-                    "stress", "tune", "options", "version"):
+                    "top", "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
@@ -154,6 +154,27 @@ def test_stress_faults():
             return  # not such a build
         equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + fault)
         check(err.startswith("coppice: broken promise '%s': " % promise), "names " + promise, err)
+
+
+def test_top():
+    with Server("--set", "performance.monitor=true") as s:
+        at = ["--server", "http://127.0.0.1:%d" % s.port]
+        code, out, err = run("top", *at, "--interval-ms", "50", "--pages", "2")
+        pages = out.split("version ")[1:]
+        check((code, err, len(pages)) == (0, "", 2) and "\033" not in out, "two pages", (code, out, err))
+        check(re.search(r"^commits +\d+$", pages[0], re.M) and re.search(r"^commits +0\.0 /s$", pages[1], re.M),
+              "a total, then a rate", out)
+        check(re.search(r"^commit( +-){3}$", pages[0], re.M) and "is off" not in out, "no percentiles yet", out)
+        run("set", *at, "top/x", "1")
+        out = run("top", *at, "--pages", "1")[1]
+        check(re.search(r"^commit( +\d+\.\d{3}){3}$", out, re.M), "percentiles of a commit", out)
+        check("warning:" not in out, "nothing to warn of", out)
+        s.call("GET", "/v1/stats", host="nobody.example")
+        out = run("top", *at, "--pages", "1")[1]
+        check("\nwarning: 1 requests were refused\n" in out, "what was refused", out)
+    with Server() as s:
+        out = run("top", "--server", "http://127.0.0.1:%d" % s.port, "--pages", "1")[1]
+        check("(performance.monitor is off)" in out, "says why there are no percentiles", out)
 
 
 def test_tune():

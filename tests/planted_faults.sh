@@ -30,6 +30,16 @@ dependent_not_marked    | tests/stress/stress_graph --seconds 5
 dependency_kept         | tests/stress/stress_graph --seconds 5
 node_before_dependency  | tests/stress/stress_graph --seconds 5
 monitor_torn            | tests/stress/stress_monitor --seconds 3
+page_freed_while_pinned | ./coppice stress --seconds 3
+published_page_changed  | ./coppice stress --seconds 3
+txn_dropped             | ./coppice stress --seconds 3
+root_before_pages       | ./coppice stress --seconds 3
+dependent_not_marked    | ./coppice stress --seconds 3
+dependency_kept         | ./coppice stress --seconds 3
+node_before_dependency  | ./coppice stress --seconds 3
+watch_twice             | ./coppice stress --seconds 3
+watch_edge              | ./coppice stress --seconds 3
+watch_wake              | ./coppice stress --seconds 3
 '
 
 # A fault that is built in but not in the table is caught by nobody.

@@ -24,13 +24,25 @@ static const struct command commands[] = {
      "Waits for its next run: what happens is written down only while somebody looks.\n"},
     {"graph", "[OPTION...]", "Lists the graph of computed atoms, or draws it", run_graph, NULL},
     {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
+    {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
+     "Percentiles need the server's option performance.monitor.\n"},
 #endif
 #ifdef COP_HAVE_HTTP
     {"set-option", "[OPTION...] NAME VALUE...", "Changes live options of the running server",
-     run_set_option, "'coppice options' says which are live. Several are changed together or not at all.\n"},
+     run_set_option,
+     "'coppice options' says which are live. Several are changed together or not at all.\n"},
 #endif
     {"options", "[OPTION...]", "Lists the store's options with their values", run_options,
      "Values come from the defaults, then the file, then the environment, then --set.\n"},
+    {"stress", "[OPTION...]", "Loads a store, and checks the library's promises meanwhile",
+     run_stress,
+     "The store is in a process of its own; servers cannot be loaded. When a promise is found to "
+     "be\n"
+     "broken it is named, and the exit code is 1.\n"},
+    {"tune", "[OPTION...]", "Finds worker threads and a batch window for this machine", run_tune,
+     "Runs the load of 'coppice stress' over both, and says what it chose and why. The "
+     "configuration\n"
+     "is for --config; it is printed, or written to --output.\n"},
     {"version", "[OPTION...]", "Prints the version of the library", run_version, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -86,14 +86,17 @@ def test_usage(s):
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
                       ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("set-option",),
                       ("set-option", "a"), ("set-option", "a", "b", "c"),
-                      ("options", "--set", "batch.window_ms=99999999")):
+                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"), ("stress", "x"),
+                      ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
+                      ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
+                      ("tune", "--repeat", "0"), ("tune", "--max-threads", "1025")):
         code, out, err = run(*arguments)
         check(code == 2 and out == "" and err, "usage: %r" % (arguments,), (code, out, err))
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
     for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
-                    "options", "version"):
+                    "top", "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
@@ -118,6 +121,84 @@ def test_usage(s):
             code = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.DEVNULL,
                                   timeout=20 * SLOW).returncode
         equal(code, 1, "output that cannot be written")
+
+
+PROMISES = {"sum", "version", "pinned", "text", "applied", "handle", "computed", "cutoff", "ticket",
+            "interval", "model", "told", "status", "progress", "alive"}
+OPERATIONS = {"commit", "ticket", "churn", "read", "scan", "define", "told"}
+
+
+def test_stress():
+    code, out, err = run("stress", "--seconds", "1", "--atoms", "100", "--skew", "1.1", "--json")
+    equal((code, err), (0, ""), "a load breaks no promise, and draws no bar into a pipe")
+    told = json.loads(out)
+    equal((told["broken"], told["config"]["atoms"]), (None, 100), "stress --json")
+    equal(set(told["checks"]), PROMISES, "the promises are listed")
+    unchecked = {name for name, count in told["checks"].items() if count == 0}
+    equal(unchecked, {"progress", "alive"}, "each was checked, but for those that only a failure tells")
+    equal(set(told["operations"]), OPERATIONS, "the operations are listed")
+    for name, o in told["operations"].items():
+        check(0 < o["p50_ns"] <= o["p99_ns"] <= o["p999_ns"] <= o["max_ns"] and o["count"] > 0 and
+              o["per_second"] > 0, "the figures of " + name, o)
+    code, out, err = run("stress", "--seconds", "0.2", "--readers", "0", "--writers", "0",
+                         "--watchers", "0", "--depth", "0", "--threads", "0", "--value-bytes", "0")
+    check(code == 0 and err == "" and out.startswith("operation "), "next to no load", (code, out, err))
+
+
+def test_stress_faults():
+    """In a build that has the planted faults; in all others COP_FAULT is not looked at."""
+    for fault, promise in (("dependent_not_marked", "computed"), ("dependency_kept", "cutoff"),
+                           ("watch_edge", "model")):
+        code, out, err = run("stress", "--seconds", "3", "--json", env={"COP_FAULT": fault})
+        if code == 0 and fault == "dependent_not_marked":
+            return  # not such a build
+        equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + fault)
+        check(err.startswith("coppice: broken promise '%s': " % promise), "names " + promise, err)
+
+
+def test_top():
+    with Server("--set", "performance.monitor=true") as s:
+        at = ["--server", "http://127.0.0.1:%d" % s.port]
+        code, out, err = run("top", *at, "--interval-ms", "50", "--pages", "2")
+        pages = out.split("version ")[1:]
+        check((code, err, len(pages)) == (0, "", 2) and "\033" not in out, "two pages", (code, out, err))
+        check(re.search(r"^commits +\d+$", pages[0], re.M) and re.search(r"^commits +0\.0 /s$", pages[1], re.M),
+              "a total, then a rate", out)
+        check(re.search(r"^commit( +-){3}$", pages[0], re.M) and "is off" not in out, "no percentiles yet", out)
+        run("set", *at, "top/x", "1")
+        out = run("top", *at, "--pages", "1")[1]
+        check(re.search(r"^commit( +\d+\.\d{3}){3}$", out, re.M), "percentiles of a commit", out)
+        check("warning:" not in out, "nothing to warn of", out)
+        s.call("GET", "/v1/stats", host="nobody.example")
+        out = run("top", *at, "--pages", "1")[1]
+        check("\nwarning: 1 requests were refused\n" in out, "what was refused", out)
+    with Server() as s:
+        out = run("top", "--server", "http://127.0.0.1:%d" % s.port, "--pages", "1")[1]
+        check("(performance.monitor is off)" in out, "says why there are no percentiles", out)
+
+
+def test_tune():
+    short = ["tune", "--seconds", "0.05", "--repeat", "1", "--max-threads", "1", "--atoms", "100"]
+    with tempfile.TemporaryDirectory() as folder:
+        name = os.path.join(folder, "tuned.conf")
+        code, out, err = run(*short, "--json", "--output", name)
+        equal((code, err), (0, ""), "tune")
+        told = json.loads(out)
+        equal([(s["threads"], s["window_ms"]) for s in told["settings"]], [(1, 0), (1, 1), (1, 4), (1, 16)],
+              "the settings tried")
+        most = max(told["settings"], key=lambda s: s["writes_per_second"])
+        first = next(s for s in told["settings"]
+                     if s["writes_per_second"] >= 0.95 * most["writes_per_second"])
+        chosen = told["chosen"]
+        equal((chosen["threads"], chosen["window_ms"]), (first["threads"], first["window_ms"]), "its choice")
+        check(told["reason"].startswith("Chosen: workers.threads 1 and batch.window_ms %d, "
+                                        % chosen["window_ms"]), "its reason", told["reason"])
+        options = {o["name"]: o["value"] for o in json.loads(run("options", "--json", "--config", name)[1])}
+        equal((options["workers.threads"], options["batch.window_ms"]), ("1", str(chosen["window_ms"])),
+              "the configuration is one")
+    code, out, err = run(*short, "--output", "/no/such/folder/x")
+    check(code == 1 and out.startswith("threads window ms") and err.startswith("coppice: /no/such/folder/x: "),
+          "a table, and a file that cannot be written", (code, out, err))
 
 
 def test_options():

@@ -174,7 +174,7 @@ rule_batches(findings *f)
     uint64_t most = cop__load_relaxed(&f->store->batcher.most);
     if (usual + usual / 100 >= most) /* told to within 0.4 % */
         SAY(note(f, COP_WARNING_BATCHES_FULL, the_store, batch.p50, most),
-            "nine of ten of %" PRIu64 " batches had all %" PRIu64 " transactions that one takes",
+            "nine of ten of %" PRIu64 " batches had the %" PRIu64 " transactions that fill one",
             batch.count, most);
     if (batch.greatest == 1 && wait.count * 10 >= batch.count * 9)
         SAY(note(f, COP_WARNING_BATCHES_OF_ONE, the_store, batch.count, f->limits.batches),

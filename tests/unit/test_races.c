@@ -388,6 +388,7 @@ open_store(void)
 {
     cop_options options = COP_OPTIONS_INIT;
 
+    options.batch_window_ms = 0;
     options.allocator = (cop_allocator){arena_allocate, arena_release, arena_destroy, NULL};
     options.memory_chunk_bytes = 131072;
     options.log_destroy = count_freed;

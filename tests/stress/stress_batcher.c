@@ -152,7 +152,8 @@ body(void *context)
     return NULL;
 }
 
-/* Changes the window and the bounds, and takes the pool away now and then. */
+/* Changes the window and the bounds, and takes the pool away now and then: in the first half of the time,
+ * because that commits what was forgotten. */
 static _Atomic bool finished;
 static cop_pool *pools[2];
 
@@ -162,9 +163,10 @@ change(void *context)
     stress_random random = stress_random_of(1000);
 
     (void)context;
-    for (unsigned n = 0; !atomic_load(&finished); n++) {
+    uint64_t end = stress_now_ns() + stress.seconds * UINT64_C(500000000);
+    for (unsigned n = 0; !atomic_load(&finished) && stress_now_ns() < end; n++) {
         cop_options options = COP_OPTIONS_INIT;
-        stress_sleep_us(20000);
+        stress_sleep_us(5000);
         stress_need(cop_store_options(store, &options), "options");
         options.batch_window_ms = 1 + stress_below(&random, 3);
         options.batch_max_transactions = stress_below(&random, 3) == 0 ? 1024 : 1 + stress_below(&random, 40);
@@ -175,6 +177,7 @@ change(void *context)
         if (n % 100 == 74)
             stress_need(cop_pool_resize(pools[0], (uint32_t)stress_below(&random, 3)), "resize");
     }
+    stress_need(cop_store_set_pool(store, pools[1]), "set_pool"); /* has threads */
     return NULL;
 }
 

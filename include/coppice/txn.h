@@ -115,7 +115,9 @@ COP_PUBLIC cop_status cop_txn_require_path(cop_txn *txn, const char *path, size_
 COP_PUBLIC cop_status cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error *error);
 
 /* Hands the transaction over and returns at once. *ticket (pass NULL to take none) tells the outcome
- * and must be released. Consumes txn. Wait-free; runs no user code; never commits. COP_E_CLOSING. */
+ * and must be released. Consumes txn. Wait-free; runs no user code; never commits: see store.h for who
+ * does, and when. The submission that opens a window or fills a bound also tells who is to commit, by waking a
+ * worker or setting a timer descriptor; it waits for nobody. COP_E_CLOSING. */
 COP_PUBLIC cop_status cop_txn_submit(cop_txn *txn, cop_ticket **ticket);
 
 /* Ends it without effect. Legal for NULL. Wait-free but for freeing memory. */
@@ -126,8 +128,9 @@ COP_PUBLIC void cop_txn_cancel(cop_txn *txn);
  */
 /* COP_E_PENDING while undecided, else the outcome as cop_txn_commit would answer. Wait-free. */
 COP_PUBLIC cop_status cop_ticket_poll(cop_ticket *ticket, uint64_t *version);
-/* Waits for the outcome, committing what is queued if nobody else does. COP_E_TIMEOUT leaves the
- * transaction queued. Blocking. */
+/* Waits for the outcome: for the end of the frame in which it was gathered, and then committing what is queued
+ * if nobody else does. To have it now, call cop_flush first. COP_E_TIMEOUT leaves the transaction
+ * queued. Blocking. */
 COP_PUBLIC cop_status cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uint64_t *version,
                                       cop_error *error);
 /*

@@ -95,7 +95,7 @@ cop__ticket_calls_signal(cop_store *store)
 }
 
 static bool
-post(cop_store *store, cop__ticket_call *call)
+call_post(cop_store *store, cop__ticket_call *call)
 {
     if (cop__swap_seq_cst(&call->posted, true))
         return false;
@@ -106,7 +106,7 @@ post(cop_store *store, cop__ticket_call *call)
 void
 cop__ticket_decided(cop_store *store, cop_txn *txn)
 {
-    if (post(store, cop__load_seq_cst(&txn->call)))
+    if (call_post(store, cop__load_seq_cst(&txn->call)))
         store->calls.posted = true;
 }
 
@@ -121,19 +121,21 @@ may_call(cop_txn *txn, cop_ticket_function function)
     return status;
 }
 
-/* The alarm is set before the call can be found: who tells the outcome takes it back. */
+/* The alarm is set before the call can be found: who tells the outcome takes it back. As soon as it can
+ * be found it may have been told: the third reference is this function's. */
 static void
 call_begin(cop_store *store, cop__ticket_call *call, uint64_t deadline)
 {
     cop_txn *txn = call->txn;
     cop__add_relaxed(&txn->references, 1u);
     call->alarm = (cop__alarm){.function = deadline_came, .context = call};
-    cop__store_relaxed(&call->references, deadline == COP_FOREVER ? 1u : 2u);
+    cop__store_relaxed(&call->references, deadline == COP_FOREVER ? 2u : 3u);
     if (deadline != COP_FOREVER)
         (void)cop__timer_set(&store->timers, &call->alarm, deadline);
     cop__store_seq_cst(&txn->call, call);
-    if (cop__load_seq_cst(&txn->state) == COP_TXN_DONE && post(store, call))
+    if (cop__load_seq_cst(&txn->state) == COP_TXN_DONE && call_post(store, call))
         cop__ticket_calls_signal(store);
+    call_unref(call);
 }
 
 cop_status

@@ -102,6 +102,14 @@ show(cop_store *store, uint64_t due)
 }
 
 static void
+show_due(cop_store *store)
+{
+    uint64_t due = cop__load_seq_cst(&store->batcher.due);
+    if (due != COP_BATCH_NONE)
+        show(store, due);
+}
+
+static void
 wake_waiters(cop__update_batcher *b)
 {
     if (cop__load_seq_cst(&b->waiters) == 0)
@@ -111,7 +119,7 @@ wake_waiters(cop__update_batcher *b)
 }
 
 static void
-tell(cop_store *store, uint64_t due)
+frame_tell(cop_store *store, uint64_t due)
 {
     show(store, due);
     if (due == COP_BATCH_NOW)
@@ -159,7 +167,7 @@ cop__batcher_submitted(cop_store *store)
     if (due == COP_BATCH_NONE)
         cop__store_relaxed(&b->opened_ns, now);
     if (full ? cop__swap_seq_cst(&b->due, end) != end : cop__cas_seq_cst(&b->due, &none, end))
-        tell(store, end);
+        frame_tell(store, end);
 }
 
 /* ---- committing ---- */
@@ -189,9 +197,7 @@ cop__batcher_close_window(cop_store *store)
         return;
     note_wait(store, cop__swap_seq_cst(&b->due, COP_BATCH_NONE));
     show(store, COP_TIMER_NEVER);
-    uint64_t due = cop__load_seq_cst(&b->due);
-    if (cop__unlikely(due != COP_BATCH_NONE))
-        show(store, due);
+    show_due(store); /* another was opened meanwhile */
 }
 
 void
@@ -209,7 +215,7 @@ cop__batcher_left(cop_store *store)
         return;
     cop__store_relaxed(&b->opened_ns, cop__clock_ns());
     if (cop__swap_seq_cst(&b->due, COP_BATCH_NOW) != COP_BATCH_NOW)
-        tell(store, COP_BATCH_NOW);
+        frame_tell(store, COP_BATCH_NOW);
 }
 
 void
@@ -295,9 +301,7 @@ cop__batcher_fd(cop_store *store)
         return fd;
     fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     cop__store_seq_cst(&b->fd, fd);
-    uint64_t due = cop__load_seq_cst(&b->due);
-    if (due != COP_BATCH_NONE)
-        show(store, due);
+    show_due(store);
     return fd;
 }
 

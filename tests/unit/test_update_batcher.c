@@ -292,6 +292,38 @@ START_TEST(without_batching_each_is_committed_by_itself)
     ck_assert_uint_eq(version_of(a), 1);
     ck_assert_uint_eq(version_of(b), 2);
     ck_assert_uint_eq(version_of(c), 3);
+    for (int i = 0; i < 100; i++) /* more than a poll takes */
+        a = (cop_ticket_release(i > 0 ? a : NULL), submit_at("a", i));
+    CHECK_OK(cop_store_poll(store));
+    CHECK_STATUS(cop_ticket_poll(a, NULL), COP_E_PENDING);
+    ck_assert(readable(PATIENCE_MS));
+    CHECK_OK(cop_store_poll(store));
+    ck_assert_uint_eq(version_of(a), 103);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(freeing_commits_nothing_that_is_gathered)
+{
+    enum { N = 30000 };
+    const cop_snapshot *held;
+    char path[24];
+    store = t_open_window(long_ms);
+    cop_txn *txn = t_begin(store);
+    for (int i = 0; i < N; i++) {
+        cop_value value = cop_i64(i);
+        snprintf(path, sizeof path, "big/%d", i);
+        CHECK_OK(cop_txn_set_at(txn, P(path), &value, NULL));
+    }
+    t_commit(txn);
+    held = t_take(store);
+    t_erase_at(store, "big");
+    cop_ticket *ticket = submit_at("a", 1);
+    cop_snapshot_drop(held);
+    CHECK_OK(cop_store_poll(store));
+    CHECK_STATUS(cop_ticket_poll(ticket, NULL), COP_E_PENDING);
+    CHECK_OK(cop_flush(store, COP_FOREVER));
+    ck_assert_uint_eq(version_of(ticket), 3);
     t_close(store);
 }
 END_TEST
@@ -983,6 +1015,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_synchronous_commit_takes_what_is_gathered);
     tcase_add_test(tests, a_closing_store_takes_what_is_gathered);
     tcase_add_test(tests, without_batching_each_is_committed_by_itself);
+    tcase_add_test(tests, freeing_commits_nothing_that_is_gathered);
     tcase_add_test(tests, another_window_takes_what_is_gathered);
     tcase_add_test(tests, what_a_poll_leaves_is_due_at_once);
     tcase_add_test(tests, a_poll_that_finds_the_right_taken_comes_again);

@@ -11,7 +11,8 @@ typedef struct cop__task {
     cop__queue_node node; /* first: the injection queue's */
     cop_task_function function;
     void *context;
-    bool kept; /* lies in something of its owner's, who submits it again only after it has begun to run */
+    bool kept; /* lies in something of its owner's, who submits it again only after it has begun to
+                  run */
 } cop__task;
 
 #endif

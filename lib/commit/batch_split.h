@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a batch that is full is split: transactions behind the bound go along as long as they write an
- * atom that it writes, or one that a computed atom reads which reads an atom of its, so that this one runs
- * once for them all.
+ * Where a batch that is full is split: transactions behind the bound go along as long as they write
+ * an atom that it writes, or one that a computed atom reads which reads an atom of its, so that
+ * this one runs once for them all.
  *
- * The set is a filter of hashes, in a fixed space: a transaction may be taken along for nothing (about
- * one in 32 when the set has 2,048 members), and of atoms with very many dependents only the first are looked
- * at. Only a batch that leaves something behind is looked at. Everything here needs the commit right.
+ * The set is a filter of hashes, in a fixed space: a transaction may be taken along for nothing
+ * (about one in 32 when the set has 2,048 members), and of atoms with very many dependents only the
+ * first are looked at. Only a batch that leaves something behind is looked at. Everything here
+ * needs the commit right.
  */
 #ifndef COP_COMMIT_BATCH_SPLIT_H
 #define COP_COMMIT_BATCH_SPLIT_H

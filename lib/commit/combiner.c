@@ -202,8 +202,8 @@ count_outcome(cop_store *store, cop_status result, bool unchanged)
         cop__count_add(&store->count.failed, 1u);
 }
 
-/* The outcome is told; the transaction must not be touched afterwards: until then the queue's reference keeps
- * it. */
+/* The outcome is told; the transaction must not be touched afterwards. Until then the queue's
+ * reference keeps it. */
 static void
 decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool unchanged)
 {

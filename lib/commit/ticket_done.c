@@ -121,8 +121,8 @@ may_call(cop_txn *txn, cop_ticket_function function)
     return status;
 }
 
-/* The alarm is set before the call can be found: who tells the outcome takes it back. As soon as it can
- * be found it may have been told: the third reference is this function's. */
+/* The alarm is set before the call can be found: who tells the outcome takes it back. As soon as it
+ * can be found it may have been told: the third reference is this function's. */
 static void
 call_begin(cop_store *store, cop__ticket_call *call, uint64_t deadline)
 {

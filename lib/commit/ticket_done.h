@@ -3,13 +3,14 @@
  * Who is to be told how a ticket ended (cop_ticket_on_done).
  *
  * A CALL is told once: by the outcome, or by its deadline, whichever takes `told` first. It has a
- * reference for each; both end in any case, the deadline's when its alarm fires or is taken back. As
- * long as there is one it keeps its transaction, and so the store.
+ * reference for each; both end in any case, the deadline's when its alarm fires or is taken back.
+ * As long as there is one it keeps its transaction, and so the store.
  *
- * ORDERING. The decider stores DONE and then looks for a call; who sets one stores it and then looks
- * at the state. So at least one sees the other; `posted` makes it one. Whoever posts pushes the call to a
- * queue and then sets an alarm of the store, which is due at once: it is run by the pool, by who polls, or by
- * who closes the store. Takers hold `lock` for one pop, not while they call.
+ * ORDERING. The decider stores DONE and then looks for a call; who sets one stores it and then
+ * looks at the state. So at least one sees the other; `posted` makes it one. Whoever posts pushes
+ * the call to a queue and then sets an alarm of the store, which is due at once: it is run by the
+ * pool, by who polls, or by who closes the store. Takers hold `lock` for one pop, not while they
+ * call.
  */
 #ifndef COP_COMMIT_TICKET_DONE_H
 #define COP_COMMIT_TICKET_DONE_H

@@ -69,8 +69,8 @@ frame_task(void *context)
     cop__gate_end_use(gate);
 }
 
-/* Who finds the task asked for relies on who asked: if that was refused, it looks again whether there is a
- * pool by now. */
+/* Who finds the task asked for relies on who asked: if that was refused, it looks again whether
+ * there is a pool by now. */
 static void
 ask_pool(cop_store *store)
 {
@@ -172,8 +172,8 @@ cop__batcher_submitted(cop_store *store)
 
 /* ---- committing ---- */
 
-/* The window was opened in its last frame at the earliest: a submission that lost the race for opening it
- * may have written an older time. */
+/* The window was opened in its last frame at the earliest: a submission that lost the race for
+ * opening it may have written an older time. */
 static void
 note_wait(cop_store *store, uint64_t due)
 {

@@ -2,31 +2,36 @@
 /*
  * The update batcher: submitted transactions are gathered until a frame ends.
  *
- * Frames are the multiples of batch.window_ms on CLOCK_MONOTONIC, so that all stores of a machine with
- * one window commit together. The first submission into an empty window OPENS it: `due` becomes the end
- * of its frame, and whoever may commit is told: the pool, by a task that sets the store's timer, and who
- * polls, by a timerfd. Who waits on a ticket sleeps until then. A submission that fills a bound makes it due at
- * once. Synchronous commits, cop_flush and closing pay no attention to it: they take what is queued.
+ * Frames are the multiples of batch.window_ms on CLOCK_MONOTONIC, so that all stores of a machine
+ * with one window commit together. The first submission into an empty window OPENS it: `due`
+ * becomes the end of its frame, and whoever may commit is told: the pool, by a task that sets the
+ * store's timer, and who polls, by a timerfd. Who waits on a ticket sleeps until then. A submission
+ * that fills a bound makes it due at once. Synchronous commits, cop_flush and closing pay no
+ * attention to it: they take what is queued.
  *
- * ORDERING. A submission pushes its transaction and then looks at `due`; who commits makes it NONE and
- * then pops. All are sequentially consistent. So of a submission and a commit either the commit sees
- * the transaction, or the submission sees NONE and opens the next window. A push that is under way
- * keeps those behind it out of the commit's reach; its pusher looks at `due` after it, and opens for
- * all of them.
- *   A waiter counts itself, reads `event`, and then looks at `due` and at its transaction's state; who
- * has decided, or makes the window due sooner, does that first and then looks for waiters, to change
- * `event` and wake them.
- *   The pool is asked by one task, which lies in the store and is in the pool's queue while `asked`.
- * It clears that before it looks at `due`, and who changes `due` looks at `asked` afterwards: so either
- * the task sees the change or it is submitted again. A pool that is taken away may keep the task for as
- * long as it has no thread; until it comes back `direct` is set, and submissions set the timer themselves,
- * under its lock.
- *   The timerfd may be set by several at once, and then to a time that is past or of an older window: it fires
- * early, and who polls sets it anew. It is set after `due` by who opens, and who takes it back looks at
- * `due` again, so it is never without a time while a window is open.
+ * ORDERING. A submission pushes its transaction and then looks at `due`; who commits makes it NONE
+ * and then pops. All are sequentially consistent. So of a submission and a commit either the commit
+ * sees the transaction, or the submission sees NONE and opens the next window. A push that is under
+ * way keeps those behind it out of the commit's reach; its pusher looks at `due` after it, and
+ * opens for all of them.
  *
- * PROGRESS. Submitting: wait-free, but for waking a worker, which is lock-free, and system calls that wait for
- * nobody; only who opens a window or fills a bound does more than look. Waiting: blocking.
+ * WAITERS. One counts itself, reads `event`, and then looks at `due` and at its transaction's
+ * state; who has decided, or makes the window due sooner, does that first and then looks for
+ * waiters, to change `event` and wake them.
+ *
+ * THE POOL is asked by one task, which lies in the store and is in the pool's queue while `asked`.
+ * It clears that before it looks at `due`, and who changes `due` looks at `asked` afterwards: so
+ * either the task sees the change or it is submitted again. A pool that is taken away may keep the
+ * task for as long as it has no thread; until it comes back `direct` is set, and submissions that
+ * open a window set the timer themselves, under its short lock.
+ *
+ * WHO POLLS. The timerfd may be set by several at once, and then to a time that is past or of an
+ * older window: it fires early, and who polls sets it anew. It is set after `due` by who opens, and
+ * who takes it back looks at `due` again, so it is never without a time while a window is open.
+ *
+ * PROGRESS. Submitting: wait-free, but for waking a worker, which is lock-free, and system calls
+ * that wait for nobody; only who opens a window or fills a bound does more than look. Waiting:
+ * blocking.
  */
 #ifndef COP_COMMIT_UPDATE_BATCHER_H
 #define COP_COMMIT_UPDATE_BATCHER_H
@@ -61,8 +66,8 @@ struct cop_txn;
 
 void cop__batcher_init(cop_store *store);
 void cop__batcher_end(cop_store *store);
-/* Takes over the store's options. Needs the right, unless the store is being opened. What was gathered is to
- * be committed afterwards. */
+/* Takes over the store's options. Needs the right, unless the store is being opened. What was
+ * gathered is to be committed afterwards. */
 void cop__batcher_configure(cop_store *store);
 
 /* ---- submitting ---- */
@@ -95,7 +100,8 @@ bool cop__batcher_poll_early(cop_store *store);
 void cop__batcher_poll_missed(cop_store *store);
 /* Makes the timerfd; -1: the system refused. Needs the lock of the timers. */
 int cop__batcher_fd(cop_store *store);
-/* The store has another pool, or its pool has threads again. lost: the former pool may keep the task. */
+/* The store has another pool, or its pool has threads again. lost: the former pool may keep the
+ * task. */
 void cop__batcher_pool_changed(cop_store *store, bool lost);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Windows. Threads hand over increments and never commit, flush or wait: a pool takes what was
- * gathered when a frame ends, while bounds are filled, the window changes, and the pool comes and goes.
- * Every ticket must be told once within ten seconds, and nothing may be lost.
+ * gathered when a frame ends, while bounds are filled, the window changes, and the pool comes and
+ * goes. Every ticket must be told once within ten seconds, and nothing may be lost.
  */
 #include <coppice/effect.h>
 #include <coppice/pool.h>
@@ -77,7 +77,7 @@ submit_one(caller *c)
     atomic_store(&told->destroyed, kind < 4 ? 0 : 1);
     if (kind < 4)
         stress_need(cop_ticket_on_done(*ticket, called, told, call_destroyed,
-                                       kind == 0 ? cop_deadline_in_ms(1)
+                                       kind == 0   ? cop_deadline_in_ms(1)
                                        : kind == 1 ? cop_deadline_in_ms(PATIENCE_MS)
                                                    : COP_FOREVER),
                     "on_done");
@@ -112,7 +112,8 @@ settle(caller *c)
             return false;
         stress_check(TOLD_ONCE, atomic_load(&c->calls[i].calls) == 1, "%u calls",
                      atomic_load(&c->calls[i].calls));
-        stress_check(IN_TIME, atomic_load(&c->calls[i].may_time_out) || !atomic_load(&c->calls[i].timed_out),
+        stress_check(IN_TIME,
+                     atomic_load(&c->calls[i].may_time_out) || !atomic_load(&c->calls[i].timed_out),
                      "thread %u, ticket %u", c->index, i);
         stress_need(cop_ticket_poll(c->tickets[i], &version), "poll");
         stress_check(IN_ORDER, version >= c->last, "%" PRIu64 " after %" PRIu64, version, c->last);
@@ -152,8 +153,8 @@ body(void *context)
     return NULL;
 }
 
-/* Changes the window and the bounds, and takes the pool away now and then: in the first half of the time,
- * because that commits what was forgotten. */
+/* Changes the window and the bounds, and takes the pool away now and then: in the first half of the
+ * time, because that commits what was forgotten. */
 static _Atomic bool finished;
 static cop_pool *pools[2];
 
@@ -169,7 +170,8 @@ change(void *context)
         stress_sleep_us(5000);
         stress_need(cop_store_options(store, &options), "options");
         options.batch_window_ms = 1 + stress_below(&random, 3);
-        options.batch_max_transactions = stress_below(&random, 3) == 0 ? 1024 : 1 + stress_below(&random, 40);
+        options.batch_max_transactions =
+            stress_below(&random, 3) == 0 ? 1024 : 1 + stress_below(&random, 40);
         if (n % 50 == 49)
             stress_need(cop_store_reconfigure(store, &options, COP_FOREVER, NULL), "reconfigure");
         if (n % 50 == 24)

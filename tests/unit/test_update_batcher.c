@@ -572,8 +572,10 @@ START_TEST(an_alarm_may_be_too_early)
     ck_assert_uint_eq(version_of(first), 1);
     nap(60); /* rings with nothing to do */
     first = submit_at("a", 2);
-    for (unsigned i = 0; i < PATIENCE_MS && cop__timers_earliest(&store->timers) == COP_TIMER_NEVER &&
-                         cop_ticket_poll(first, NULL) == COP_E_PENDING; i++)
+    for (unsigned i = 0;
+         i < PATIENCE_MS && cop__timers_earliest(&store->timers) == COP_TIMER_NEVER &&
+         cop_ticket_poll(first, NULL) == COP_E_PENDING;
+         i++)
         nap(1);
     reconfigure(200, 1024, 1 << 20, true);
     cop_ticket *second = submit_at("a", 3);
@@ -729,7 +731,8 @@ START_TEST(the_order_is_kept_where_nothing_is_common)
     t[3] = submit_at("a", 2);
     t[4] = submit_at("a", 3);
     CHECK_OK(cop_store_poll(store));
-    ck_assert_uint_eq(version_of(t[0]), 1); /* c has nothing to do with a and b: a has to wait for it */
+    ck_assert_uint_eq(version_of(t[0]),
+                      1); /* c has nothing to do with a and b: a has to wait for it */
     ck_assert_uint_eq(version_of(t[1]), 1);
     ck_assert_uint_eq(version_of(t[2]), 2);
     ck_assert_uint_eq(version_of(t[3]), 2);
@@ -803,7 +806,8 @@ START_TEST(atoms_are_known_by_every_name)
     second = submit_at("q", 1);
     third = submit_at("q", 2);
     ck_assert(goes_along(first, second, third));
-    cop_ticket *lost = submit_child(branch, "c", 1), *other = submit_at("r", 1), *more = submit_at("s", 1);
+    cop_ticket *lost = submit_child(branch, "c", 1), *other = submit_at("r", 1),
+               *more = submit_at("s", 1);
     CHECK_OK(cop_flush(store, COP_FOREVER));
     CHECK_STATUS(cop_ticket_poll(lost, NULL), COP_E_GONE);
     ck_assert_uint_lt(version_of(other), version_of(more));

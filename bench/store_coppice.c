@@ -121,6 +121,7 @@ static bool
 open_store(bench_config *config)
 {
     cop_options options = COP_OPTIONS_INIT;
+    options.batch_window_ms = 0; /* group commit */
     cop_stats stats = COP_STATS_INIT;
     options.readers_membarrier = config->membarrier;
     options.memory_huge_pages = config->huge_pages;

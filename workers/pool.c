@@ -291,7 +291,8 @@ cop__pool_drain(cop_pool *pool)
         cop__task *task = (cop__task *)(void *)node;
         cop_task_function function = task->function;
         void *context = task->context;
-        free(task);
+        if (!task->kept)
+            free(task);
         run_here(pool, function, context);
     }
 }
@@ -305,6 +306,7 @@ put(cop_pool *pool, cop__worker *worker, cop_task_function function, void *conte
         return COP_E_MEMORY;
     task->function = function;
     task->context = context;
+    task->kept = false;
     if (!worker || !cop__deque_push(&worker->deque, task))
         cop__inject_push(&pool->inject, &task->node);
     return COP_OK;
@@ -354,6 +356,18 @@ cop__pool_submit_apart(cop_pool *pool, cop_task_function function, void *context
     if (status == COP_OK)
         cop__pool_post(pool);
     return status;
+}
+
+cop_status
+cop__pool_submit_kept(cop_pool *pool, cop__task *task)
+{
+    if (cop__pool_forked(pool))
+        return COP_E_FORKED;
+    if (cop__unlikely(cop__load_relaxed(&pool->closing)))
+        return COP_E_CLOSING;
+    cop__inject_push(&pool->inject, &task->node);
+    cop__pool_post(pool);
+    return COP_OK;
 }
 
 uint32_t

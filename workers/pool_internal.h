@@ -26,16 +26,11 @@
 #include "workers/inject.h"
 #include "workers/listen.h"
 #include "workers/region.h"
+#include "workers/task.h"
 
 #define COP_POOL_REGIONS_MAX 64
 #define COP_POOL_NAME_MAX 10
 #define COP_POOL_SPIN_NS UINT64_C(50000)
-
-typedef struct cop__task {
-    cop__queue_node node; /* first: the injection queue's */
-    cop_task_function function;
-    void *context;
-} cop__task;
 
 /* Written by the worker alone, read by statistics. */
 typedef struct cop__worker_counts {
@@ -108,6 +103,9 @@ uint32_t cop__pool_submit_many(cop_pool *pool, cop_task_function function, void 
 /* As cop_pool_submit, but nothing runs within this call: without threads the task waits for one, or
  * for the pool's closing. */
 cop_status cop__pool_submit_apart(cop_pool *pool, cop_task_function function, void *context);
+
+/* The same for a task that is its owner's: nothing is allocated, and nothing waited for. */
+cop_status cop__pool_submit_kept(cop_pool *pool, cop__task *task);
 
 /* On the calling thread, which is no worker: runs what is in the injection queue. */
 void cop__pool_drain(cop_pool *pool);

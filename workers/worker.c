@@ -173,7 +173,8 @@ run_task(cop__worker *worker, cop__task *task)
 {
     cop_task_function function = task->function;
     void *context = task->context;
-    free(task);
+    if (!task->kept)
+        free(task);
     cop__count_up(&worker->counts.tasks, 1);
     function(context);
 }

@@ -93,7 +93,8 @@ COP_PUBLIC cop_status cop_effects_run(cop_store *store, cop_effect_queue *queue,
  * COP_E_IN_EVALUATION (in an effect of the store too), else as cop_effects_run. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_effects_settle(cop_store *store, uint64_t deadline);
 
-/* Lets a pool evaluate the store's computed atoms and run its effects; NULL takes it away. The pool
+/* Lets a pool evaluate the store's computed atoms, run its effects, tell its watchers and tickets, and commit
+ * what was gathered when a frame ends (store.h); NULL takes it away. The pool
  * must outlive the store or the next such call. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION.
  * Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_store_set_pool(cop_store *store, cop_pool *pool);

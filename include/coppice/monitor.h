@@ -42,7 +42,8 @@ extern "C" {
     X(OPERATIONS, "operations", "operations", "operations of one batch")                             \
     X(QUEUE_WAIT, "queue_wait", "ns", "from submitting a transaction to the beginning of its batch") \
     X(NOTIFY, "notify", "ns", "one delivery to a watcher")                                           \
-    X(SERIALIZE, "serialize", "ns", "writing one value or branch as JSON")
+    X(SERIALIZE, "serialize", "ns", "writing one value or branch as JSON")                       \
+    X(WINDOW_WAIT, "window_wait", "ns", "from opening a window to taking what it gathered")
 
 typedef enum cop_measure {
 #define COP_MEASURE_ENUM(name, text, unit, help) COP_MEASURE_##name,

@@ -30,8 +30,12 @@ extern "C" {
 #define COP_OPTIONS_MAP(X)                                                                         \
     X(batch_updates, "batch.updates", BOOL, 1, 0, 1, 1,                                            \
       "gather submitted transactions; false commits each by itself")                               \
-    X(batch_window_ms, "batch.window_ms", U64, 0, 0, 60000, 0,                                     \
+    X(batch_window_ms, "batch.window_ms", U64, 16, 0, 60000, 1,                                    \
       "how long submitted transactions are gathered; 0: natural group commit")                     \
+    X(batch_max_transactions, "batch.max_transactions", U64, 1024, 1, 1048576, 1,                  \
+      "transactions that end a window, and that one batch takes")                                  \
+    X(batch_max_bytes, "batch.max_bytes", U64, 4194304, 1, UINT64_MAX, 1,                          \
+      "bytes of submitted operations that end a window, and that one batch takes")                 \
     X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2, 0,                          \
       "how JSON of a branch is produced")                                                          \
     X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, 0, "versions kept")      \

@@ -22,6 +22,9 @@ extern "C" {
     X(operations, "count", "operations applied")                                       \
     X(batches, "count", "batches taken by the combiner")                               \
     X(batches_abandoned, "count", "batches abandoned before publication")              \
+    X(windows, "count", "windows in which submitted transactions were gathered")       \
+    X(window_waited, "ns", "time from opening each window to taking what it gathered") \
+    X(window_wait_longest, "ns", "the longest of these")                                \
     X(effects_failed, "count", "runs of effects that failed")                              \
     X(effects_cut, "count", "runs of effects that were cut off")                           \
     X(queued, "transactions", "submitted and not yet decided, about")                  \

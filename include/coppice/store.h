@@ -2,8 +2,19 @@
 /*
  * A store: one independent instance of live state. A process may hold many.
  *
- * Submitted transactions are committed by cop_txn_commit, cop_flush, cop_store_poll or a wait on a
- * ticket; a store on which none of these is called HOLDS submitted transactions until one is.
+ * Submitted transactions are GATHERED for batch.window_ms and committed together: until the end of a
+ * frame, a multiple of the window on CLOCK_MONOTONIC, so that stores with one window commit together. Then
+ * the store's pool commits them (cop_store_set_pool), or cop_store_poll, whose descriptor is readable from
+ * then on, or a wait on a ticket. batch.max_transactions and batch.max_bytes end a window early;
+ * cop_txn_commit, cop_flush and cop_store_close take what is gathered at once, and so does changing
+ * the options. A batch takes transactions in the order in which they came, up to these bounds, and beyond
+ * them, up to twice, those that write the same atoms or atoms that the same computed atoms read.
+ *
+ * A window of 0 gathers nothing (natural group commit): what was submitted meanwhile is what one commit
+ * takes. Then the pool does not commit. batch.updates=false: the same, and each transaction makes a
+ * version of its own.
+ *
+ * A store that has no pool and on which none of these is called HOLDS submitted transactions until one is.
  *
  * After fork, in the child, every call on a store of the parent answers COP_E_FORKED, except
  * cop_store_close, which releases nothing and is legal.
@@ -84,14 +95,15 @@ COP_PUBLIC uint64_t cop_store_version(const cop_store *store);
  * had by the deadline. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe, blocking. */
 COP_PUBLIC cop_status cop_flush(cop_store *store, uint64_t deadline);
 
-/* A file descriptor (epoll) that is readable while submitted transactions wait to be committed, or
- * something else is due for cop_store_poll (background atoms and watchers of a store without a pool);
- * not to be read. Owned by the store, closed with it. COP_E_IO, COP_E_CLOSING, COP_E_FORKED.
+/* A file descriptor (epoll) that is readable when submitted transactions are due to be committed, or
+ * something else is due for cop_store_poll (background atoms, watchers and calls of tickets of a store
+ * without a pool); what is still gathered does not make it readable. It may be readable for nothing. Not to be read. Owned by the store, closed with it. COP_E_IO, COP_E_CLOSING, COP_E_FORKED.
  * Thread-safe; system calls the first time, afterwards wait-free. */
 COP_PUBLIC cop_status cop_store_fd(cop_store *store, int *fd);
 
-/* Does what is due, without waiting: commits what was submitted, frees what no version needs, runs
- * background atoms that are due, and clears the descriptor. COP_OK also when another thread is doing
+/* Does what is due, without waiting: commits what was submitted, unless it is still gathered, frees what no
+ * version needs, runs background atoms that are due, tells watchers and those who are to be told of
+ * tickets, and clears the descriptor. COP_OK also when another thread is doing
  * it. COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe; waits for no other thread, but
  * takes as long as the functions that it runs. */
 COP_PUBLIC cop_status cop_store_poll(cop_store *store);

@@ -115,7 +115,9 @@ COP_PUBLIC cop_status cop_txn_require_path(cop_txn *txn, const char *path, size_
 COP_PUBLIC cop_status cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error *error);
 
 /* Hands the transaction over and returns at once. *ticket (pass NULL to take none) tells the outcome
- * and must be released. Consumes txn. Wait-free; runs no user code; never commits. COP_E_CLOSING. */
+ * and must be released. Consumes txn. Wait-free; runs no user code; never commits: see store.h for who
+ * does, and when. The submission that opens a window or fills a bound also tells who is to commit, by waking a
+ * worker or setting a timer descriptor; it waits for nobody. COP_E_CLOSING. */
 COP_PUBLIC cop_status cop_txn_submit(cop_txn *txn, cop_ticket **ticket);
 
 /* Ends it without effect. Legal for NULL. Wait-free but for freeing memory. */
@@ -126,10 +128,22 @@ COP_PUBLIC void cop_txn_cancel(cop_txn *txn);
  */
 /* COP_E_PENDING while undecided, else the outcome as cop_txn_commit would answer. Wait-free. */
 COP_PUBLIC cop_status cop_ticket_poll(cop_ticket *ticket, uint64_t *version);
-/* Waits for the outcome, committing what is queued if nobody else does. COP_E_TIMEOUT leaves the
- * transaction queued. Blocking. */
+/* Waits for the outcome: for the end of the frame in which it was gathered, and then committing what is queued
+ * if nobody else does. To have it now, call cop_flush first. COP_E_TIMEOUT leaves the transaction
+ * queued. Blocking. */
 COP_PUBLIC cop_status cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uint64_t *version,
                                       cop_error *error);
+/*
+ * Calls function(context, outcome, version) once: when the transaction is decided, or at the deadline with
+ * COP_E_TIMEOUT (the transaction goes on). COP_FOREVER: no deadline. destroy (may be NULL) runs after it. Both
+ * run on a worker of the store's pool, on who calls cop_store_poll, or on who closes the store; never
+ * within a commit, this call, or cop_txn_submit. They may call whatever the store allows there. At most
+ * one for a ticket, which may be released before. COP_E_STATE (it has one), COP_E_INVALID (no
+ * function), COP_E_MEMORY, COP_E_CLOSING, COP_E_FORKED: then neither ever runs. Takes a short lock.
+ */
+typedef void (*cop_ticket_function)(void *context, cop_status outcome, uint64_t version);
+COP_PUBLIC cop_status cop_ticket_on_done(cop_ticket *ticket, cop_ticket_function function,
+                                         void *context, cop_destructor destroy, uint64_t deadline);
 /* Tries to take a transaction back: COP_OK when it will end as COP_E_CANCELLED, COP_E_STATE when it
  * is being committed or already decided. Lock-free. */
 COP_PUBLIC cop_status cop_ticket_cancel(cop_ticket *ticket);

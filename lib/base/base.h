@@ -51,7 +51,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(watch_twice) \
     X(watch_edge) \
     X(watch_wake) \
-    X(monitor_torn)
+    X(monitor_torn) \
+    X(batch_edge)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

@@ -78,4 +78,13 @@ cop__queue_pop(cop__queue *queue)
     return head;
 }
 
+/* The oldest finished node, left where it is. A pop that follows gives it, or NULL as long as a push
+ * behind it is under way. The consumer's. */
+static inline cop__queue_node *
+cop__queue_peek(cop__queue *queue)
+{
+    cop__queue_node *head = queue->head;
+    return head == &queue->stub ? cop__load_acquire(&head->next) : head;
+}
+
 #endif

@@ -24,6 +24,7 @@
 #include "commit/combiner.h"
 
 #include "commit/background.h"
+#include "commit/batch_split.h"
 
 #include <sched.h>
 #include <unistd.h>
@@ -36,7 +37,6 @@
 #include "watch/room.h"
 
 #define ROUNDS 16u
-#define BATCH_MAX COP_BATCH_MAX
 #define SLEEP_NS UINT64_C(2000000)
 #define SPINS 200u
 #define YIELDS 30u
@@ -131,6 +131,9 @@ cop__right_leave(cop_store *store)
         cop__side *dead = cop__graph_dead(&store->graph);
         if (cop__load_seq_cst(&store->sleepers) > 0)
             wake_a_successor(store);
+        bool calls = store->calls.posted;
+        if (cop__unlikely(calls))
+            store->calls.posted = false;
         bool watch_posted = store->watch_posted;
         if (cop__unlikely(watch_posted))
             store->watch_posted = false;
@@ -144,8 +147,11 @@ cop__right_leave(cop_store *store)
         /* The swap orders the versions published before it against this look for who waits. */
         if (cop__unlikely(cop__load_seq_cst(&store->version_waiters) > 0))
             cop__futex_wake(&store->version_word, INT32_MAX);
-        if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0))
+        if (cop__unlikely(cop__load_seq_cst(&store->queued) > 0) &&
+            cop__load_relaxed(&store->batcher.window_ns) == 0)
             cop__fd_signal(store); /* queued while the right was held: the host's loop must look */
+        if (cop__unlikely(calls))
+            cop__ticket_calls_signal(store);
         if (cop__unlikely(watch_posted))
             cop__watch_signal(cop__load_relaxed(&store->watch));
     } while ((cop__load_seq_cst(&store->want_reclaim) ||
@@ -196,7 +202,8 @@ count_outcome(cop_store *store, cop_status result, bool unchanged)
         cop__count_add(&store->count.failed, 1u);
 }
 
-/* The outcome is told; the transaction must not be touched afterwards. */
+/* The outcome is told; the transaction must not be touched afterwards. Until then the queue's
+ * reference keeps it. */
 static void
 decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool unchanged)
 {
@@ -210,14 +217,12 @@ decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool
     uint32_t before = cop__swap_seq_cst(&txn->state, (uint32_t)COP_TXN_DONE);
     if (before & COP_TXN_SLEEP)
         cop__futex_wake(&txn->state, 64);
+    if (cop__unlikely(cop__load_seq_cst(&txn->call) != NULL))
+        cop__ticket_decided(store, txn);
     cop__txn_unref(txn);
 }
 
-/* ---- a batch: transactions chained by batch_next, in order ---- */
-
-typedef struct cop__batch {
-    cop_txn *first, *last;
-} cop__batch;
+/* ---- a batch ---- */
 
 static void
 batch_add(cop__batch *batch, cop_txn *txn)
@@ -550,7 +555,7 @@ batch_commit(cop_store *store, cop_txn *chain)
 {
     if (cop__unlikely(monitored(store)))
         batch_begin_monitored(store, chain);
-    cop__batch applied = {NULL, NULL};
+    cop__batch applied = {0};
     cop__tree *tree = &store->tree;
     cop__count_add(&store->count.batches, 1u);
     cop__draft_begin(tree);
@@ -589,6 +594,7 @@ static bool
 txn_take(cop_store *store, cop_txn *txn)
 {
     cop__sub_acq_rel(&store->queued, UINT64_C(1));
+    cop__batcher_unweigh(store, txn);
     if (COP_FAULT(txn_dropped) && (cop__load_relaxed(&store->count.transactions) & 1023) == 1000)
         return false;
     uint32_t state = cop__load_acquire(&txn->state);
@@ -602,22 +608,57 @@ txn_take(cop_store *store, cop_txn *txn)
     }
 }
 
+static void
+take_next(cop_store *store, cop__batch *batch, cop_txn *txn)
+{
+    if (!txn_take(store, txn))
+        return;
+    batch_add(batch, txn);
+    batch->transactions++;
+    batch->bytes += cop__txn_weight(txn);
+}
+
+/* The oldest ones up to a bound; behind it go those that belong to them, up to twice the bound. */
+static void
+batch_take(cop_store *store, cop__batch *batch)
+{
+    const cop_options *options = &store->options;
+    uint64_t most = options->batch_updates ? options->batch_max_transactions : 1;
+    uint64_t most_bytes = options->batch_max_bytes;
+    cop__queue_node *node;
+    while (batch->transactions < most && batch->bytes < most_bytes) {
+        if ((node = cop__queue_pop(&store->queue)) == NULL)
+            return;
+        take_next(store, batch, txn_of(node));
+    }
+    if (cop__likely(cop__queue_peek(&store->queue) == NULL) || !options->batch_updates)
+        return;
+    cop__overlap overlap;
+    cop__overlap_of(&overlap, store, batch->first);
+    while (batch->transactions < 2 * most && batch->bytes / 2 < most_bytes &&
+           (node = cop__queue_peek(&store->queue)) != NULL &&
+           cop__overlap_joins(&overlap, store, txn_of(node)) &&
+           (node = cop__queue_pop(&store->queue)) != NULL)
+        take_next(store, batch, txn_of(node));
+}
+
 void
 cop__combine(cop_store *store, unsigned rounds)
 {
-    while (rounds-- > 0) {
-        cop__batch batch = {NULL, NULL};
-        unsigned taken = 0, most = store->options.batch_updates ? BATCH_MAX : 1;
-        cop__queue_node *node;
-        while (taken < most && (node = cop__queue_pop(&store->queue)) != NULL)
-            if (txn_take(store, txn_of(node))) {
-                batch_add(&batch, txn_of(node));
-                taken++;
-            }
-        if (batch.first == NULL)
-            return;
-        batch_commit(store, batch.first);
+    bool decided = false, more = true;
+    cop__batcher_close_window(store);
+    while (more && rounds-- > 0) {
+        cop__batch batch = {0};
+        batch_take(store, &batch);
+        more = batch.first != NULL;
+        decided |= more;
+        if (more)
+            batch_commit(store, batch.first);
     }
+    if (more)
+        cop__batcher_left(store);
+    if (decided)
+        cop__batcher_decided(store);
 }
 
 void
@@ -689,7 +730,8 @@ cop__settle_all(cop_store *store, unsigned steps, size_t quota)
             return;
         idle = left < least ? 0 : idle + 1;
         least = left < least ? left : least;
-        cop__combine(store, 1); /* what is queued comes between the steps */
+        if (!cop__batcher_gathering(store))
+            cop__combine(store, 1); /* what is queued comes between the steps */
     }
 }
 

@@ -8,8 +8,6 @@
 
 #include "commit/txn.h"
 
-#define COP_BATCH_MAX 1024u /* transactions that one batch takes */
-
 /* The commit right. try: lock-free. wait: blocking, COP_E_TIMEOUT. leave: hands over to a sleeping
  * waiter if there is one, and does what was left for the holder to see. */
 bool cop__right_try(cop_store *store);

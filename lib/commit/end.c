@@ -169,8 +169,9 @@ cop_txn_submit(cop_txn *txn, cop_ticket **ticket)
     struct cop__gate *gate = txn->gate;
     cop__add_relaxed(&gate->references, 1u);
     txn->out_count = 0; /* only a synchronous commit writes to the caller's memory */
+    cop__batcher_weigh(txn->store, txn);
     enqueue(txn);
-    cop__fd_signal(txn->store);
+    cop__batcher_submitted(txn->store);
     if (ticket != NULL)
         *ticket = (cop_ticket *)txn;
     else
@@ -224,7 +225,7 @@ cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uint64_t *version, cop_er
     else if (!done && cop__evaluating)
         status = COP_E_IN_EVALUATION;
     else if (!done)
-        status = cop__wait_decided(txn, deadline);
+        status = cop__batcher_wait(txn, deadline);
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));
     return outcome(txn, version, error);
@@ -357,6 +358,8 @@ cop_flush(cop_store *store, uint64_t deadline)
     status = cop__wait_decided(txn, deadline);
     if (status == COP_OK)
         status = txn->result;
+    else
+        cop__batcher_submitted(store); /* what came behind it may have relied on it to be taken */
     cop__txn_unref(txn);
     return status;
 }
@@ -366,8 +369,11 @@ poll_fd_fill(cop_store *store, int both)
 {
     struct epoll_event event = {.events = EPOLLIN};
     int timers = cop__timers_fd(&store->timers), fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (timers >= 0 && fresh >= 0 && epoll_ctl(both, EPOLL_CTL_ADD, fresh, &event) == 0 &&
-        epoll_ctl(both, EPOLL_CTL_ADD, timers, &event) == 0) {
+    int frames = cop__batcher_fd(store);
+    if (timers >= 0 && fresh >= 0 && frames >= 0 &&
+        epoll_ctl(both, EPOLL_CTL_ADD, fresh, &event) == 0 &&
+        epoll_ctl(both, EPOLL_CTL_ADD, timers, &event) == 0 &&
+        epoll_ctl(both, EPOLL_CTL_ADD, frames, &event) == 0) {
         cop__store_release(&store->fd, fresh);
         return true;
     }
@@ -376,7 +382,7 @@ poll_fd_fill(cop_store *store, int both)
     return false;
 }
 
-/* One descriptor for two: what is to be done now, and timers. Needs the lock of the timers. */
+/* One descriptor for three: what is to be done now, timers, and the end of a frame. Needs the lock of the timers. */
 static cop_status
 poll_fd_open(cop_store *store)
 {
@@ -404,7 +410,8 @@ cop_store_fd(cop_store *store, int *fd)
     status = poll_fd_open(store);
     pthread_mutex_unlock(&store->timers.lock);
     *fd = cop__load_acquire(&store->poll_fd);
-    if (status == COP_OK && cop__load_seq_cst(&store->queued) > 0)
+    if (status == COP_OK && cop__load_seq_cst(&store->queued) > 0 &&
+        cop__load_relaxed(&store->batcher.window_ns) == 0)
         cop__fd_signal(store);
     return status;
 }
@@ -438,10 +445,14 @@ cop_store_poll(cop_store *store)
     struct cop__gate *gate = store->gate;
     cop__gate_use(gate);
     fd_clear(store);
+    bool early = cop__batcher_poll_early(store);
     if (cop__right_try(store)) {
-        cop__combine(store, POLL_ROUNDS);
+        if (!early)
+            cop__combine(store, POLL_ROUNDS);
         cop__settle_all(store, POLL_STEPS, POLL_FREES);
         cop__right_leave(store);
+    } else if (!early) {
+        cop__batcher_poll_missed(store);
     }
     if (cop__background_any(store))
         status = cop__background_run(store, POLL_RESULTS, NULL);

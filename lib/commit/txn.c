@@ -163,6 +163,8 @@ txn_reset(cop_txn *txn)
     txn->snapshot = NULL;
     txn->chunks = NULL;
     txn->scoped = NULL;
+    txn->gathered_bytes = 0;
+    cop__store_relaxed(&txn->call, (struct cop__ticket_call *)NULL);
     txn->alone = false;
     txn->wants_fresh = false;
     txn->failed_op = 0;

@@ -125,6 +125,8 @@ struct cop_txn {
     size_t arena_left, arena_used;
     struct cop_txn *batch_next;
     uint64_t queued_ns; /* when it was submitted, if the monitor asked; else 0 */
+    uint64_t gathered_bytes; /* counted by the batcher */
+    _Atomic(struct cop__ticket_call *) call; /* who is to be told; set at most once */
     uint32_t round; /* of the effects that its changes make due */
     bool alone; /* never queued: its owner commits it and waits for nobody */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */
@@ -143,6 +145,19 @@ cop__txn_building(const cop_txn *txn)
                ? COP_OK
                : COP_E_STATE;
 }
+
+/* What it counts against batch.max_bytes. */
+static inline uint64_t
+cop__txn_weight(const cop_txn *txn)
+{
+    return txn->op_count * sizeof(cop__op) + txn->arena_used;
+}
+
+/* A batch: transactions chained by batch_next, in order. */
+typedef struct cop__batch {
+    cop_txn *first, *last;
+    uint64_t transactions, bytes; /* taken for it */
+} cop__batch;
 
 /* n bytes, aligned to 8, living as long as the transaction. NULL when refused. */
 void *cop__txn_bytes(cop_txn *txn, size_t n);

@@ -262,6 +262,10 @@ bool cop__effects_ask(void *context);
 /* Gives a task to the store's pool, if it has one with threads; it is counted as a use of the gate, which
  * it ends. */
 bool cop__effects_submit(cop_store *store, cop_task_function task, void *context);
+struct cop__task;
+/* The same with a task that is its owner's: wait-free but for waking a worker. False when there is no pool
+ * with threads. */
+bool cop__effects_submit_kept(cop_store *store, struct cop__task *task);
 /* Its pool comes to run its timers, if it has one. */
 void cop__effects_alarm(void *store);
 void cop__effects_alarm_init(cop_store *store);

@@ -85,8 +85,9 @@ serve_task(void *context)
     cop__gate_end_use(gate);
 }
 
-bool
-cop__effects_submit(cop_store *store, cop_task_function task, void *context)
+/* kept NULL: a task with this function and context is made. */
+static bool
+submit(cop_store *store, cop__task *kept, cop_task_function function, void *context)
 {
     bool asked = false;
     if (cop__load_relaxed(&store->effects.pool) == NULL)
@@ -95,12 +96,25 @@ cop__effects_submit(cop_store *store, cop_task_function task, void *context)
     cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
     if (pool != NULL && !cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
         cop__gate_use(store->gate);
-        asked = cop__pool_submit_apart(pool, task, context) == COP_OK;
+        asked = (kept != NULL ? cop__pool_submit_kept(pool, kept)
+                              : cop__pool_submit_apart(pool, function, context)) == COP_OK;
         if (!asked)
             cop__gate_end_use(store->gate);
     }
     cop__sub_seq_cst(&store->effects.asking, 1u);
     return asked;
+}
+
+bool
+cop__effects_submit(cop_store *store, cop_task_function task, void *context)
+{
+    return submit(store, NULL, task, context);
+}
+
+bool
+cop__effects_submit_kept(cop_store *store, cop__task *task)
+{
+    return submit(store, task, NULL, NULL);
 }
 
 /* On a worker of the pool. The use of the gate is the alarm's. */

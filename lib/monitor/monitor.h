@@ -44,7 +44,7 @@ void cop__monitor_free(cop_store *store);
 void cop__monitor_notified(cop_store *store, const char *path, size_t length, uint64_t ns);
 
 /* Records how long something took that is not of a commit: COP_MEASURE_NOTIFY,
- * COP_MEASURE_SERIALIZE. Nothing when the monitor is off. Lock-free. Any thread that uses the
+ * COP_MEASURE_SERIALIZE, COP_MEASURE_WINDOW_WAIT. Nothing when the monitor is off. Lock-free. Any thread that uses the
  * store. */
 static inline void
 cop__monitor_record(cop_store *store, cop_measure measure, uint64_t ns)

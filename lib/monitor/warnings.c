@@ -172,10 +172,11 @@ rule_batches(findings *f)
     if (batch.count < f->limits.batches)
         return;
     uint64_t usual = cop_measurements_quantile(f->measured, COP_MEASURE_BATCH, 0.1);
-    if (usual + usual / 100 >= COP_BATCH_MAX) /* told to within 0.4 % */
-        SAY(note(f, COP_WARNING_BATCHES_FULL, the_store, batch.p50, COP_BATCH_MAX),
-            "nine of ten of %" PRIu64 " batches had all %u transactions that one takes",
-            batch.count, COP_BATCH_MAX);
+    uint64_t most = cop__load_relaxed(&f->store->batcher.most);
+    if (usual + usual / 100 >= most) /* told to within 0.4 % */
+        SAY(note(f, COP_WARNING_BATCHES_FULL, the_store, batch.p50, most),
+            "nine of ten of %" PRIu64 " batches had the %" PRIu64 " transactions that fill one",
+            batch.count, most);
     if (batch.greatest == 1 && wait.count * 10 >= batch.count * 9)
         SAY(note(f, COP_WARNING_BATCHES_OF_ONE, the_store, batch.count, f->limits.batches),
             "%" PRIu64 " batches, and %" PRIu64 " transactions were submitted", batch.count,

@@ -12,6 +12,7 @@ cop__store_pool_has_threads(void *context)
 {
     cop_store *store = context;
     cop__effects_has_threads(store);
+    cop__batcher_pool_changed(store, false);
     cop__watch_pool_changed(cop__load_acquire(&store->watch));
 }
 
@@ -39,6 +40,7 @@ cop_store_set_pool(cop_store *store, cop_pool *pool)
         }
         cop__right_leave(store);
         cop__region_close(region);
+        cop__batcher_pool_changed(store, true);
         cop__watch_pool_changed(cop__load_acquire(&store->watch));
     }
     cop__gate_end_use(gate);

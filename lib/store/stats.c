@@ -15,6 +15,9 @@ fill_counts(cop_store *store, cop_stats *stats)
     stats->operations = cop__load_relaxed(&store->count.operations);
     stats->batches = cop__load_relaxed(&store->count.batches);
     stats->batches_abandoned = cop__load_relaxed(&store->count.abandoned);
+    stats->windows = cop__load_relaxed(&store->count.windows);
+    stats->window_waited = cop__load_relaxed(&store->count.window_wait);
+    stats->window_wait_longest = cop__load_relaxed(&store->count.window_wait_max);
     stats->effects_failed = cop__load_relaxed(&store->effects.failed);
     stats->effects_cut = cop__load_relaxed(&store->effects.cut);
     stats->queued = cop__load_relaxed(&store->queued);

@@ -61,6 +61,8 @@ store_init(cop_store *store, const cop_options *options, cop__memory *memory)
     store->fence = !options->readers_membarrier || !cop__membarrier_ready();
     pthread_mutex_init(&store->snapshot_lock, NULL);
     cop__timers_init(&store->timers);
+    cop__batcher_init(store);
+    cop__ticket_calls_init(store);
     cop__queue_init(&store->queue);
 }
 
@@ -84,6 +86,8 @@ store_end(cop_store *store)
         (void)close(store->fd);
     if (store->poll_fd >= 0)
         (void)close(store->poll_fd);
+    cop__batcher_end(store);
+    cop__ticket_calls_end(store);
     cop__timers_end(&store->timers);
     pthread_mutex_destroy(&store->snapshot_lock);
     cop__memory_free(memory, COP_MEMORY_OTHER, store, sizeof *store, _Alignof(cop_store));
@@ -195,8 +199,10 @@ cop__store_progress(cop__gate *gate)
     pthread_mutex_lock(&gate->lock);
     cop_store *store = gate->store;
     pthread_mutex_unlock(&gate->lock);
-    if (store != NULL)
+    if (store != NULL) {
         refuse_stragglers(store);
+        cop__ticket_calls_run(store);
+    }
     (void)atomic_fetch_sub_explicit(&gate->users, 1, memory_order_seq_cst);
     pthread_mutex_lock(&gate->lock);
     bool last = gate->store != NULL && is_unused(gate);
@@ -272,6 +278,7 @@ cop_store_close(cop_store *store)
     leave_pool(store);
     cop__right_leave(store);
     cop__watch_closing(store->watch);
+    cop__ticket_calls_run(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);
     cop__gate_unref(gate);

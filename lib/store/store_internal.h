@@ -13,6 +13,8 @@
 #include <coppice/coppice.h>
 
 #include "base/queue.h"
+#include "commit/ticket_done.h"
+#include "commit/update_batcher.h"
 #include "effect/effects.h"
 #include "graph/graph.h"
 #include "reclaim/pin.h"
@@ -46,6 +48,8 @@ struct cop_store {
     _Atomic uint32_t version_word; /* low half of version, for waiting */
     _Atomic uint32_t version_waiters;
 
+    _Alignas(128) cop__update_batcher batcher;
+
     /* snapshots held, under snapshot_lock */
     _Alignas(128) pthread_mutex_t snapshot_lock;
     cop_snapshot *held_first;
@@ -65,6 +69,7 @@ struct cop_store {
     _Alignas(128) cop__effects effects;
 
     cop__timers timers;
+    cop__ticket_calls calls;
     cop__alarm alarm; /* of the pool: when the earliest of these is due */
     _Atomic(struct cop__watch_room *) watch; /* NULL until the first watcher is opened */
 
@@ -72,7 +77,8 @@ struct cop_store {
     struct {
         _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
             abandoned, scans, pins, resolved, leaked, oldest_pin, atoms, pages,
-            pages_dead, value_bytes, values_dead, names, name_bytes, names_dead;
+            pages_dead, value_bytes, values_dead, names, name_bytes, names_dead, windows,
+            window_wait, window_wait_max;
     } count;
 
     _Atomic(struct cop__monitor *) monitor; /* while it is on: see monitor/monitor.h */

@@ -350,4 +350,14 @@ stress_verify(const unsigned char *bytes, size_t n, size_t expected_n, uint64_t 
     return got != sum ? "a wrong checksum" : NULL;
 }
 
+/* A store that gathers what is submitted for so long; 0: natural group commit. */
+static inline void
+stress_open(cop_store **store, uint64_t window_ms)
+{
+    cop_options options = COP_OPTIONS_INIT;
+
+    options.batch_window_ms = window_ms;
+    stress_need(cop_store_open(&options, store, NULL), "open");
+}
+
 #endif

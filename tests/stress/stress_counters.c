@@ -346,7 +346,7 @@ main(int argc, char **argv)
     stress_at_end(COMPARE_LOST);
     stress_at_end(MAX_KEPT);
     stress_at_end(EMPTY_QUEUE);
-    stress_need(cop_store_open(NULL, &store, NULL), "open");
+    stress_open(&store, 0);
     by_transact = make("counter/transact");
     by_add = make("counter/add");
     by_compare = make("counter/compare");

@@ -176,7 +176,7 @@ main(int argc, char **argv)
     }
     stress_start(argc, argv, 4);
     stress_properties(properties, sizeof properties / sizeof *properties);
-    stress_need(cop_store_open(NULL, &store, NULL), "open");
+    stress_open(&store, 0);
     stress_need(cop_atom_at(store, "left", 4, &left, NULL), "atom_at");
     stress_need(cop_atom_at(store, "right", 5, &right, NULL), "atom_at");
     write_both(0, false);

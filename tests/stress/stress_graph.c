@@ -878,6 +878,7 @@ static void
 open_world(world *w, uint64_t seed)
 {
     cop_options options = COP_OPTIONS_INIT;
+    options.batch_window_ms = 0; /* group commit */
 
     memset(w, 0, sizeof *w);
     w->seed = seed;

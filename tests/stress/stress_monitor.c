@@ -251,14 +251,14 @@ main(int argc, char **argv)
     char path[32];
     stress_start(argc, argv, 6);
     stress_properties(properties, sizeof properties / sizeof *properties);
-    stress_need(cop_store_open(NULL, &store, NULL), "open");
+    stress_open(&store, 0);
     options.sample_every = 1;
     stress_need(cop_monitor_start(store, &options, NULL), "start");
     for (unsigned i = 0; i < stress.threads; i++) {
         int n = snprintf(path, sizeof path, "own/%u", i);
         stress_need(cop_atom_at(store, path, (size_t)n, &atoms[i], NULL), "atom");
     }
-    stress_need(cop_store_open(NULL, &switched, NULL), "open");
+    stress_open(&switched, 0);
     start_switched();
     stress_run(stress.threads, body);
     check_end();

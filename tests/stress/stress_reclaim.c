@@ -341,6 +341,7 @@ static void
 open_store(void)
 {
     cop_options options = COP_OPTIONS_INIT;
+    options.batch_window_ms = 0; /* group commit */
     char path[64];
 
     /* Small chunks go back to the allocator and come again; large ones stay in pools. */

@@ -28,17 +28,25 @@
 /* The allocator of the last t_open; t_close checks that it got everything back. */
 static fault_alloc t_faults;
 
+/* Gathers what is submitted in windows; t_open does not. */
 static inline cop_store *
-t_open(void)
+t_open_window(uint64_t window_ms)
 {
     cop_options options = COP_OPTIONS_INIT;
     cop_error error = COP_ERROR_INIT;
     cop_store *store = NULL;
 
     fault_alloc_init(&t_faults);
+    options.batch_window_ms = window_ms;
     options.allocator = fault_alloc_table(&t_faults);
     ck_assert_msg(cop_store_open(&options, &store, &error) == COP_OK, "open: %s", error.message);
     return store;
+}
+
+static inline cop_store *
+t_open(void)
+{
+    return t_open_window(0);
 }
 
 /* Nothing of the store may be left. */

@@ -225,7 +225,9 @@ race_futex_wake(_Atomic uint32_t *word, int threads)
 /* NOLINTBEGIN(bugprone-suspicious-include) */
 #include "commit/combiner.c"
 #include "commit/end.c"
+#include "commit/ticket_done.c"
 #include "commit/txn.c"
+#include "commit/update_batcher.c"
 #include "reclaim/pin.c"
 #include "reclaim/reader.c"
 #include "reclaim/snapshot.c"
@@ -311,6 +313,7 @@ typedef struct scenario {
 } scenario;
 
 static cop_store *store;
+static uint64_t window_ms; /* in which what is submitted is gathered */
 static uint64_t dice; /* of the seed: which variant of a scenario */
 static bool closed;
 static unsigned freed; /* times the store was */
@@ -388,6 +391,7 @@ open_store(void)
 {
     cop_options options = COP_OPTIONS_INIT;
 
+    options.batch_window_ms = window_ms;
     options.allocator = (cop_allocator){arena_allocate, arena_release, arena_destroy, NULL};
     options.memory_chunk_bytes = 131072;
     options.log_destroy = count_freed;
@@ -502,6 +506,152 @@ set_now(const char *path, int64_t i)
 {
     expect(cop_txn_commit(begin_set(path, i), NULL, NULL), COP_OK, "commit");
 }
+
+/* --- windows ------------------------------------------------------------------------------------
+ */
+
+static void
+setup_window(void)
+{
+    int fd;
+
+    set_now("a", 0);
+    expect(cop_store_fd(store, &fd), COP_OK, "fd");
+}
+
+static void
+submit_two(void)
+{
+    expect(cop_txn_submit(begin_set("b", 1), NULL), COP_OK, "submit");
+    expect(cop_txn_submit(begin_set("b", 2), NULL), COP_OK, "submit");
+}
+
+static void
+submit_one_more(void)
+{
+    expect(cop_txn_submit(begin_set("c", 1), NULL), COP_OK, "submit");
+}
+
+static void
+take_and_poll(void)
+{
+    if (dice & 1)
+        expect(cop_flush(store, COP_FOREVER), COP_OK, "flush");
+    else
+        set_now("d", 1);
+    expect(cop_store_poll(store), COP_OK, "poll");
+}
+
+static void
+flush_or_give_up(void)
+{
+    either(cop_flush(store, dice & 2 ? 0 : COP_FOREVER), COP_E_TIMEOUT, "flush");
+}
+
+/* What is still queued is due some time, and who polls is told: the descriptor's time is one of the
+ * simulated clock, long past. */
+static void
+nothing_is_forgotten(void)
+{
+    struct pollfd event = {.fd = atomic_load(&store->batcher.fd), .events = POLLIN};
+    uint64_t due = atomic_load(&store->batcher.due);
+
+    if (atomic_load(&store->queued) > 0 && due == COP_BATCH_NONE)
+        broken("a transaction was submitted at the window's edge and is not due");
+    if (due != COP_BATCH_NONE && poll(&event, 1, 0) != 1)
+        broken("a window is open and the descriptor has no time");
+    if (atomic_load(&store->batcher.waiters) != 0)
+        broken("somebody waits");
+}
+
+START_TEST(submissions_at_the_edge_of_a_window)
+{
+    static const scenario s = {"window",
+                               setup_window,
+                               {submit_two, take_and_poll, submit_one_more},
+                               nothing_is_forgotten,
+                               250};
+
+    window_ms = 1;
+    run(&s);
+    window_ms = 0;
+}
+END_TEST
+
+START_TEST(flushes_that_give_up_at_the_edge_of_a_window)
+{
+    static const scenario s = {"given up",
+                               setup_window,
+                               {submit_two, take_and_poll, flush_or_give_up},
+                               nothing_is_forgotten,
+                               250};
+
+    window_ms = 1;
+    run(&s);
+    window_ms = 0;
+}
+END_TEST
+
+static cop_ticket *of_frame, *awaiting_call;
+static unsigned calls_made;
+
+static void
+call_made(void *context, cop_status status, uint64_t version)
+{
+    (void)context;
+    (void)version;
+    calls_made++;
+    either(status, COP_E_TIMEOUT, "call");
+}
+
+static void
+setup_tickets_of_a_window(void)
+{
+    calls_made = 0;
+    expect(cop_txn_submit(begin_set("b", 1), &of_frame), COP_OK, "submit");
+    expect(cop_txn_submit(begin_set("c", 1), &awaiting_call), COP_OK, "submit");
+}
+
+static void
+wait_for_the_frame(void)
+{
+    expect(cop_ticket_wait(of_frame, COP_FOREVER, NULL, NULL), COP_OK, "wait");
+    cop_ticket_release(of_frame);
+}
+
+static void
+ask_to_be_called(void)
+{
+    uint64_t deadline = dice & 2 ? COP_FOREVER : dice & 4 ? 1 : UINT64_C(1) << 40;
+
+    expect(cop_ticket_on_done(awaiting_call, call_made, NULL, NULL, deadline), COP_OK, "on_done");
+    cop_ticket_release(awaiting_call);
+}
+
+static void
+called_once(void)
+{
+    expect(cop_flush(store, COP_FOREVER), COP_OK, "flush");
+    expect(cop_store_poll(store), COP_OK, "poll");
+    if (calls_made != 1)
+        broken("a ticket's function was called %u times", calls_made);
+    if (atomic_load(&store->batcher.waiters) != 0)
+        broken("somebody waits");
+}
+
+START_TEST(tickets_waited_for_and_called_in_a_window)
+{
+    static const scenario s = {"calls",
+                               setup_tickets_of_a_window,
+                               {wait_for_the_frame, ask_to_be_called, take_and_poll},
+                               called_once,
+                               300};
+
+    window_ms = 1;
+    run(&s);
+    window_ms = 0;
+}
+END_TEST
 
 /* --- closing, and whoever ends last --------------------------------------------------------------
  */
@@ -1264,6 +1414,9 @@ add(TCase *tests)
     tcase_add_test(tests, the_descriptor_tells_what_a_busy_committer_left);
     tcase_add_test(tests, what_a_dropped_snapshot_held_is_freed);
     tcase_add_test(tests, what_two_held_is_freed_when_both_dropped_it);
+    tcase_add_test(tests, submissions_at_the_edge_of_a_window);
+    tcase_add_test(tests, flushes_that_give_up_at_the_edge_of_a_window);
+    tcase_add_test(tests, tickets_waited_for_and_called_in_a_window);
 }
 
 int

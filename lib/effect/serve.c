@@ -85,21 +85,39 @@ serve_task(void *context)
     cop__gate_end_use(gate);
 }
 
+/* The pool, which is not closed until it is returned; NULL: there is none, nothing to return. */
+static cop_pool *
+pool_borrow(cop_store *store)
+{
+    if (cop__load_relaxed(&store->effects.pool) == NULL)
+        return NULL;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    if (pool == NULL)
+        cop__sub_seq_cst(&store->effects.asking, 1u);
+    return pool;
+}
+
+static void
+pool_return(cop_store *store)
+{
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+}
+
 bool
 cop__effects_submit(cop_store *store, cop_task_function task, void *context)
 {
     bool asked = false;
-    if (cop__load_relaxed(&store->effects.pool) == NULL)
+    cop_pool *pool = pool_borrow(store);
+    if (pool == NULL)
         return false;
-    cop__add_seq_cst(&store->effects.asking, 1u);
-    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    if (pool != NULL && !cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
+    if (!cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
         cop__gate_use(store->gate);
         asked = cop__pool_submit_apart(pool, task, context) == COP_OK;
         if (!asked)
             cop__gate_end_use(store->gate);
     }
-    cop__sub_seq_cst(&store->effects.asking, 1u);
+    pool_return(store);
     return asked;
 }
 
@@ -118,16 +136,13 @@ cop__effects_alarm(void *context)
 {
     cop_store *store = context;
     uint64_t due = cop__timers_earliest(&store->timers);
-    if (due == COP_TIMER_NEVER || cop__load_relaxed(&store->effects.pool) == NULL)
+    cop_pool *pool = due != COP_TIMER_NEVER ? pool_borrow(store) : NULL;
+    if (pool == NULL)
         return;
-    cop__add_seq_cst(&store->effects.asking, 1u);
-    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    if (pool != NULL) {
-        cop__gate_use(store->gate);
-        if (!cop__pool_alarm_set(pool, &store->alarm, due))
-            cop__gate_end_use(store->gate);
-    }
-    cop__sub_seq_cst(&store->effects.asking, 1u);
+    cop__gate_use(store->gate);
+    if (!cop__pool_alarm_set(pool, &store->alarm, due))
+        cop__gate_end_use(store->gate);
+    pool_return(store);
 }
 
 void
@@ -141,12 +156,11 @@ cop__effects_alarm_init(cop_store *store)
 uint32_t
 cop__effects_threads(cop_store *store)
 {
-    if (cop__load_relaxed(&store->effects.pool) == NULL)
+    cop_pool *pool = pool_borrow(store);
+    if (pool == NULL)
         return 0;
-    cop__add_seq_cst(&store->effects.asking, 1u);
-    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    uint32_t threads = pool != NULL ? cop_pool_threads(pool) : 0;
-    cop__sub_seq_cst(&store->effects.asking, 1u);
+    uint32_t threads = cop_pool_threads(pool);
+    pool_return(store);
     return threads;
 }
 

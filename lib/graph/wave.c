@@ -263,7 +263,7 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
         /* What is settled could be read wherever it stands. */
         if (outcome == COP_RUN_RELISTED && graph->settled.count > 0 && fine)
-            fine = cop__raise(graph, node, cop__height_above(graph, run->list, run->count) - 1);
+            fine = cop__raise(graph, node, cop__height_over(graph, node) - 1);
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
         fine = fine && cop__node_store(graph, node, value);
@@ -462,6 +462,8 @@ wave(cop__graph *graph, cop__wave_timing *timing)
     graph->count.waves++;
     bool before = cop__evaluating;
     cop__evaluating = true; /* marking calls functions of reducers */
+    if (cop__unlikely(graph->unordered))
+        cop__reorder(graph);
     bool fine = mark_sources(graph);
     if (fine && (graph->lowest != COP_HEIGHT_NONE || graph->fresh.count > 0))
         fine = sweep(graph, timing);
@@ -469,6 +471,10 @@ wave(cop__graph *graph, cop__wave_timing *timing)
     COP_PROBE2(wave, graph->count.waves, graph->count.runs);
     if (!fine)
         graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
+    graph->unordered |= graph->tree->failed != COP_OK;
+#if COP_CHECK_WAVES
+    cop__order_check(graph);
+#endif
     return graph->tree->failed == COP_OK;
 }
 

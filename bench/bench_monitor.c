@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/clock.h"
 #include "bench/report.h"
 #include "monitor/monitor.h"
 
@@ -24,14 +25,6 @@ enum { FIGURES = 4 };
 static unsigned rounds = 15, commits = 100000;
 static bool json;
 
-static uint64_t
-now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void
 need(cop_status status, const char *what)
 {
@@ -41,20 +34,13 @@ need(cop_status status, const char *what)
     exit(1);
 }
 
-static int
-compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* The 95 % interval of a median, from ranks: normal approximation of the binomial. */
 static void
 interval(const report_samples *samples, double *low, double *high)
 {
     report_samples sorted = *samples;
     unsigned n = samples->n, rank = (unsigned)((n - 1.96 * sqrt((double)n)) / 2);
-    qsort(sorted.value, n, sizeof *sorted.value, compare_doubles);
+    report_sort(sorted.value, n);
     rank = rank < n ? rank : 0; /* too few */
     *low = sorted.value[rank];
     *high = sorted.value[n - 1 - rank];
@@ -84,12 +70,12 @@ bench_sample(cop_store *store, report_samples *samples)
     enum { N = 1000, RUNS = 500 };
     static double took[RUNS];
     for (unsigned run = 0; run < RUNS; run++) {
-        uint64_t began = now_ns();
+        uint64_t began = bench_wall_ns();
         for (uint64_t i = 0; i < N; i++)
             cop__monitor_record(store, COP_MEASURE_NOTIFY, 100 + (i & 4095));
-        took[run] = (double)(now_ns() - began) / N;
+        took[run] = (double)(bench_wall_ns() - began) / N;
     }
-    qsort(took, RUNS, sizeof *took, compare_doubles); /* the median: not what came between */
+    report_sort(took, RUNS); /* the median: not what came between */
     report_add(samples, took[RUNS / 2]);
 }
 
@@ -120,11 +106,11 @@ bench_commits(cop_store *store, cop_atom atom, uint32_t *took, double figure[FIG
     for (unsigned i = 0; i < commits; i++) {
         cop_txn *txn = NULL;
         cop_value value = cop_i64((int64_t)i);
-        uint64_t began = now_ns();
+        uint64_t began = bench_wall_ns();
         need(cop_txn_begin(store, &txn), "begin");
         need(cop_txn_set(txn, atom, &value), "set");
         need(cop_txn_commit(txn, NULL, NULL), "commit");
-        took[i] = (uint32_t)(now_ns() - began);
+        took[i] = (uint32_t)(bench_wall_ns() - began);
         sum += took[i];
     }
     qsort(took, commits, sizeof *took, compare_u32);

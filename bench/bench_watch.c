@@ -20,6 +20,7 @@
 
 #include <coppice/coppice.h>
 
+#include "bench/clock.h"
 #include "bench/report.h"
 
 enum { ATOMS = 1000, UPDATES = 1000, BURST_ATOMS = 100, WATCHERS = 1000 };
@@ -29,14 +30,6 @@ static cop_store *store;
 static cop_atom atom[ATOMS];
 static volatile uint64_t sink;
 static int64_t counter;
-
-static double
-cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static void
 need(cop_status status, const char *what)
@@ -118,13 +111,13 @@ commits(unsigned watchers, unsigned n, bool polls)
         snprintf(path, sizeof path, "host/n%u", i + 1 < ATOMS ? i + 1 : 1);
         watch[i] = watch_open(path, 0, look);
     }
-    double begin = cpu_ns();
+    uint64_t begin = bench_cpu_ns();
     for (unsigned i = 0; i < n; i++) {
         commit_one(atom[0]);
         if (polls)
             need(cop_store_poll(store), "poll");
     }
-    double ns = (cpu_ns() - begin) / n;
+    double ns = (double)(bench_cpu_ns() - begin) / n;
     for (unsigned i = 0; i < watchers; i++)
         cop_watch_close(watch[i]);
     return ns;
@@ -143,9 +136,9 @@ told(unsigned n)
             need(cop_txn_set(txn, atom[k], &value), "set");
         }
         need(cop_txn_commit(txn, NULL, NULL), "commit");
-        double begin = cpu_ns();
+        uint64_t begin = bench_cpu_ns();
         need(cop_store_poll(store), "poll");
-        ns += cpu_ns() - begin;
+        ns += (double)(bench_cpu_ns() - begin);
     }
     cop_watch_close(watch);
     return ns / n / ATOMS;
@@ -158,7 +151,7 @@ burst(bool observer, uint64_t window_ns)
     cop_watch *watch = observer ? watch_open("host", window_ns, serialize) : NULL;
     struct pollfd p = {.events = POLLIN};
     need(cop_store_fd(store, &p.fd), "descriptor");
-    double begin = cpu_ns();
+    uint64_t begin = bench_cpu_ns();
     for (int i = 0; i < UPDATES; i++) {
         commit_one(atom[i % BURST_ATOMS]);
         if (observer && poll(&p, 1, 0) == 1)
@@ -167,7 +160,7 @@ burst(bool observer, uint64_t window_ns)
     while (observer && cop_watch_told(watch) != cop_store_version(store))
         if (poll(&p, 1, 1000) == 1)
             need(cop_store_poll(store), "poll");
-    double ns = cpu_ns() - begin;
+    double ns = (double)(bench_cpu_ns() - begin);
     cop_watch_close(watch);
     return ns;
 }
@@ -179,12 +172,12 @@ burst_alone(void)
 {
     struct pollfd p = {.events = POLLIN};
     need(cop_store_fd(store, &p.fd), "descriptor");
-    double begin = cpu_ns();
+    uint64_t begin = bench_cpu_ns();
     for (int i = 0; i < UPDATES; i++) {
         commit_one(atom[i % BURST_ATOMS]);
         (void)poll(&p, 1, 0);
     }
-    return cpu_ns() - begin;
+    return (double)(bench_cpu_ns() - begin);
 }
 
 enum {

@@ -23,11 +23,17 @@ compare_doubles(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+void
+report_sort(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, compare_doubles);
+}
+
 static report_samples
 sorted(const report_samples *samples)
 {
     report_samples copy = *samples;
-    qsort(copy.value, copy.n, sizeof copy.value[0], compare_doubles);
+    report_sort(copy.value, copy.n);
     return copy;
 }
 

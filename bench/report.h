@@ -25,6 +25,9 @@ typedef struct report_row {
 /* Adds a figure; more than REPORT_ROUNDS_MAX are dropped. */
 void report_add(report_samples *samples, double value);
 
+/* Least first. */
+void report_sort(double *values, size_t n);
+
 /* 0 when there is none. */
 double report_median(const report_samples *samples);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Workload A: the keys, the values and one million random queries, prepared in advance, and the
- * clocks. One process measures one system, so that the workload is a global of the process.
+ * Workload A: the keys, the values and one million random queries, prepared in advance. One
+ * process measures one system, so that the workload is a global of the process.
  */
 #ifndef COPPICE_BENCH_STORE_WORK_H
 #define COPPICE_BENCH_STORE_WORK_H
@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
+
+#include "bench/clock.h"
 
 #define BENCH_NAME_WORDS 3 /* "users/000123/balance-usd" is 24 bytes */
 #define BENCH_VALUE_WORDS 8
@@ -83,26 +84,6 @@ bench_random(uint64_t *state)
     x ^= x >> 7;
     x ^= x << 17;
     return *state = x;
-}
-
-static inline uint64_t
-bench_clock_ns(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static inline uint64_t
-bench_wall_ns(void)
-{
-    return bench_clock_ns(CLOCK_MONOTONIC);
-}
-
-static inline uint64_t
-bench_cpu_ns(void)
-{
-    return bench_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Resident bytes of this process. */

@@ -109,9 +109,12 @@ SLOW = {
 STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
           "lib/reclaim": ["stress_threads", "stress_reclaim"],
           "lib/graph/lazy": ["stress_lazy"],
+          "lib/graph/memo": ["stress_lazy"],
           "lib/graph": ["stress_graph"],
           "lib/reduce": ["stress_reduce"],
           "lib/effect": ["stress_effects", "stress_effect_queue"],
+          "lib/watch": ["stress_watch"],
+          "lib/monitor": ["stress_monitor"],
           "workers": ["stress_pool"]}
 STRESS_SECONDS = "1"
 

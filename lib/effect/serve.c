@@ -85,23 +85,41 @@ serve_task(void *context)
     cop__gate_end_use(gate);
 }
 
+/* The pool, which is not closed until it is returned; NULL: there is none, nothing to return. */
+static cop_pool *
+pool_borrow(cop_store *store)
+{
+    if (cop__load_relaxed(&store->effects.pool) == NULL)
+        return NULL;
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
+    if (pool == NULL)
+        cop__sub_seq_cst(&store->effects.asking, 1u);
+    return pool;
+}
+
+static void
+pool_return(cop_store *store)
+{
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+}
+
 /* kept NULL: a task with this function and context is made. */
 static bool
 submit(cop_store *store, cop__task *kept, cop_task_function function, void *context)
 {
     bool asked = false;
-    if (cop__load_relaxed(&store->effects.pool) == NULL)
+    cop_pool *pool = pool_borrow(store);
+    if (pool == NULL)
         return false;
-    cop__add_seq_cst(&store->effects.asking, 1u);
-    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    if (pool != NULL && !cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
+    if (!cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
         cop__gate_use(store->gate);
         asked = (kept != NULL ? cop__pool_submit_kept(pool, kept)
                               : cop__pool_submit_apart(pool, function, context)) == COP_OK;
         if (!asked)
             cop__gate_end_use(store->gate);
     }
-    cop__sub_seq_cst(&store->effects.asking, 1u);
+    pool_return(store);
     return asked;
 }
 
@@ -132,16 +150,13 @@ cop__effects_alarm(void *context)
 {
     cop_store *store = context;
     uint64_t due = cop__timers_earliest(&store->timers);
-    if (due == COP_TIMER_NEVER || cop__load_relaxed(&store->effects.pool) == NULL)
+    cop_pool *pool = due != COP_TIMER_NEVER ? pool_borrow(store) : NULL;
+    if (pool == NULL)
         return;
-    cop__add_seq_cst(&store->effects.asking, 1u);
-    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    if (pool != NULL) {
-        cop__gate_use(store->gate);
-        if (!cop__pool_alarm_set(pool, &store->alarm, due))
-            cop__gate_end_use(store->gate);
-    }
-    cop__sub_seq_cst(&store->effects.asking, 1u);
+    cop__gate_use(store->gate);
+    if (!cop__pool_alarm_set(pool, &store->alarm, due))
+        cop__gate_end_use(store->gate);
+    pool_return(store);
 }
 
 void
@@ -155,12 +170,11 @@ cop__effects_alarm_init(cop_store *store)
 uint32_t
 cop__effects_threads(cop_store *store)
 {
-    if (cop__load_relaxed(&store->effects.pool) == NULL)
+    cop_pool *pool = pool_borrow(store);
+    if (pool == NULL)
         return 0;
-    cop__add_seq_cst(&store->effects.asking, 1u);
-    cop_pool *pool = cop__load_seq_cst(&store->effects.pool);
-    uint32_t threads = pool != NULL ? cop_pool_threads(pool) : 0;
-    cop__sub_seq_cst(&store->effects.asking, 1u);
+    uint32_t threads = cop_pool_threads(pool);
+    pool_return(store);
     return threads;
 }
 

@@ -287,6 +287,7 @@ typedef struct cop__graph {
     void *effects_context;
     _Atomic bool disposed; /* a function disposed of an atom: a transaction waits in the queue */
     bool structure; /* this batch made, erased or moved atoms */
+    bool unordered; /* some node may stand no higher than something that it reads */
     bool pull_all;  /* settling looks below every node, whatever its height */
     uint32_t to_settle; /* a node that the sweep cannot go on with, 0: none */
 #if COP_CHECK_WAVES
@@ -321,6 +322,7 @@ cop__wave_page(const cop__page_entry *entry)
 #if COP_CHECK_WAVES
 void cop__node_completes_room(cop__graph *graph);
 void cop__node_completes_beside(const cop__graph *graph, const cop__node *node);
+void cop__order_check(const cop__graph *graph);
 #endif
 
 /* ---- order.c ---- */
@@ -333,6 +335,10 @@ bool cop__place(cop__graph *graph, cop__node *node, uint32_t height);
 bool cop__unplace(cop__graph *graph, cop__node *node);
 /* Puts a placed node at another height, with its edges and dirty bit. */
 bool cop__move(cop__graph *graph, cop__node *node, uint32_t height);
+/* One above all that a list has in it. */
+uint32_t cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count);
+/* One above all that a node's list, or what it follows, has in it now. */
+uint32_t cop__height_over(const cop__graph *graph, const cop__node *node);
 /* Raises a node above a height, and everything that depends on it above it. There must be no circle. */
 bool cop__raise(cop__graph *graph, cop__node *node, uint32_t above);
 /* Only what depends on it. */
@@ -340,6 +346,9 @@ bool cop__raise_dependents(cop__graph *graph, const cop__node *node);
 /* COP_E_CYCLE when `target` depends on `node`, as far as lists of dependencies tell (those of dirty
  * nodes may be out of date). COP_E_MEMORY. */
 cop_status cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target);
+/* A wave that ran out of memory may have raised a node and not all that depends on it. Those that stand
+ * too low are marked, and will ask of all that they read whether it is final. */
+void cop__reorder(cop__graph *graph);
 /* Takes a placed node's dirty bit away. */
 void cop__clean_node(cop__graph *graph, const cop__node *node);
 void cop__enqueue(cop__graph *graph, uint32_t block);
@@ -544,8 +553,6 @@ void cop__looks_end(cop__graph *graph);
 bool cop__settle_first(cop__graph *graph);
 /* Brings one node up to date whatever stands above it. */
 bool cop__settle_node(cop__graph *graph, uint32_t number);
-/* One above all in a list. */
-uint32_t cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count);
 void cop__settle_end(cop__graph *graph);
 
 /* ---- node.c ---- */

@@ -227,6 +227,41 @@ cop__clean_node(cop__graph *graph, const cop__node *node)
         dequeue(graph, node->place >> 6);
 }
 
+/* ---- heights ---- */
+
+uint32_t
+cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count)
+{
+    uint32_t height = 1;
+    for (size_t i = 0; i < count; i++) {
+        const cop__node *below = cop__dependency_node(graph, list[i]);
+        if (below != NULL && !(below->flags & COP_NODE_CYCLE) && below->height >= height)
+            height = below->height + 1;
+    }
+    return height;
+}
+
+/* The same for what a follower follows. */
+static uint32_t
+height_above_followed(const cop__graph *graph, const cop__node *node)
+{
+    uint32_t height = 1;
+    for (uint32_t i = 0, n = cop__follow_below_count(node); i < n; i++) {
+        const cop__node *below = cop__follow_below(graph, node, i);
+        if (!(below->flags & COP_NODE_CYCLE) && below->height >= height)
+            height = below->height + 1;
+    }
+    return height;
+}
+
+uint32_t
+cop__height_over(const cop__graph *graph, const cop__node *node)
+{
+    if (node->flags & COP_NODE_FOLLOWER)
+        return height_above_followed(graph, node);
+    return cop__height_above(graph, cop__dependencies(graph, node), cop__dependency_count(node));
+}
+
 /* ---- raising ---- */
 
 typedef struct walk {
@@ -297,7 +332,7 @@ cop__raise(cop__graph *graph, cop__node *node, uint32_t above)
     return cop__move(graph, node, above + 1) && cop__raise_dependents(graph, node);
 }
 
-/* A dependent that may lead to the target: heights rise along edges. */
+/* A dependent that may lead to the target: heights rise along edges, if they are in order. */
 static bool
 reach_push(void *context, uint32_t number)
 {
@@ -307,7 +342,8 @@ reach_push(void *context, uint32_t number)
         w->found = true;
         return false;
     }
-    if (!binds(node) || node->height >= w->target->height || (node->flags & COP_NODE_SEEN))
+    if (!binds(node) || (node->flags & COP_NODE_SEEN) ||
+        (node->height >= w->target->height && !w->graph->unordered))
         return true;
     node->flags |= COP_NODE_SEEN;
     return cop__list_push(w->graph, &w->graph->stack, number);
@@ -328,3 +364,39 @@ cop__reaches(cop__graph *graph, cop__node *node, const cop__node *target)
         return COP_E_CYCLE;
     return fine ? COP_OK : COP_E_MEMORY;
 }
+
+/* ---- after a wave that failed ---- */
+
+static bool
+stands_too_low(const cop__graph *graph, const cop__node *node)
+{
+    return (node->flags & (COP_NODE_LIVE | COP_NODE_PLACED)) == (COP_NODE_LIVE | COP_NODE_PLACED) &&
+           binds(node) && node->height < cop__height_over(graph, node);
+}
+
+void
+cop__reorder(cop__graph *graph)
+{
+    graph->unordered = false;
+    for (uint32_t i = 1; i < graph->node_count; i++) {
+        cop__node *node = &graph->nodes[i];
+        if (!stands_too_low(graph, node))
+            continue;
+        node->flags |= COP_NODE_POISONED;
+        cop__mark_node(graph, node);
+        graph->unordered = true;
+    }
+}
+
+#if COP_CHECK_WAVES
+#define CHECKED_NODES 4096u /* a larger graph would be looked through at every commit */
+
+void
+cop__order_check(const cop__graph *graph)
+{
+    if (graph->unordered || graph->node_count > CHECKED_NODES)
+        return;
+    for (uint32_t i = 1; i < graph->node_count; i++)
+        COP_ALWAYS(!stands_too_low(graph, &graph->nodes[i]));
+}
+#endif

@@ -151,46 +151,12 @@ visit(cop__graph *graph, uint32_t number)
     return circle(graph, first - 2);
 }
 
-uint32_t
-cop__height_above(const cop__graph *graph, const uint64_t *list, size_t count)
-{
-    uint32_t height = 1;
-    for (size_t i = 0; i < count; i++) {
-        const cop__node *below = cop__dependency_node(graph, list[i]);
-        if (below != NULL && !(below->flags & COP_NODE_CYCLE) && below->height >= height)
-            height = below->height + 1;
-    }
-    return height;
-}
-
-/* The same for what a follower follows. */
-static uint32_t
-height_above_followed(const cop__graph *graph, const cop__node *node)
-{
-    uint32_t height = 1;
-    for (uint32_t i = 0, n = cop__follow_below_count(node); i < n; i++) {
-        const cop__node *below = cop__follow_below(graph, node, i);
-        if (!(below->flags & COP_NODE_CYCLE) && below->height >= height)
-            height = below->height + 1;
-    }
-    return height;
-}
-
-/* One above all that a node's list, or what it follows, has in it now. */
-static uint32_t
-height_over(const cop__graph *graph, const cop__node *node)
-{
-    if (node->flags & COP_NODE_FOLLOWER)
-        return height_above_followed(graph, node);
-    return cop__height_above(graph, cop__dependencies(graph, node), cop__dependency_count(node));
-}
-
 /* A new node whose run was discarded gets a height all the same, to have edges. A follower has all of
  * its edges from the beginning. */
 static bool
 place_early(cop__graph *graph, cop__node *node)
 {
-    uint32_t height = node->flags & COP_NODE_FOLLOWER ? height_above_followed(graph, node) : 1;
+    uint32_t height = node->flags & COP_NODE_FOLLOWER ? cop__height_over(graph, node) : 1;
     return cop__place(graph, node, height) &&
            (!(node->flags & COP_NODE_FOLLOWED) || cop__follow_lift(graph, node));
 }
@@ -203,7 +169,7 @@ complete(cop__graph *graph, cop__node *node, enum cop__outcome outcome, const co
     bool first = (node->flags & COP_NODE_FRESH) != 0, healed = (node->flags & COP_NODE_CYCLE) != 0;
     const uint64_t *list = outcome == COP_RUN_DONE ? cop__dependencies(graph, node) : run->list;
     size_t count = outcome == COP_RUN_DONE ? cop__dependency_count(node) : run->count;
-    uint32_t height = node->flags & COP_NODE_FOLLOWER ? height_above_followed(graph, node)
+    uint32_t height = node->flags & COP_NODE_FOLLOWER ? cop__height_over(graph, node)
                                                       : cop__height_above(graph, list, count);
     node->flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_POISONED | COP_NODE_CYCLE);
     cop__node_completes(graph, node);
@@ -243,7 +209,7 @@ stuck(cop__graph *graph, cop__node *node, bool *only_fresh)
         if (status == COP_OK) { /* the sweep will come to both */
             node->flags &= ~(uint32_t)COP_NODE_FRESH;
             frame_pop(graph);
-            return cop__raise(graph, node, height_over(graph, node) - 1);
+            return cop__raise(graph, node, cop__height_over(graph, node) - 1);
         }
         if (status == COP_E_MEMORY)
             return false;
@@ -290,7 +256,7 @@ look_below(cop__graph *graph, cop__node *node, size_t frame)
         return visit(graph, cop__node_number(graph, below));
     }
     frame_pop(graph);
-    if (!(node->flags & COP_NODE_CYCLE) && !cop__raise(graph, node, height_over(graph, node) - 1))
+    if (!(node->flags & COP_NODE_CYCLE) && !cop__raise(graph, node, cop__height_over(graph, node) - 1))
         return false;
     return settled(graph, node);
 }

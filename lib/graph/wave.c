@@ -263,7 +263,7 @@ cop__node_finish(cop__graph *graph, cop__node *node, cop_status status, cop_valu
         fine = (outcome == COP_RUN_DONE || cop__relink(graph, node, run->list, run->count));
         /* What is settled could be read wherever it stands. */
         if (outcome == COP_RUN_RELISTED && graph->settled.count > 0 && fine)
-            fine = cop__raise(graph, node, cop__height_above(graph, run->list, run->count) - 1);
+            fine = cop__raise(graph, node, cop__height_over(graph, node) - 1);
         node->flags &= ~(uint32_t)COP_NODE_POISONED;
         cop__node_completes(graph, node);
         fine = fine && cop__node_store(graph, node, value);
@@ -331,6 +331,28 @@ give_back(cop__graph *graph, uint32_t block, uint64_t mask)
         cop__mark_mask(graph, block, mask);
 }
 
+/* The first dirty block of a level leaves it. Its dirty bits, not 0. */
+static inline uint64_t
+take_first(cop__graph *graph, uint32_t height)
+{
+    cop__block *block = &graph->blocks[graph->levels[height].dirty];
+    uint64_t mask = block->dirty;
+    block->dirty = 0;
+    graph->levels[height].dirty = block->next;
+    if (block->next == COP_NODE_NONE)
+        graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
+    return mask;
+}
+
+/* Runs may move blocks, arena and nodes: looked up anew for each. */
+static inline cop__node *
+first_of(const cop__graph *graph, uint32_t block, uint64_t mask)
+{
+    const uint32_t *slots =
+        (const uint32_t *)(const void *)&graph->arena.words[graph->blocks[block].slots];
+    return &graph->nodes[slots[__builtin_ctzll(mask)]];
+}
+
 bool
 cop__sweep_level(cop__graph *graph, uint32_t height)
 {
@@ -338,16 +360,9 @@ cop__sweep_level(cop__graph *graph, uint32_t height)
     uint32_t number;
     run->limit = height;
     while ((number = graph->levels[height].dirty) != COP_NODE_NONE) {
-        cop__block *block = &graph->blocks[number];
-        uint64_t mask = block->dirty;
-        block->dirty = 0;
-        graph->levels[height].dirty = block->next;
-        if (block->next == COP_NODE_NONE)
-            graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
+        uint64_t mask = take_first(graph, height);
         while (mask != 0) {
-            const uint32_t *slots =
-                (const uint32_t *)(const void *)&graph->arena.words[graph->blocks[number].slots];
-            cop__node *node = &graph->nodes[slots[__builtin_ctzll(mask)]];
+            cop__node *node = first_of(graph, number, mask);
             mask &= mask - 1;
         go_on:;
             enum cop__step step = node_step(graph, run, node);
@@ -404,16 +419,9 @@ sweep_level_timed(cop__graph *graph, uint32_t height, cop__wave_timing *timing)
     uint32_t number;
     graph->run.limit = height;
     while ((number = graph->levels[height].dirty) != COP_NODE_NONE) {
-        cop__block *block = &graph->blocks[number];
-        uint64_t mask = block->dirty;
-        block->dirty = 0;
-        graph->levels[height].dirty = block->next;
-        if (block->next == COP_NODE_NONE)
-            graph->level_map[height >> 6] &= ~(UINT64_C(1) << (height & 63));
+        uint64_t mask = take_first(graph, height);
         for (; mask != 0; mask &= mask - 1) {
-            const uint32_t *slots =
-                (const uint32_t *)(const void *)&graph->arena.words[graph->blocks[number].slots];
-            cop__node *node = &graph->nodes[slots[__builtin_ctzll(mask)]];
+            cop__node *node = first_of(graph, number, mask);
             timing->most -= timing->most > 0;
             enum cop__step step = node_step_timed(graph, node, timing);
             if (step != COP_STEP_ON) { /* the node is dirty again */
@@ -454,6 +462,8 @@ wave(cop__graph *graph, cop__wave_timing *timing)
     graph->count.waves++;
     bool before = cop__evaluating;
     cop__evaluating = true; /* marking calls functions of reducers */
+    if (cop__unlikely(graph->unordered))
+        cop__reorder(graph);
     bool fine = mark_sources(graph);
     if (fine && (graph->lowest != COP_HEIGHT_NONE || graph->fresh.count > 0))
         fine = sweep(graph, timing);
@@ -461,6 +471,10 @@ wave(cop__graph *graph, cop__wave_timing *timing)
     COP_PROBE2(wave, graph->count.waves, graph->count.runs);
     if (!fine)
         graph->tree->failed = COP_E_MEMORY; /* else the draft would pass for one without changes */
+    graph->unordered |= graph->tree->failed != COP_OK;
+#if COP_CHECK_WAVES
+    cop__order_check(graph);
+#endif
     return graph->tree->failed == COP_OK;
 }
 

@@ -225,6 +225,7 @@ struct cop_watch {
     bool closed, paused, running, queued, gap;
     uint32_t references; /* its owner's, and of each thread that is in a call */
     int fd;
+    uint64_t armed_ns; /* when it is due, as the descriptor knows */
     uint64_t told;
     uint64_t noted;                  /* changes since `from` */
     uint64_t changed_ns, told_ns;    /* first change not told; last telling */
@@ -257,6 +258,8 @@ typedef struct cop__watch_room {
     cop_watch *all;
     size_t count, gather_count; /* watchers; those of the least max_delay_ns */
     bool wake; /* a watcher that is asked for may be due */
+    uint32_t at_once; /* descriptors of this pass that were due at once */
+    uint64_t soon_ns; /* when those after the first one become readable */
     cop_watch *ready_first, *ready_last; /* functions to be called now */
     cop__timer *waiting;                 /* and later */
 } cop__watch_room;

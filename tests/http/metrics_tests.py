@@ -51,7 +51,7 @@ def test_trace(s):
     equal(s.call("GET", "/v1/trace").status, 409, "nothing was recorded")
     answer = s.call("POST", "/v1/trace", b"")
     equal(answer.status, 409, "the monitor is off")
-    check("performance.monitor" in answer.json()["detail"], "says what to do", answer.body)
+    check("performance.monitor" in answer.json["detail"], "says what to do", answer.body)
     equal(s.call("PATCH", "/v1/options", {"performance.monitor": True}).status, 200, "monitor on")
     for query in "spans=0", "spans=x", "spans=16777217":
         equal(s.call("POST", "/v1/trace?" + query, b"").status, 400, query)
@@ -63,8 +63,8 @@ def test_trace(s):
         equal(s.call("DELETE", "/v1/trace").status, 204, "ended, again too")
     answer = s.call("GET", "/v1/trace")
     equal(answer.status, 200, "trace")
-    events = answer.json()["traceEvents"]
-    check(len(events) >= 50 and answer.json()["otherData"]["lost"] > 0, "the newest 50", len(events))
+    events = answer.json["traceEvents"]
+    check(len(events) >= 50 and answer.json["otherData"]["lost"] > 0, "the newest 50", len(events))
     check({"apply", "publish"} <= {e["name"] for e in events}, "parts of commits", events[:9])
     at = ["--server", "http://127.0.0.1:%d" % s.port, "--seconds", "1"]
     status, out, err = run("trace", *at, "--spans", "9")

@@ -33,13 +33,12 @@ input_before(const cop__memo *had, size_t i, uint64_t what)
 static void
 value_of_words(const cop__input *input, cop_value *value)
 {
-    unsigned type = (unsigned)(input->word[0] & COP_SLOT_TYPE);
+    cop_value held;
+    memcpy(&held, input->word, sizeof input->word);
+    bool outside = cop_value_is_text(&held) && held.inlined == COP_VALUE_OUTSIDE;
     memset(value, 0, sizeof *value);
-    if (type == COP_NONE || type >= COP_OBJECT || input->more != 0)
-        return;
-    memcpy(value, input->word, sizeof input->word);
-    if (cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE)
-        memset(value, 0, sizeof *value);
+    if (held.type < COP_OBJECT && !outside)
+        *value = held;
 }
 
 /* The session keeps what its run has read. */

@@ -142,8 +142,6 @@ cop__lanes_end(cop__graph *graph)
                            graph->front_blocks.capacity * sizeof *graph->front_blocks.item);
     cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->stash,
                            graph->stash_capacity * sizeof *graph->stash);
-    graph->lanes = NULL;
-    graph->lane_count = 0;
 }
 
 /* Room that lanes must not have to make: for marks of every block, and what they may copy. */

@@ -87,7 +87,7 @@ static int
 id_order(const void *left, const void *right)
 {
     const uint32_t *a = left, *b = right;
-    return *a < *b ? -1 : *a > *b;
+    return (*a > *b) - (*a < *b);
 }
 
 /* The highest branch above an atom whose children the node lists, or the atom. */
@@ -167,7 +167,7 @@ edge_order(const void *left, const void *right)
 {
     const cop_graph_edge *a = left, *b = right;
     if (a->atom.id != b->atom.id)
-        return a->atom.id < b->atom.id ? -1 : 1;
+        return (a->atom.id > b->atom.id) - (a->atom.id < b->atom.id);
     if (a->atom.generation == 0 && a->path != NULL && b->path != NULL)
         return strcmp(a->path, b->path);
     return (int)a->what - (int)b->what;

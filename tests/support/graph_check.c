@@ -379,6 +379,32 @@ check_follower(check *c, uint32_t number, uint64_t *edges, uint64_t *watches)
     *edges += f->edge_count;
 }
 
+/* A node among the children of the one above it. */
+static bool
+is_child(const cop__patterns *p, uint32_t number)
+{
+    const cop__pattern_node *node = &p->node[number];
+    uint32_t i = p->node[node->parent].first, before = 0;
+
+    for (; i != 0 && i != number; i = p->node[i].next)
+        before = i;
+    return i == number && node->previous == before &&
+           (p->node[node->parent].star == number) ==
+               cop__pattern_is_star(node->segment, node->length);
+}
+
+static void
+check_pattern(check *c, uint32_t number)
+{
+    const cop__patterns *p = &c->graph->patterns;
+    const cop__pattern_node *node = &p->node[number];
+
+    hold(c, node->first != 0 || node->watch != 0, "a pattern of nobody");
+    hold(c, is_child(p, number), "a pattern that the one above it does not know");
+    for (uint32_t w = node->watch; w != 0; w = p->watch[w].next)
+        hold(c, p->watch[w].at == number, "a watch of another pattern");
+}
+
 static void
 check_followers(check *c)
 {
@@ -398,7 +424,7 @@ check_followers(check *c)
     for (uint32_t n = COP_PATTERN_ROOT + 1; n < p->node_count; n++)
         if (p->node[n].segment != NULL) {
             pattern_nodes++;
-            hold(c, p->node[n].first != 0 || p->node[n].watch != 0, "a pattern of nobody");
+            check_pattern(c, n);
         }
     hold(c, c->followed == g->followed.count, "%" PRIu64 " are followed", c->followed);
     hold(c, g->follow.edge_count == 0 || edges + free_edges + 1 == g->follow.edge_count,

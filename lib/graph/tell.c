@@ -359,9 +359,12 @@ seed(collection *c)
         add_atom(c, c->query->around->id);
         return;
     }
-    for (uint32_t i = 1; i < c->graph->node_count && !c->refused; i++)
-        if (c->graph->nodes[i].flags & COP_NODE_LIVE)
-            add(c, c->graph->nodes[i].id, i);
+    for (uint32_t i = 1; i < c->graph->node_count && !c->refused; i++) {
+        const cop__node *node = &c->graph->nodes[i];
+        if ((node->flags & COP_NODE_LIVE) &&
+            (!(node->flags & COP_NODE_EFFECT) || cop__dependency_count(node) > 0))
+            add(c, node->id, i);
+    }
     seed_lazy(c);
 }
 

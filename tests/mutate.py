@@ -83,7 +83,7 @@ RELEVANT = {
     "lib/reduce": ["test_reduction", "test_group", "test_reduce", "test_reduce_random"],
     "lib/effect/queue.c": ["test_effect_queue"],
     "lib/effect/scope": ["test_scope", "test_scope_memory"],
-    "lib/effect": ["test_effect_rules", "test_effect", "test_scope"],
+    "lib/effect": ["test_effect_rules", "test_effect_random", "test_effect", "test_scope"],
     "lib/serialize": ["test_json", "test_json_write"],
     "lib/store/options": ["test_options"],
     "lib/store/reconfigure.c": ["test_reconfigure"],

@@ -229,6 +229,7 @@ check_all(void)
         ck_assert_int_eq(number_of(snapshot, above[i]), expected(chosen, numbers, i) + 1);
     }
     cop_snapshot_drop(snapshot);
+    t_graph_holds(store, 5000, false);
 }
 
 START_TEST(nothing_is_missed_after_a_wave_without_memory)

@@ -60,7 +60,7 @@ list_room(cop__evaluator *run, size_t more)
 {
     if (run->count + more <= run->capacity)
         return true;
-    size_t wide = run->capacity * 2 > run->count + more ? run->capacity * 2 : run->count + more + 32;
+    size_t wide = cop__memory_more(run->capacity, run->count + more);
     uint64_t *list = cop__memory_realloc(run->graph->memory, COP_MEMORY_GRAPH, run->list,
                                          run->capacity * sizeof *list, wide * sizeof *list);
     if (list == NULL) {

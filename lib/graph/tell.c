@@ -40,7 +40,7 @@ room(collection *c, void *vector, size_t *capacity, size_t need, size_t element)
     void **p = vector;
     if (need <= *capacity)
         return true;
-    size_t wide = *capacity * 2 > need ? *capacity * 2 : need + 16;
+    size_t wide = cop__memory_more(*capacity, need);
     void *grown = realloc(*p, wide * element);
     if (grown == NULL) {
         c->refused = true;

@@ -2,6 +2,7 @@
 /* Effects: what a bound on runs counts, and which effect a handle stands for. */
 #include <coppice/effect.h>
 
+#include "store/store_internal.h"
 #include "tests/support/store_test.h"
 
 static cop_store *store;
@@ -267,6 +268,65 @@ START_TEST(a_lazy_one_whose_input_is_gone)
 }
 END_TEST
 
+/* --- without memory to link ------------------------------------------------------------------------ */
+
+static cop_status
+reads_two(cop_evaluation *evaluation, void *context)
+{
+    int64_t x;
+
+    runs++;
+    (void)cop_read_i64(evaluation, source, &x);
+    return cop_read_i64(evaluation, *(const cop_atom *)context, &x);
+}
+
+/* More than one word of bits has room for; on two queues, each of which has its own again. */
+START_TEST(all_that_was_not_linked_comes_again)
+{
+    enum { MANY = 200 };
+    cop_effect_options options = COP_EFFECT_OPTIONS_INIT;
+    cop_atom other = t_make(store, "other", cop_i64(1));
+    cop_effect effect[MANY];
+    uint64_t ran;
+
+    CHECK_OK(cop_effect_queue_open(store, &options.queue));
+    for (int i = 0; i < MANY; i++)
+        CHECK_OK(cop_effect_open(store, reads_two, &other, i % 4 == 0 ? &options : NULL, &effect[i],
+                                 NULL));
+    for (int64_t k = 0; k < 40; k++) {
+        for (int queue = 0; queue < 2; queue++) {
+            atomic_store(&store->memory->fail_for_ever, k % 2 == 0);
+            atomic_store(&store->memory->fail_countdown, k / 2);
+            cop_status status = cop_effects_run(store, queue ? options.queue : NULL, 0, &ran);
+            atomic_store(&store->memory->fail_countdown, -1);
+            atomic_store(&store->memory->fail_for_ever, false);
+            ck_assert(status == COP_OK || status == COP_E_MEMORY);
+            t_graph_holds(store, 1000, false);
+        }
+        for (int queue = 0; queue < 2; queue++)
+            CHECK_OK(cop_effects_run(store, queue ? options.queue : NULL, 0, &ran));
+        ck_assert_uint_eq(atomic_load(&store->effects.unlinked), 0);
+        runs = 0;
+        t_set(store, k % 3 == 0 ? other : source, cop_i64(100 + k));
+        for (int queue = 0; queue < 2; queue++) {
+            CHECK_OK(cop_effects_run(store, queue ? options.queue : NULL, 0, &ran));
+            ck_assert_uint_eq(ran, queue ? MANY / 4 : MANY - MANY / 4);
+        }
+        ck_assert_uint_eq(runs, MANY);
+        if (k % 4 == 3) { /* other lists, which have to be linked again */
+            int i = (int)(k * 5 % MANY);
+            cop_effect_close(store, effect[i]);
+            CHECK_OK(cop_effect_open(store, reads_two, &other, i % 4 == 0 ? &options : NULL,
+                                     &effect[i], NULL));
+        }
+        atomic_store(&store->memory->fail_for_ever, false);
+    }
+    for (int i = 0; i < MANY; i++)
+        cop_effect_close(store, effect[i]);
+    cop_effect_queue_close(options.queue);
+}
+END_TEST
+
 /* --- what the log is told ------------------------------------------------------------------------ */
 
 static unsigned reasons, named_ones, other_lines;
@@ -343,6 +403,7 @@ add(TCase *tests)
     tcase_add_loop_test(tests, a_version_behind, 0, 5);
     tcase_add_test(tests, a_path_alone);
     tcase_add_test(tests, a_lazy_one_whose_input_is_gone);
+    tcase_add_test(tests, all_that_was_not_linked_comes_again);
     tcase_add_test(tests, failures_are_told_one_by_one);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A store with computed atoms that read what a list of words says; explanations and nodes of its graph
- * as texts, every field of them but the times. For Check programs. */
+/* A store with computed atoms that read what a list of words says; explanations and nodes of its
+ * graph as texts, every field of them but the times. For Check programs. */
 #ifndef COP_TESTS_EXPLAIN_TEST_H
 #define COP_TESTS_EXPLAIN_TEST_H
 
@@ -29,8 +29,7 @@ teardown(void)
 
 static char text[8192];
 
-static inline void __attribute__((format(printf, 1, 2)))
-say(const char *format, ...)
+static inline void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
 {
     size_t used = strlen(text);
     va_list list;
@@ -115,14 +114,15 @@ say_node(void *context, const cop_graph_node *node)
 {
     (void)context;
     say("%s%s[%s] %s %u at %u%s%s, %u above", text[0] ? "\n" : "", node->path, node->label,
-        cop_graph_kind_name(node->kind), node->height, node->distance,
-        node->cycle ? " circle" : "", node->looked ? " looked" : "", node->dependents);
+        cop_graph_kind_name(node->kind), node->height, node->distance, node->cycle ? " circle" : "",
+        node->looked ? " looked" : "", node->dependents);
     for (size_t i = 0; i < node->edge_count; i++) {
         const cop_graph_edge *edge = &node->edges[i];
         const cop_snapshot *root = store->tree.root;
         char path[64] = "?";
         size_t length = 0;
-        if (edge->atom.generation != 0 && cop_atom_path(root, edge->atom, path, 63, &length) == COP_OK)
+        if (edge->atom.generation != 0 &&
+            cop_atom_path(root, edge->atom, path, 63, &length) == COP_OK)
             path[length] = '\0';
         say(", %u %s %s%s%s", edge->reads, cop_depends_name(edge->what), path,
             edge->path ? " by " : "", edge->path ? edge->path : "");
@@ -197,8 +197,8 @@ define(const char *path, const char *label, cop_computed_kind kind, reader *r)
             r->atom[i] = t_find(store, r->words[i] + 2);
     options.kind = kind;
     options.label = label;
-    CHECK_OK(cop_computed_define(store, path, path ? strlen(path) : 0, reads, r, &options, &atom,
-                                 NULL));
+    CHECK_OK(
+        cop_computed_define(store, path, path ? strlen(path) : 0, reads, r, &options, &atom, NULL));
     return atom;
 }
 

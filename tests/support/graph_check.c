@@ -171,7 +171,9 @@ check_list(check *c, const cop__node *node, uint32_t number)
         const cop__node *below = cop__dependency_node(g, list[i]);
         hold(c, set != NULL && has_member(g, set, node), "node %u is not told of %" PRIx64, number,
              list[i]);
-        hold(c, !bound || below == NULL || (below->flags & COP_NODE_CYCLE) || below->height < node->height,
+        hold(c,
+             !bound || below == NULL || (below->flags & COP_NODE_CYCLE) ||
+                 below->height < node->height,
              "node %u stands no higher than what it reads", number);
     }
     qsort(key, n, sizeof *key, key_order);
@@ -182,7 +184,7 @@ check_list(check *c, const cop__node *node, uint32_t number)
 
 /* --- nodes -------------------------------------------------------------------------------- */
 
-#define OF_A_DRAFT                                                                    \
+#define OF_A_DRAFT                                                                              \
     (COP_NODE_FRESH | COP_NODE_ACTIVE | COP_NODE_SETTLED | COP_NODE_DYING | COP_NODE_RELINKED | \
      COP_NODE_SEEN)
 
@@ -197,7 +199,8 @@ check_place(check *c, const cop__node *node, uint32_t number)
         return false;
     const cop__block *block = &g->blocks[at];
     const uint32_t *slots = (const uint32_t *)(const void *)&g->arena.words[block->slots];
-    return hold(c, (block->used >> bit & 1) && slots[bit] == number && block->height == node->height,
+    return hold(c,
+                (block->used >> bit & 1) && slots[bit] == number && block->height == node->height,
                 "node %u is not in its place", number);
 }
 
@@ -247,8 +250,10 @@ check_nodes(check *c)
         circular += (g->nodes[g->circular.item[i]].flags & COP_NODE_CYCLE) != 0;
     hold(c, circular == c->circular, "%" PRIu64 " in circles, %" PRIu64 " listed", c->circular,
          circular);
-    hold(c, g->fresh.count + g->dying.count + g->relinked.count + g->settled.count + g->stack.count +
-                    g->frames.count + g->own.log_count + g->stash_count == 0,
+    hold(c,
+         g->fresh.count + g->dying.count + g->relinked.count + g->settled.count + g->stack.count +
+                 g->frames.count + g->own.log_count + g->stash_count ==
+             0,
          "a list of a draft is not empty");
     hold(c, !g->pull_all && g->to_settle == 0 && g->follow.touched == NULL,
          "a mark of a draft is left");
@@ -370,8 +375,9 @@ check_follower(check *c, uint32_t number, uint64_t *edges, uint64_t *watches)
     for (size_t i = 0; i < f->edge_count; i++) {
         const cop__follow_edge *edge = &g->follow.edge[f->edge[i]];
         const cop__node *from = &g->nodes[edge->from];
-        hold(c, edge->to == number && edge->at == i && in_chain(g, f->edge[i]) &&
-                    (from->flags & COP_NODE_LIVE) && (from->flags & COP_NODE_FOLLOWED),
+        hold(c,
+             edge->to == number && edge->at == i && in_chain(g, f->edge[i]) &&
+                 (from->flags & COP_NODE_LIVE) && (from->flags & COP_NODE_FOLLOWED),
              "an edge of follower %u", number);
         hold(c, !bound || (from->flags & COP_NODE_CYCLE) || from->height < node->height,
              "follower %u stands no higher than what it follows", number);
@@ -410,7 +416,8 @@ check_followers(check *c)
 {
     const cop__graph *g = c->graph;
     const cop__patterns *p = &g->patterns;
-    uint64_t edges = 0, watches = 0, free_edges = 0, free_watches = 0, free_nodes = 0, pattern_nodes = 0;
+    uint64_t edges = 0, watches = 0, free_edges = 0, free_watches = 0, free_nodes = 0,
+             pattern_nodes = 0;
 
     for (uint32_t i = 1; i < g->node_count; i++)
         if (g->nodes[i].flags & COP_NODE_FOLLOWER)
@@ -430,8 +437,10 @@ check_followers(check *c)
     hold(c, g->follow.edge_count == 0 || edges + free_edges + 1 == g->follow.edge_count,
          "edges to followers are lost");
     hold(c, watches == p->live, "%" PRIu64 " watches, not %u", watches, p->live);
-    hold(c, p->watch_count == 0 || watches + free_watches + 1 == p->watch_count, "watches are lost");
-    hold(c, p->node_count == 0 || pattern_nodes + free_nodes + COP_PATTERN_ROOT + 1 == p->node_count,
+    hold(c, p->watch_count == 0 || watches + free_watches + 1 == p->watch_count,
+         "watches are lost");
+    hold(c,
+         p->node_count == 0 || pattern_nodes + free_nodes + COP_PATTERN_ROOT + 1 == p->node_count,
          "patterns are lost");
 }
 
@@ -449,8 +458,9 @@ check_front(check *c, const cop__lazy *lazy, const cop__front *front)
     if (shown == NULL)
         hold(c, from == 1 && to == 0 && word[0] == 0 && word[1] == 0, "an empty front");
     else if (hold(c, memo != NULL, "a front shows what has gone"))
-        hold(c, memo->low <= from && from <= to && to <= memo->high &&
-                    memcmp(word, &memo->value, sizeof word) == 0,
+        hold(c,
+             memo->low <= from && from <= to && to <= memo->high &&
+                 memcmp(word, &memo->value, sizeof word) == 0,
              "a front shows something else");
 }
 
@@ -462,12 +472,14 @@ check_memos(check *c, const cop__lazy *lazy)
 
     for (const cop__memo *memo = lazy->memos; memo != NULL; memo = memo->next, n++) {
         bytes += memo->bytes;
-        hold(c, memo->references >= 1 && memo->spans >= 1 && memo->spans <= COP_MEMO_SPANS &&
-                    memo->serial != 0,
+        hold(c,
+             memo->references >= 1 && memo->spans >= 1 && memo->spans <= COP_MEMO_SPANS &&
+                 memo->serial != 0,
              "a memo of nobody");
         for (uint32_t i = 0; i < memo->spans && i < COP_MEMO_SPANS; i++)
-            hold(c, memo->low <= memo->span[i].from && memo->span[i].from <= memo->span[i].to &&
-                        memo->span[i].to <= memo->high,
+            hold(c,
+                 memo->low <= memo->span[i].from && memo->span[i].from <= memo->span[i].to &&
+                     memo->span[i].to <= memo->high,
                  "spans of a memo");
     }
     hold(c, n == lazy->memo_count, "%u memos, not %u", n, lazy->memo_count);
@@ -482,18 +494,22 @@ check_lazy(check *c, cop__lazy *lazy)
 {
     const cop__slot *slot = cop__root_atom(c->root, lazy->atom);
     bool alive = lazy->death == UINT64_MAX;
-    uint32_t node = lazy->atom.id < c->graph->record_count ? c->graph->records[lazy->atom.id].node : 0;
+    uint32_t node =
+        lazy->atom.id < c->graph->record_count ? c->graph->records[lazy->atom.id].node : 0;
 
     hold(c, alive == (slot != NULL), "a lazy atom's death");
-    hold(c, lazy->birth <= c->root->stamp && (alive || lazy->death <= c->root->stamp), "a lazy atom's life");
+    hold(c, lazy->birth <= c->root->stamp && (alive || lazy->death <= c->root->stamp),
+         "a lazy atom's life");
     if (alive && slot != NULL && node == 0 && lazy->kind == COP_LAZY)
         hold(c, cop__slot_is_lazy(slot) && cop__slot_lazy(slot) == &lazy->head,
              "a slot does not lead to its record");
-    hold(c, (lazy->look != NULL) == cop__load_relaxed(&lazy->looked_at), "a lazy atom is looked at");
+    hold(c, (lazy->look != NULL) == cop__load_relaxed(&lazy->looked_at),
+         "a lazy atom is looked at");
     c->looked += lazy->look != NULL;
     for (size_t i = 0; i < lazy->origin_count; i++)
-        hold(c, lazy->origins[i].stamp <= c->root->stamp &&
-                    (i == 0 || lazy->origins[i].stamp > lazy->origins[i - 1].stamp),
+        hold(c,
+             lazy->origins[i].stamp <= c->root->stamp &&
+                 (i == 0 || lazy->origins[i].stamp > lazy->origins[i - 1].stamp),
              "origins");
 }
 
@@ -518,7 +534,8 @@ check_lazy_lists(check *c, uint64_t in_ring, uint64_t crowded, uint64_t backgrou
     }
     hold(c, n == crowded, "%" PRIu64 " in the crowd, not %" PRIu64, n, crowded);
     n = 0;
-    for (const cop__lazy *lazy = all->background, *before = NULL; lazy != NULL && n <= background; n++) {
+    for (const cop__lazy *lazy = all->background, *before = NULL; lazy != NULL && n <= background;
+         n++) {
         hold(c, lazy->all_previous == before && lazy->kind == COP_BACKGROUND, "background atoms");
         next_is_one |= lazy == all->next_background;
         before = lazy;
@@ -556,8 +573,9 @@ check_lazies(check *c)
     }
     for (size_t i = 0; i < all->free_items.count; i++)
         hold(c, all->item[all->free_items.item[i]] == NULL, "a free item");
-    hold(c, live == all->live && live == all->of.count &&
-                live + all->free_items.count + 1 == all->item_count,
+    hold(c,
+         live == all->live && live == all->of.count &&
+             live + all->free_items.count + 1 == all->item_count,
          "%" PRIu64 " lazy atoms, not %u", live, all->live);
     check_lazy_lists(c, in_ring, crowded, background, gone);
     pthread_mutex_unlock(&all->lock);
@@ -575,7 +593,8 @@ check_looks(check *c)
 
     for (const cop__look *look = g->looks; look != NULL && looks <= g->look_count; looks++) {
         of_something += look->node != 0 || look->lazy != NULL;
-        hold(c, look->node == 0 || (g->nodes[look->node].flags & COP_NODE_LOOKED), "a look at a node");
+        hold(c, look->node == 0 || (g->nodes[look->node].flags & COP_NODE_LOOKED),
+             "a look at a node");
         hold(c, look->lazy == NULL || look->lazy->look == look, "a look at a lazy atom");
         hold(c, !look->open && !look->pending, "a look at a draft");
         look = look->next;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Definitions that are refused: what each says, that the handle is none and the store as it was, and
- * that no request for memory is missed. */
+/* Definitions that are refused: what each says, that the handle is none and the store as it was,
+ * and that no request for memory is missed. */
 #include <coppice/computed.h>
-#include <coppice/reduce.h>
 #include <coppice/effect.h>
+#include <coppice/reduce.h>
 
 #include "store/store_internal.h"
 #include "tests/support/store_test.h"
@@ -42,7 +42,8 @@ combine(void *context, cop_value *sum, const cop_value *value)
     return COP_OK;
 }
 
-/* --- what is said ------------------------------------------------------------------------------ */
+/* --- what is said ------------------------------------------------------------------------------
+ */
 
 typedef struct refusal {
     const char *path, *message;
@@ -55,11 +56,14 @@ typedef struct refusal {
 static const refusal refusals[] = {
     {"x", "a computed atom needs a function", COP_EAGER, COP_E_INVALID, .no_function = true},
     {"", "the root cannot be computed", COP_EAGER, COP_E_INVALID, false, false, 0},
-    {NULL, "only an eager atom with a path can own a branch", COP_EAGER, COP_E_INVALID, .branch = true},
-    {"x", "only an eager atom with a path can own a branch", COP_LAZY, COP_E_INVALID, .branch = true},
+    {NULL, "only an eager atom with a path can own a branch", COP_EAGER, COP_E_INVALID,
+     .branch = true},
+    {"x", "only an eager atom with a path can own a branch", COP_LAZY, COP_E_INVALID,
+     .branch = true},
     {"x", "only an eager atom with a path can own a branch", COP_BACKGROUND, COP_E_INVALID,
      .branch = true},
-    {"x", "options.kind is 3, expected 0 to 2", (cop_computed_kind)3, COP_E_INVALID, false, false, 0},
+    {"x", "options.kind is 3, expected 0 to 2", (cop_computed_kind)3, COP_E_INVALID, false, false,
+     0},
     {"x", "options.size is ", COP_EAGER, COP_E_INVALID, .size = 1},
     {"x", "options.size is ", COP_EAGER, COP_E_INVALID, .size = 1 - (long)sizeof(size_t)},
     {"a//b", "", COP_EAGER, COP_E_PATH, false, false, 0},
@@ -104,15 +108,22 @@ typedef struct reduce_refusal {
 } reduce_refusal;
 
 static const reduce_refusal reduce_refusals[] = {
-    {"x", "in/*", NULL, NULL, "the reduction is 7, expected 0 to ", (cop_reduction)7, COP_E_INVALID, 0, 0, 0},
-    {"x", "in/*", NULL, NULL, "options.k is 0: the top of none", COP_REDUCE_TOP, COP_E_INVALID, 0, 0, 0},
-    {"x", "in/*", NULL, NULL, "a custom reduction needs options.combine", COP_REDUCE_CUSTOM, COP_E_INVALID, 0, 0, 0},
-    {"x", "in/*", NULL, NULL, "options.zero is no number, bool or short string", COP_REDUCE_CUSTOM, COP_E_INVALID, 0, true, true},
-    {NULL, "in/*", NULL, NULL, "an owner of a branch needs a path", COP_REDUCE_TOP, COP_E_INVALID, 1, 0, 0},
-    {NULL, "in/*", "key", "value", "an owner of a branch needs a path", COP_REDUCE_SUM, COP_E_INVALID, 0, 0, 0},
+    {"x", "in/*", NULL, NULL, "the reduction is 7, expected 0 to ", (cop_reduction)7, COP_E_INVALID,
+     0, 0, 0},
+    {"x", "in/*", NULL, NULL, "options.k is 0: the top of none", COP_REDUCE_TOP, COP_E_INVALID, 0,
+     0, 0},
+    {"x", "in/*", NULL, NULL, "a custom reduction needs options.combine", COP_REDUCE_CUSTOM,
+     COP_E_INVALID, 0, 0, 0},
+    {"x", "in/*", NULL, NULL, "options.zero is no number, bool or short string", COP_REDUCE_CUSTOM,
+     COP_E_INVALID, 0, true, true},
+    {NULL, "in/*", NULL, NULL, "an owner of a branch needs a path", COP_REDUCE_TOP, COP_E_INVALID,
+     1, 0, 0},
+    {NULL, "in/*", "key", "value", "an owner of a branch needs a path", COP_REDUCE_SUM,
+     COP_E_INVALID, 0, 0, 0},
     {"", "in/*", NULL, NULL, "the root cannot be computed", COP_REDUCE_SUM, COP_E_INVALID, 0, 0, 0},
     {"a//b", "in/*", NULL, NULL, "", COP_REDUCE_SUM, COP_E_PATH, 0, 0, 0},
-    {"x", "", NULL, NULL, "a pattern has at least one segment", COP_REDUCE_SUM, COP_E_PATH, 0, 0, 0},
+    {"x", "", NULL, NULL, "a pattern has at least one segment", COP_REDUCE_SUM, COP_E_PATH, 0, 0,
+     0},
     {"x", "in//*", NULL, NULL, "", COP_REDUCE_SUM, COP_E_PATH, 0, 0, 0},
 };
 
@@ -159,7 +170,8 @@ START_TEST(the_longest_key)
 }
 END_TEST
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory ------------------------------------------------------------------------------------
+ */
 
 static cop_scope *scope;
 
@@ -173,10 +185,11 @@ define_any(int what, cop_atom *atom, cop_error *error)
     options.scope = reduce.scope = what & 1 ? scope : NULL;
     switch (what / 2) {
     case 3:
-        return cop_reduce_define(store, P("made"), P("in/*/value"), COP_REDUCE_SUM, &reduce, atom, error);
+        return cop_reduce_define(store, P("made"), P("in/*/value"), COP_REDUCE_SUM, &reduce, atom,
+                                 error);
     case 4:
-        return cop_group_define(store, P("made"), P("in/*"), "key", "value", COP_REDUCE_SUM, &reduce,
-                                atom, error);
+        return cop_group_define(store, P("made"), P("in/*"), "key", "value", COP_REDUCE_SUM,
+                                &reduce, atom, error);
     default:
         options.kind = (cop_computed_kind)(what / 2);
         return cop_computed_define(store, P("made"), copies, NULL, &options, atom, error);
@@ -218,7 +231,8 @@ START_TEST(every_request_refused)
 }
 END_TEST
 
-/* --- disposal without memory -------------------------------------------------------------------- */
+/* --- disposal without memory --------------------------------------------------------------------
+ */
 
 static cop_atom victim;
 static cop_status disposed[2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Effects with reads of every kind, over a small tree that changes at random. What an effect has read
- * is written down as a text: it runs exactly when another version gives another text.
+ * Effects with reads of every kind, over a small tree that changes at random. What an effect has
+ * read is written down as a text: it runs exactly when another version gives another text.
  */
 #include <stdarg.h>
 
@@ -15,8 +15,8 @@ enum { WORDS = 6, EFFECTS = 70, ROUNDS = 300, TEXT = 2048 };
 /* "v:path" reads the atom that stood there when the run began, or any earlier one; "l:path" its
  * children, "n:path" their number, "p:path" what the path leads to. */
 static const char *const all_words[] = {
-    "v:a", "v:b", "v:t", "v:o",   "v:o/x", "v:o/y",  "v:lazy", "v:error", "l:o",   "n:o",
-    "l:q", "n:q", "p:a", "p:o",   "p:o/x", "p:none", "p:q/0",  "p:o/z",   "p:o/y", "l:a",
+    "v:a", "v:b", "v:t", "v:o", "v:o/x", "v:o/y",  "v:lazy", "v:error", "l:o",   "n:o",
+    "l:q", "n:q", "p:a", "p:o", "p:o/x", "p:none", "p:q/0",  "p:o/z",   "p:o/y", "l:a",
 };
 
 typedef struct watcher {
@@ -32,7 +32,7 @@ typedef struct watcher {
 static cop_store *store;
 static watcher watchers[EFFECTS];
 static watcher *meddler; /* commits in its next run */
-static uint32_t draws; /* for the changes */
+static uint32_t draws;   /* for the changes */
 
 static uint32_t
 draw_of(uint32_t *state, uint32_t below)
@@ -49,8 +49,7 @@ draw(uint32_t below)
 
 /* --- what is seen ----------------------------------------------------------------------------- */
 
-static void __attribute__((format(printf, 2, 3)))
-put(char *text, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) put(char *text, const char *format, ...)
 {
     size_t used = strlen(text);
     va_list list;
@@ -245,8 +244,8 @@ change_one(cop_txn *txn)
     }
 }
 
-/* A commit, which may fail: then nothing has changed. In one of several operations a child may come and
- * go again, and its parent's list counts as changed. */
+/* A commit, which may fail: then nothing has changed. In one of several operations a child may come
+ * and go again, and its parent's list counts as changed. */
 static bool
 change(void)
 {
@@ -268,7 +267,8 @@ open_one(watcher *w)
     CHECK_OK(cop_effect_open(store, watch, w, NULL, &w->effect, NULL));
 }
 
-/* Who sees something else than before runs once; where one of them commits in its run, once more. */
+/* Who sees something else than before runs once; where one of them commits in its run, once more.
+ */
 static void
 one_round(bool meddle, bool simple)
 {
@@ -279,7 +279,8 @@ one_round(bool meddle, bool simple)
     watcher *who = NULL;
 
     for (unsigned i = 0; i < EFFECTS; i++) {
-        due[i] = watchers[i].runs == 0 || strcmp(text_of(&watchers[i], snapshot, text), watchers[i].saw);
+        due[i] =
+            watchers[i].runs == 0 || strcmp(text_of(&watchers[i], snapshot, text), watchers[i].saw);
         ran[i] = watchers[i].runs;
         if (due[i] && meddle)
             who = &watchers[i];

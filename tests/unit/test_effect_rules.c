@@ -327,6 +327,47 @@ START_TEST(all_that_was_not_linked_comes_again)
 }
 END_TEST
 
+/* --- effects of two stores -------------------------------------------------------------------------- */
+
+static cop_store *other_store;
+static cop_status settled[3];
+
+static cop_status
+inner(cop_evaluation *evaluation, void *context)
+{
+    (void)evaluation;
+    (void)context;
+    settled[1] = cop_effects_settle(store, COP_FOREVER);
+    settled[2] = cop_effects_settle(other_store, COP_FOREVER);
+    return COP_OK;
+}
+
+static cop_status
+outer(cop_evaluation *evaluation, void *context)
+{
+    (void)evaluation;
+    (void)context;
+    settled[0] = cop_effects_settle(other_store, COP_FOREVER);
+    return COP_OK;
+}
+
+/* An effect waits for those of another store, but not for those that it is among, however deep. */
+START_TEST(settling_in_an_effect)
+{
+    cop_effect effect;
+
+    CHECK_OK(cop_store_open(NULL, &other_store, NULL));
+    settled[0] = settled[1] = settled[2] = COP_E_MEMORY;
+    CHECK_OK(cop_effect_open(other_store, inner, NULL, NULL, &effect, NULL));
+    CHECK_OK(cop_effect_open(store, outer, NULL, NULL, &effect, NULL));
+    CHECK_OK(cop_effects_run(store, NULL, 0, NULL));
+    CHECK_STATUS(settled[0], COP_OK);
+    CHECK_STATUS(settled[1], COP_E_IN_EVALUATION);
+    CHECK_STATUS(settled[2], COP_E_IN_EVALUATION);
+    cop_store_close(other_store);
+}
+END_TEST
+
 /* --- what the log is told ------------------------------------------------------------------------ */
 
 static unsigned reasons, named_ones, other_lines;
@@ -404,6 +445,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_path_alone);
     tcase_add_test(tests, a_lazy_one_whose_input_is_gone);
     tcase_add_test(tests, all_that_was_not_linked_comes_again);
+    tcase_add_test(tests, settling_in_an_effect);
     tcase_add_test(tests, failures_are_told_one_by_one);
 }
 

@@ -3,7 +3,8 @@
 #include "commit/combiner.h"
 #include "tests/support/explain_test.h"
 
-/* --- limits ------------------------------------------------------------------------------------ */
+/* --- limits ------------------------------------------------------------------------------------
+ */
 
 enum { MANY = COP_EXPLAIN_LIST_MAX + 10 };
 
@@ -141,9 +142,8 @@ START_TEST(while_the_right_is_not_to_be_had)
     CHECK_STATUS(cop_graph_explain(store, atom, 1, &e), COP_E_TIMEOUT);
     ck_assert_ptr_null(e);
     cop__right_leave(store);
-    explains(atom,
-             "[] eager 1 = 1 in 2, 0 above, ran 0, 0 cut off\n"
-             " reads value of a 1 > 1 in 0, since 1");
+    explains(atom, "[] eager 1 = 1 in 2, 0 above, ran 0, 0 cut off\n"
+                   " reads value of a 1 > 1 in 0, since 1");
 }
 END_TEST
 

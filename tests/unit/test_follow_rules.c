@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reducers and what they follow: many patterns, owners and reducers in every order of coming and
- * going. After each commit the sums are those of a walk over the tree, and no node has run twice. */
+ * going. After each commit the sums are those of a walk over the tree, and no node has run twice.
+ */
 #include <coppice/computed.h>
 #include <coppice/graph.h>
 #include <coppice/reduce.h>
@@ -32,7 +33,8 @@ draw(uint32_t below)
     return (uint32_t)(((uint64_t)draws * below) >> 32);
 }
 
-/* --- patterns ---------------------------------------------------------------------------------- */
+/* --- patterns ----------------------------------------------------------------------------------
+ */
 
 /* More than there is room for at first; taken away in another order. */
 START_TEST(many_patterns)
@@ -44,7 +46,8 @@ START_TEST(many_patterns)
     for (int i = 0; i < MANY; i++) {
         snprintf(pattern, sizeof pattern, "%s%d/%s", i % 2 ? "in" : "other/", i / 3,
                  i % 3 ? "*" : "x/*");
-        CHECK_OK(cop_reduce_define(store, NULL, 0, P(pattern), COP_REDUCE_SUM, NULL, &sum[i], NULL));
+        CHECK_OK(
+            cop_reduce_define(store, NULL, 0, P(pattern), COP_REDUCE_SUM, NULL, &sum[i], NULL));
         t_graph_holds(store, 1000, true);
     }
     for (int i = 0; i < MANY; i++) {
@@ -62,7 +65,8 @@ START_TEST(many_patterns)
 }
 END_TEST
 
-/* --- owners, computed members and reducers at random -------------------------------------------- */
+/* --- owners, computed members and reducers at random --------------------------------------------
+ */
 
 enum { OWNERS = 3, MEMBERS = 3, REDUCERS = 7 };
 
@@ -186,7 +190,8 @@ come_or_go(cop_txn *txn)
         i = draw(MEMBERS);
         options.kind = draw(2) ? COP_LAZY : COP_EAGER;
         if (member[i].generation == 0)
-            (void)cop_txn_define(txn, P(member_path[i]), computes, i ? &source : NULL, &options, NULL, NULL);
+            (void)cop_txn_define(txn, P(member_path[i]), computes, i ? &source : NULL, &options,
+                                 NULL, NULL);
         else
             (void)cop_txn_erase(txn, member[i]);
         break;

@@ -579,8 +579,10 @@ check_lazies(check *c)
          "%" PRIu64 " lazy atoms, not %u", live, all->live);
     check_lazy_lists(c, in_ring, crowded, background, gone);
     pthread_mutex_unlock(&all->lock);
-    /* memos that a run has just made are counted before they are linked */
-    hold(c, bytes <= cop__load_relaxed(&all->bytes), "memos of %" PRIu64 " bytes", bytes);
+    /* Memos that a run has just made are counted before they are linked. Others may run, and forget,
+     * while somebody commits. */
+    if (!c->clean)
+        hold(c, bytes <= cop__load_relaxed(&all->bytes), "memos of %" PRIu64 " bytes", bytes);
 }
 
 /* --- looks -------------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@
  *   interests   somebody has each; a path leads where it leads in the published version
  *   records     of what is computed or owned, and of nothing else
  *   followers   edges, watches and patterns, counted both ways
- *   lazy ones   records, memos, fronts, and the lists that they are in
+ *   lazy ones   records, memos, fronts, and the lists that they are in; what memos take unless `clean`,
+ *               since others may be reading
  *   looks       whose they are
  */
 const char *graph_check(cop_store *store, size_t most, bool clean);

@@ -115,7 +115,7 @@ START_TEST(what_a_run_takes)
         t_is_i64(store, atom, 10 + i);
         CHECK_STATUS(cop_graph_explain(store, atom, 0, &e), COP_E_TIMEOUT);
         ck_assert_uint_eq(e->runs, (uint64_t)i);
-        ck_assert_uint_ge(e->duration_ns, 20000);
+        ck_assert(e->duration_ns >= 20000 && e->duration_ns < cop__clock_ns());
         ck_assert_uint_ge(e->longest_ns, e->duration_ns);
         ck_assert_uint_ge(e->total_ns, (uint64_t)i * 20000);
         ck_assert_uint_gt(e->time_ns, UINT64_C(1600000000000000000));

@@ -187,7 +187,8 @@ static void
 call_helpers(loop *l, cop_pool *pool)
 {
     uint64_t ranges = l->chunk ? (l->count - 1) / l->chunk : l->count - 1; /* beside the first */
-    uint32_t helpers = (uint32_t)(l->sharers - 1 < ranges ? l->sharers - 1 : ranges);
+    uint64_t others = l->sharers - 1;
+    uint32_t helpers = (uint32_t)(others < ranges ? others : ranges);
     cop__add_relaxed(&l->references, helpers);
     uint32_t submitted = cop__pool_submit_many(pool, help, l, helpers);
     cop__sub_acq_rel(&l->references, helpers - submitted); /* never the last: the caller's own */

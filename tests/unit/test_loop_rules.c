@@ -16,6 +16,7 @@
 static uint64_t clock_now, slept_until;
 static unsigned sleeps, wakes;
 static uint32_t pool_threads, asked_for, accepted; /* helpers */
+static unsigned calls;                             /* for helpers */
 static cop_task_function helper;
 static void *helper_context;
 static void (*at_sleep)(void);
@@ -54,6 +55,7 @@ static uint32_t
 told_submit(cop_pool *p, cop_task_function function, void *context, uint32_t n)
 {
     (void)p;
+    calls++;
     asked_for = n;
     helper = function;
     helper_context = context;
@@ -151,7 +153,7 @@ begin(uint32_t n)
     cost = 0;
     fails_at = stops_at = helps_at = UINT64_MAX;
     failure = COP_E_IO;
-    sleeps = wakes = asked_for = 0;
+    sleeps = wakes = calls = asked_for = 0;
     slept_until = 0;
     accepted = UINT32_MAX;
     at_sleep = help_all;
@@ -193,6 +195,7 @@ START_TEST(chunks_as_given)
     begin(0);
     check_loop(40, COP_OK, "0-40");
     check_loop(0, COP_OK, "");
+    check_loop(1, COP_OK, "0-1");
     options.chunk = 16;
     check_loop(40, COP_OK, "0-16 16-32 32-40");
     check_loop(32, COP_OK, "0-16 16-32");
@@ -220,6 +223,7 @@ check_helpers(uint32_t n, uint64_t count, uint64_t chunk, uint32_t helpers)
     handled[0] = '\0';
     CHECK_OK(cop_parallel_for(&pool, count, write_range, handled, &options));
     ck_assert_uint_eq(asked_for, helpers);
+    ck_assert_uint_eq(calls, helpers > 0); /* alone a loop asks for none */
     if (asked_for > 0)
         help_all();
 }
@@ -273,7 +277,9 @@ static void
 end_two(void)
 {
     clock_now += 5000000;
+    uint32_t before = atomic_load(&of_others->ended);
     end_indices(of_others, 2);
+    ck_assert_uint_ne(atomic_load(&of_others->ended), before); /* else a wait could miss it */
 }
 
 static void

@@ -11,6 +11,7 @@ static uint64_t clock_now;
 static unsigned clock_looks, posts, pauses;
 static uint32_t runs_ahead; /* of a region: chunks that are still to be had */
 static uint32_t claims;
+static cop__event_count *wake_at_claim; /* where it looks last before it sleeps */
 
 static uint64_t
 told_clock(void)
@@ -37,6 +38,9 @@ told_claim(cop__region *region, unsigned lane, cop__chunk *chunk)
 {
     ck_assert_uint_eq(lane, 2);
     claims++;
+    if (wake_at_claim)
+        ck_assert_uint_eq(cop__event_notify(wake_at_claim, 1), 1);
+    wake_at_claim = NULL;
     if (runs_ahead == 0)
         return false;
     runs_ahead--;
@@ -387,6 +391,27 @@ START_TEST(a_last_look_before_it_parks)
 }
 END_TEST
 
+/* Who is woken searches. */
+START_TEST(it_parks_and_is_woken)
+{
+    static char place;
+
+    begin(2);
+    atomic_store(&pool.regions[0], (cop__region *)(void *)&place);
+    atomic_store(&pool.regions_made, 1);
+    worker->idle_since = 7;
+    wake_at_claim = &pool.events;
+    park(worker);
+    ck_assert(worker->searching);
+    ck_assert_uint_eq(worker->idle_since, 0);
+    ck_assert_uint_eq(worker->counts.parks, 1);
+    ck_assert_uint_eq(cop__event_parked(&pool.events), 0);
+    stop_searching(worker);
+    ck_assert(cop__event_search_begin(&pool.events, 1));
+    end();
+}
+END_TEST
+
 /* A wake makes a searcher of it; who is to leave is none. */
 START_TEST(what_a_wake_makes_of_it)
 {
@@ -457,6 +482,7 @@ add(TCase *tests)
     tcase_add_test(tests, when_it_lingers);
     tcase_add_test(tests, working_ends_searching);
     tcase_add_test(tests, a_last_look_before_it_parks);
+    tcase_add_test(tests, it_parks_and_is_woken);
     tcase_add_test(tests, what_a_wake_makes_of_it);
     tcase_add_test(tests, what_is_handed_over);
     tcase_add_test(tests, when_it_may_leave);

@@ -92,7 +92,7 @@ RELEVANT = {
     "workers/region.c": ["test_region_rules"],
     "workers/parallel_for.c": ["test_loop_rules", "test_parallel"],
     "workers/worker.c": ["test_worker_rules"],
-    "workers/task_group.c": ["test_parallel"],
+    "workers/task_group.c": ["test_task_group_rules", "test_parallel"],
     "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.

@@ -304,9 +304,8 @@ START_TEST(check_bounds)
             *field = info->maximum + 1;
             ck_assert_int_eq(cop_options_check(&options, &error), COP_E_RANGE);
             char text[160];
-            snprintf(text, sizeof text,
-                     "%s: %" PRIu64 " is out of range: %" PRIu64 " to %" PRIu64, info->name, *field,
-                     info->minimum, info->maximum);
+            snprintf(text, sizeof text, "%s: %" PRIu64 " is out of range: %" PRIu64 " to %" PRIu64,
+                     info->name, *field, info->minimum, info->maximum);
             ck_assert_str_eq(error.message, text);
             ck_assert_int_eq(cop_options_check(&options, NULL), COP_E_RANGE);
         }

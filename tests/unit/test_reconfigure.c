@@ -84,8 +84,8 @@ count_destroyed(void *context)
     ++*(unsigned *)context;
 }
 
-/* What a store was given when it was opened is its own: it is not in its options, and they leave it as
- * it is. */
+/* What a store was given when it was opened is its own: it is not in its options, and they leave it
+ * as it is. */
 START_TEST(a_log_is_not_shown)
 {
     cop_options options = COP_OPTIONS_INIT;

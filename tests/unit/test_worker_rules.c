@@ -4,7 +4,11 @@
  * it wakes, when it goes on searching and when it lingers. The code of workers is compiled into
  * this program with a clock that the tests tell and wakes that they count.
  */
+#include <sched.h>
+#include <stdio.h>
+
 #include "tests/support/workers_test.h"
+#include "workers/cpus.h"
 #include "workers/pool_internal.h"
 
 static uint64_t clock_now;
@@ -56,6 +60,91 @@ told_work(cop__chunk *chunk, unsigned lane)
     return 3; /* chunks */
 }
 
+static bool refuse; /* room on a deque, a thread, a CPU */
+static cop__worker *started;
+static unsigned waits, wakes;
+static char called[17], logged[80];
+static uint32_t cpu_numbers[2000], cpu_count; /* that the process may use */
+static uint32_t bound_to, bind_calls;
+
+static bool
+told_push(cop__deque *deque, void *item)
+{
+    return !refuse && cop__deque_push(deque, item);
+}
+
+static int
+told_create(pthread_t *thread, const pthread_attr_t *with, void *(*body)(void *), void *context)
+{
+    (void)thread;
+    (void)with;
+    (void)body;
+    started = context;
+    return refuse;
+}
+
+static void
+told_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline)
+{
+    ck_assert_ptr_eq(word, &started->running);
+    ck_assert_uint_eq(value, 0);
+    ck_assert_uint_eq(deadline, UINT64_MAX);
+    ck_assert_uint_lt(waits, 10);
+    if (++waits % 2 == 0) /* the first is a spurious return */
+        atomic_store(word, 1);
+}
+
+static void
+told_wake(_Atomic uint32_t *word, int n)
+{
+    ck_assert_uint_eq(atomic_load(word), 1);
+    ck_assert_int_eq(n, 1);
+    wakes++;
+}
+
+static int
+told_name(pthread_t thread, const char *text)
+{
+    (void)thread;
+    snprintf(called, sizeof called, "%s", text);
+    return 0;
+}
+
+static uint32_t
+told_cpus(uint32_t *list, uint32_t most)
+{
+    ck_assert_uint_eq(most, 1025);
+    memcpy(list, cpu_numbers, (cpu_count < most ? cpu_count : most) * sizeof *list);
+    return cpu_count;
+}
+
+static int
+told_bind(pthread_t thread, size_t size, const cpu_set_t *mask)
+{
+    (void)thread;
+    bind_calls++;
+    ck_assert_int_eq(CPU_COUNT_S(size, mask), 1);
+    for (bound_to = 0; !CPU_ISSET_S(bound_to, size, mask); bound_to++)
+        ;
+    ck_assert_uint_eq(size, CPU_ALLOC_SIZE(bound_to + 1));
+    return refuse;
+}
+
+static void
+note_log(void *context, cop_log_level level, const char *message)
+{
+    (void)context;
+    ck_assert_int_eq(level, COP_LOG_WARNING);
+    snprintf(logged, sizeof logged, "%s", message);
+}
+
+#define cop__deque_push told_push
+#define pthread_create told_create
+#define cop__futex_wait told_wait
+#define cop__futex_wake told_wake
+#define pthread_setname_np told_name
+#define cop__cpus_of_mask told_cpus
+#define pthread_setaffinity_np told_bind
 #define cop__clock_ns told_clock
 #define cop__pool_post told_post
 #define cop__pause told_pause
@@ -92,6 +181,9 @@ begin(uint32_t cpus)
     worker = pool.workers[1];
     clock_now = 1000;
     clock_looks = posts = pauses = claims = ran_count = 0;
+    waits = wakes = bind_calls = 0;
+    refuse = false;
+    logged[0] = '\0';
     runs_ahead = 0;
 }
 
@@ -213,6 +305,19 @@ START_TEST(a_handful_of_what_was_submitted)
     ck_assert_uint_eq(cop__inject_pending(&pool.inject), 100 - HANDFUL);
     for (unsigned i = 2; i <= 100; i++)
         finds(i);
+    atomic_store(&pool.threads, 0);
+    posts = 0;
+    inject(1, 2); /* it takes both, and tells of the one on its deque */
+    finds(1);
+    ck_assert_uint_eq(posts, 1);
+    finds(2);
+    refuse = true; /* no memory for a longer deque: back they go */
+    inject(1, 2);
+    finds(1);
+    ck_assert(cop__deque_empty(&worker->deque));
+    ck_assert_uint_eq(cop__inject_pending(&pool.inject), 1);
+    finds(2);
+    refuse = false;
     atomic_store(&pool.threads, 9);
     posts = 0;
     inject(1, 2); /* it takes one, and tells of the other */
@@ -471,6 +576,109 @@ START_TEST(when_it_may_leave)
 }
 END_TEST
 
+/* --- a thread's life ----------------------------------------------------------------------------
+ */
+
+static void
+note_where(void *context)
+{
+    cop_pool another;
+
+    ck_assert_ptr_eq(cop__worker_here(&pool), worker);
+    ck_assert_ptr_null(cop__worker_here(&another));
+    note_run(context);
+}
+
+/* Its thread says that it runs; in a pool that closes it does what there is, and goes. */
+START_TEST(from_its_beginning_to_its_end)
+{
+    begin(2);
+    atomic_store(&worker->leave, true);
+    atomic_store(&pool.closing, true);
+    inject(1, 3);
+    cop__task *last = task(4);
+    last->function = note_where;
+    cop__inject_push(&pool.inject, &last->node);
+    posts = 0;
+    ck_assert_ptr_null(worker_main(worker));
+    ck_assert_uint_eq(ran_count, 4);
+    ck_assert_uint_eq(atomic_load(&worker->running), 1);
+    ck_assert_uint_eq(wakes, 1);
+    ck_assert_ptr_null(cop__worker_here(&pool));
+    atomic_store(&pool.closing, false);
+    inject(5, 5); /* for those who stay */
+    ck_assert_ptr_null(worker_main(worker));
+    ck_assert_uint_eq(ran_count, 4);
+    finds(5);
+    end();
+}
+END_TEST
+
+/* Who starts it waits until it runs, each time. */
+START_TEST(starting)
+{
+    begin(2);
+    atomic_store(&worker->leave, true);
+    worker->searching = true;
+    worker->idle_since = 7;
+    for (unsigned i = 1; i <= 2; i++) {
+        ck_assert(cop__worker_start(worker));
+        ck_assert_ptr_eq(started, worker);
+        ck_assert_uint_eq(waits, 2 * i);
+    }
+    ck_assert(!worker->searching && !worker->leave);
+    ck_assert_uint_eq(worker->idle_since, 0);
+    refuse = true;
+    ck_assert(!cop__worker_start(worker));
+    ck_assert_uint_eq(waits, 4);
+    end();
+}
+END_TEST
+
+static void
+check_bound(uint32_t index, const char *as, uint32_t cpu)
+{
+    bind_calls = 0;
+    worker->index = index;
+    dress(worker);
+    ck_assert_str_eq(called, as);
+    ck_assert_uint_eq(bind_calls, 1);
+    ck_assert_uint_eq(bound_to, cpu);
+}
+
+/* The second CPU is the first worker's, and so on, and round again. */
+START_TEST(names_and_cpus)
+{
+    static const uint32_t some[] = {3, 63, 64, 700};
+
+    begin(2);
+    snprintf(pool.name, sizeof pool.name, "tenletters");
+    dress(worker);
+    ck_assert_str_eq(called, "tenletters-1");
+    ck_assert_uint_eq(bind_calls, 0);
+    pool.affinity = true;
+    cpu_count = 0;
+    dress(worker);
+    ck_assert_uint_eq(bind_calls, 0);
+    memcpy(cpu_numbers, some, sizeof some);
+    cpu_count = 4;
+    check_bound(0, "tenletters-0", 63);
+    check_bound(1, "tenletters-1", 64);
+    check_bound(2, "tenletters-2", 700);
+    check_bound(3, "tenletters-3", 3);
+    check_bound(1023, "tenletters-1023", 3);
+    cpu_count = 2000; /* of which as many are known as there can be threads, and a caller */
+    cpu_numbers[1024] = 5;
+    check_bound(1023, "tenletters-1023", 5);
+    ck_assert_str_eq(logged, "");
+    refuse = true;
+    pool.log.function = note_log;
+    check_bound(1, "tenletters-1", 64);
+    ck_assert_str_eq(logged, "tenletters-1: cannot be bound to CPU 64");
+    end();
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -486,6 +694,9 @@ add(TCase *tests)
     tcase_add_test(tests, what_a_wake_makes_of_it);
     tcase_add_test(tests, what_is_handed_over);
     tcase_add_test(tests, when_it_may_leave);
+    tcase_add_test(tests, from_its_beginning_to_its_end);
+    tcase_add_test(tests, starting);
+    tcase_add_test(tests, names_and_cpus);
 }
 
 int

@@ -332,7 +332,6 @@ dress(const cop__worker *worker)
     if (!pool->affinity)
         return;
     uint32_t cpus = cop__cpus_of_mask(numbers, CPUS_MAX);
-    cpus = cpus < CPUS_MAX ? cpus : CPUS_MAX;
     if (cpus == 0)
         return;
     uint32_t number = numbers[(worker->index + 1) % cpus], wide = number + 1;

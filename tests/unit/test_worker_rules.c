@@ -5,6 +5,7 @@
  * this program with a clock that the tests tell and wakes that they count.
  */
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "tests/support/workers_test.h"
@@ -73,6 +74,15 @@ told_push(cop__deque *deque, void *item)
     return !refuse && cop__deque_push(deque, item);
 }
 
+static bool
+is_blocked(int sig)
+{
+    sigset_t blocked;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    return sigismember(&blocked, sig) == 1;
+}
+
 static int
 told_create(pthread_t *thread, const pthread_attr_t *with, void *(*body)(void *), void *context)
 {
@@ -80,6 +90,7 @@ told_create(pthread_t *thread, const pthread_attr_t *with, void *(*body)(void *)
     (void)with;
     (void)body;
     started = context;
+    ck_assert(is_blocked(SIGUSR1)); /* the new thread inherits it */
     return refuse;
 }
 
@@ -130,6 +141,15 @@ told_bind(pthread_t thread, size_t size, const cpu_set_t *mask)
     return refuse;
 }
 
+static void *
+told_alloc(size_t alignment, size_t bytes)
+{
+    void *memory = (aligned_alloc)(alignment, bytes);
+
+    ck_assert_ptr_nonnull(memory);
+    return memset(memory, 0xff, bytes);
+}
+
 static void
 note_log(void *context, cop_log_level level, const char *message)
 {
@@ -139,6 +159,7 @@ note_log(void *context, cop_log_level level, const char *message)
 }
 
 #define cop__deque_push told_push
+#define aligned_alloc told_alloc
 #define pthread_create told_create
 #define cop__futex_wait told_wait
 #define cop__futex_wake told_wake
@@ -320,6 +341,12 @@ START_TEST(a_handful_of_what_was_submitted)
     refuse = false;
     atomic_store(&pool.threads, 9);
     posts = 0;
+    inject(1, 1);
+    atomic_store(&pool.inject.right, COP_INJECT_TAKEN); /* another has it, who will tell */
+    finds(0);
+    ck_assert_uint_eq(posts, 0);
+    atomic_store(&pool.inject.right, COP_INJECT_FREE);
+    finds(1);
     inject(1, 2); /* it takes one, and tells of the other */
     finds(1);
     ck_assert_uint_eq(posts, 1);
@@ -607,9 +634,15 @@ START_TEST(from_its_beginning_to_its_end)
     ck_assert_ptr_null(cop__worker_here(&pool));
     atomic_store(&pool.closing, false);
     inject(5, 5); /* for those who stay */
+    put_on(1, 6, 6);
+    posts = 0;
     ck_assert_ptr_null(worker_main(worker));
     ck_assert_uint_eq(ran_count, 4);
+    ck_assert_uint_eq(posts, 1);
+    ck_assert_uint_eq(cop__inject_pending(&pool.inject), 2);
+    atomic_store(&pool.threads, WORKERS);
     finds(5);
+    finds(6);
     end();
 }
 END_TEST
@@ -625,6 +658,7 @@ START_TEST(starting)
         ck_assert(cop__worker_start(worker));
         ck_assert_ptr_eq(started, worker);
         ck_assert_uint_eq(waits, 2 * i);
+        ck_assert(!is_blocked(SIGUSR1));
     }
     ck_assert(!worker->searching && !worker->leave);
     ck_assert_uint_eq(worker->idle_since, 0);

@@ -268,8 +268,8 @@ static size_t
 segment_bytes(const char *key, size_t length)
 {
     size_t bytes = length ? length : 2;
-    for (size_t i = 0; i < length; i++)
-        bytes += key[i] == '~' || key[i] == '/' || key[i] == '*';
+    for (const char *c = key; *c; c++)
+        bytes += *c == '~' || *c == '/' || *c == '*';
     return bytes;
 }
 

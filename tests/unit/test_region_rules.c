@@ -466,6 +466,11 @@ START_TEST(what_a_wake_has_to_save)
     ck_assert(!worth_after(region, 0, 25000));
     ck_assert(worth_after(region, 0, 25000));
     pool_end();
+    pool_begin(8, 3);
+    region = open_lanes(4);
+    park(2);
+    ck_assert(!cop__region_worth(region, 10, 139.9)); /* what the one awake saves is too little */
+    pool_end();
 }
 END_TEST
 

@@ -89,8 +89,10 @@ RELEVANT = {
     "lib/store/reconfigure.c": ["test_reconfigure"],
     "lib/store/stats.c": ["test_stats"],
     "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
-    "workers/parallel_for.c": ["test_parallel"],
-    "workers/task_group.c": ["test_parallel"],
+    "workers/region.c": ["test_region_rules"],
+    "workers/parallel_for.c": ["test_loop_rules", "test_parallel"],
+    "workers/worker.c": ["test_worker_rules"],
+    "workers/task_group.c": ["test_task_group_rules", "test_parallel"],
     "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.

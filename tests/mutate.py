@@ -53,6 +53,7 @@ from mutate_places import SOURCE, all_places, read_exclusions
 RELEVANT = {
     "lib/tree/path.c": ["test_path"],
     "lib/tree/value.c": ["test_value"],
+    "lib/tree/diff.c": ["test_diff"],
     "lib/tree/list": ["test_list", "test_branches"],
     "lib/tree/directory.c": ["test_directory"],
     "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],
@@ -84,6 +85,13 @@ RELEVANT = {
     "lib/effect/queue.c": ["test_effect_queue"],
     "lib/effect/scope": ["test_scope", "test_scope_memory"],
     "lib/effect": ["test_effect_rules", "test_effect", "test_scope"],
+    "lib/watch": ["test_watch", "test_watch_clock", "test_watch_memory", "test_watch_serve"],
+    "lib/monitor/histogram.c": ["test_histogram"],
+    "lib/monitor/budget.c": ["test_monitor_budget"],
+    "lib/monitor/trace.c": ["test_monitor_trace"],
+    "lib/monitor/warnings.c": ["test_monitor_warnings"],
+    "lib/monitor": ["test_monitor", "test_monitor_budget", "test_monitor_trace",
+                    "test_monitor_warnings", "test_histogram"],
     "lib/serialize": ["test_json", "test_json_write"],
     "lib/store/options": ["test_options"],
     "lib/store/reconfigure.c": ["test_reconfigure"],
@@ -91,6 +99,7 @@ RELEVANT = {
     "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
     "workers/parallel_for.c": ["test_parallel"],
     "workers/task_group.c": ["test_parallel"],
+    "workers/alarms.c": ["test_timers"],
     "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.

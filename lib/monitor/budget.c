@@ -170,10 +170,10 @@ cop__overruns_tell(cop__budgets *budgets, void (*path)(void *context, cop_overru
 static cop__hot *
 hot_place(cop__budgets *budgets, cop_atom atom)
 {
-    uint32_t at = atom.id * UINT32_C(0x9e3779b1) >> 16;
+    uint32_t at = atom.id * UINT32_C(0x9e3779b1) >> COP_HOT_SHIFT;
     cop__hot *coolest = NULL;
     for (unsigned i = 0; i < COP_HOT_PROBES; i++) {
-        cop__hot *hot = &budgets->hot[(at + i) & (COP_HOT_SLOTS - 1)];
+        cop__hot *hot = &budgets->hot[at ^ i];
         if (hot->atom.id == atom.id && hot->atom.generation == atom.generation)
             return hot;
         if (coolest == NULL || hot->total_ns < coolest->total_ns)

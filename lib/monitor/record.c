@@ -337,7 +337,6 @@ cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
     monitor->apart_ns = clocks_apart();
     monitor->budget_ns = UINT64_MAX;
     monitor->armed = 0;
-    monitor->untimed = UINT32_MAX;
     monitor->wave->timing.ran = run_timed;
     for (unsigned round = 0; round < CALIBRATION_ROUNDS; round++) {
         monitor->countdown = 1;

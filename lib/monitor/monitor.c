@@ -99,18 +99,16 @@ old_fold(cop__monitor *monitor, uint64_t deadline)
     cop__monitor_block *old = monitor->block[monitor->phaser.old];
     for (unsigned i = 0; i < COP_MEASURES; i++)
         cop__histogram_fold(&monitor->reader->total->of[i], &old->of[i]);
-    monitor->reader->unfolded = false;
     return COP_OK;
 }
 
 cop_status
 cop__monitor_collect(cop__monitor *monitor, uint64_t deadline)
 {
-    cop_status status = monitor->reader->unfolded ? old_fold(monitor, deadline) : COP_OK;
+    cop_status status = old_fold(monitor, deadline); /* what a reader left that gave up */
     if (status != COP_OK)
         return status;
     cop__phaser_flip(&monitor->phaser);
-    monitor->reader->unfolded = true;
     return old_fold(monitor, deadline);
 }
 

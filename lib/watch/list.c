@@ -66,6 +66,17 @@ text_add(cop__watch_list *list, const char *text, size_t length)
     return (uint32_t)at + 1;
 }
 
+/* Erased ones by falling length of their paths, so children before their branch; created ones by
+ * rising length. The rest stays as it came, by id. */
+static uint32_t
+key_of(const cop__watch_entry *entry)
+{
+    uint32_t length = entry->length < UINT16_MAX ? entry->length : UINT16_MAX;
+    if (entry->what == COP_DIFF_ERASED)
+        return UINT16_MAX - length;
+    return (uint32_t)entry->what << 16 | (entry->what == COP_DIFF_CREATED ? length : 0);
+}
+
 void
 cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool copy)
 {
@@ -78,26 +89,19 @@ cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool c
     uint32_t text = 0;
     if (path->text != NULL && (copy || !path->named))
         text = text_add(list, path->text, path->length);
-    list->entry[list->count++] = (cop__watch_entry){.id = found->atom.id,
-                                                    .generation = (uint16_t)found->atom.generation,
-                                                    .what = (uint8_t)found->what,
-                                                    .anonymous = path->text == NULL,
-                                                    .text = text,
-                                                    .length = (uint32_t)path->length};
+    cop__watch_entry *entry = &list->entry[list->count++];
+    *entry = (cop__watch_entry){.id = found->atom.id,
+                                .generation = (uint16_t)found->atom.generation,
+                                .what = (uint8_t)found->what,
+                                .anonymous = path->text == NULL,
+                                .text = text,
+                                .length = (uint32_t)path->length};
+    uint32_t key = key_of(entry);
+    list->unordered |= key < list->last_key;
+    list->last_key = key;
 }
 
 /* ---- order ---- */
-
-/* Erased ones by falling length of their paths, so children before their branch; created ones by
- * rising length. The rest stays as it came, by id. */
-static uint32_t
-key_of(const cop__watch_entry *entry)
-{
-    uint32_t length = entry->length < UINT16_MAX ? entry->length : UINT16_MAX;
-    if (entry->what == COP_DIFF_ERASED)
-        return UINT16_MAX - length;
-    return (uint32_t)entry->what << 16 | (entry->what == COP_DIFF_CREATED ? length : 0);
-}
 
 /* One pass of a radix sort, stable. False: all have the same digit, nothing was done. */
 static bool
@@ -118,20 +122,11 @@ sort_by_digit(const cop__watch_entry *from, cop__watch_entry *to, size_t n, unsi
     return true;
 }
 
-static bool
-all_values(const cop__watch_list *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (list->entry[i].what != COP_DIFF_VALUE)
-            return false;
-    return true;
-}
-
 void
 cop__watch_list_order(cop__watch_list *list)
 {
     size_t bytes = list->capacity * sizeof *list->entry;
-    if (list->refused || list->count < 2 || all_values(list))
+    if (list->refused || !list->unordered)
         return;
     cop__watch_entry *other = cop__memory_alloc(list->memory, COP_MEMORY_WATCH, bytes, 16);
     if (other == NULL) {
@@ -185,8 +180,6 @@ void
 cop__watch_scratch_end(cop__watch_scratch *scratch)
 {
     cop__memory_free(scratch->memory, COP_MEMORY_WATCH, scratch->text, scratch->capacity, 16);
-    scratch->text = NULL;
-    scratch->capacity = 0;
 }
 
 /* ---- finding ---- */

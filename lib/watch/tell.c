@@ -340,12 +340,10 @@ cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told)
     cop_watch *watch = telling->watch;
     cop__watch_lock(room);
     watch->running = false;
-    if (!told) {
+    if (!told || (COP_FAULT(watch_twice) && (watch->told & 31) == 9)) {
         watch->told = telling->told;
         watch->told_ns = telling->told_ns;
     }
-    if (COP_FAULT(watch_twice) && told && (watch->told & 31) == 9)
-        watch->told = telling->told;
     if (watch->target->dirty == 0) {
         cop__watch_list_drop(watch->target->list);
         watch->target->list = NULL;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Whose turn it is: passes that are tried again, bounds, the order in which functions are called,
  * and what a pool is asked to do. */
+#include <fcntl.h>
+
 #include "tests/support/watch_world.h"
 
 /* ---- passes without memory ---- */
@@ -352,6 +354,117 @@ START_TEST(descriptors_while_all_are_busy)
 }
 END_TEST
 
+/* A pass that is not due is not made before a call that needs none. */
+START_TEST(no_pass_before_its_time)
+{
+    t_text out;
+    cop_watch *watch = called("a", 100, 0, &out);
+
+    set_when(1005, "a", 1);
+    poll_when(1100);
+    heard(&out, "(0,1] +a:1");
+    cop_watch_pause(watch);
+    set_when(1105, "a", 2);
+    poll_when(1200);
+    set_when(1205, "a", 3); /* to be looked at by 1300 */
+    cop_watch_resume(watch);
+    poll_when(1206);
+    heard(&out, "(1,2] =a:1>2");
+    ck_assert_uint_eq(store->watch->base->version, 2);
+    ck_assert_uint_eq(world.alarm, 1300);
+    int fd;
+    cop_watch *other = asked("b", 100, 0);
+    CHECK_OK(cop_watch_fd(other, &fd)); /* makes one */
+    ck_assert_uint_eq(store->watch->base->version, 3);
+    cop_watch_close(watch);
+    cop_watch_close(other);
+}
+END_TEST
+
+/* While a function is called nobody may come for what is asked for: it is looked at first, for
+ * those with a descriptor. */
+START_TEST(a_pass_before_a_call)
+{
+    t_text out;
+    int fd;
+    cop_watch *watch = called("a", 100, 0, &out), *other = with_descriptor("b", 100, &fd);
+
+    world.threads = 2; /* nobody commits in the pool's place */
+    set_when(1005, "a", 1);
+    world.now = 1100;
+    cop__watch_timer(store->watch);
+    cop_watch_pause(watch);
+    work();
+    set_when(1105, "b", 1);
+    ck_assert_uint_eq(world.armed[fd], COP_TIMER_NEVER);
+    cop_watch_resume(watch);
+    work();
+    heard(&out, "(0,1] +a:1");
+    ck_assert_uint_eq(world.armed[fd], 1200);
+    ck_assert_uint_eq(store->watch->asked, 0);
+    cop_watch_close(watch);
+    cop_watch_close(other);
+    while (world.tasks > 0)
+        work();
+}
+END_TEST
+
+/* Zero is a descriptor like any other. */
+START_TEST(descriptor_zero)
+{
+    int kept = dup(0), fd;
+    cop_watch *watch = asked("a", 0, 0);
+
+    ck_assert_int_gt(kept, 0);
+    close(0);
+    CHECK_OK(cop_watch_fd(watch, &fd));
+    ck_assert_int_eq(fd, 0);
+    CHECK_OK(cop_watch_fd(watch, &fd));
+    ck_assert_int_eq(fd, 0);
+    set("a", 1);
+    ck_assert_uint_eq(world.armed[0], 1005);
+    check_room();
+    cop_watch_close(watch);
+    ck_assert_uint_eq(store->watch->descriptors, 0);
+    ck_assert_int_eq(fcntl(0, F_GETFD), -1); /* it was closed */
+    ck_assert_int_eq(dup2(kept, 0), 0);
+    close(kept);
+}
+END_TEST
+
+/* Who is in a function of a store serves no other one of it, at any depth. */
+static cop_watch *outer;
+
+static void
+poll_inside(void *context, cop_watch *watch, cop_watch_batch *batch)
+{
+    (void)watch;
+    (void)batch;
+    ck_assert(cop__watch_is_here(outer));
+    ck_assert(in_function_of(store));
+    ++*(unsigned *)context;
+    CHECK_OK(cop_store_poll(store));
+}
+
+START_TEST(one_function_at_a_time)
+{
+    unsigned n = 0;
+    t_text out;
+
+    CHECK_OK(cop_watch_open(store, P("a"), NULL, poll_inside, &n, &outer, NULL));
+    set("a", 1);
+    cop_watch *other = called("a", 0, 0, &out);
+    set("a", 2);
+    ck_assert(!cop__watch_is_here(outer) && !in_function_of(store));
+    poll_when(1005);
+    ck_assert_uint_eq(n, 1);
+    heard(&out, "(1,2] =a:1>2"); /* after it */
+    ck_assert(!cop__watch_is_here(outer) && !in_function_of(store));
+    cop_watch_close(outer);
+    cop_watch_close(other);
+}
+END_TEST
+
 /* The pool goes: what it was asked for is asked anew, of whoever is there now. */
 START_TEST(another_pool)
 {
@@ -387,6 +500,10 @@ add(TCase *tests)
     tcase_add_test(tests, an_alarm);
     tcase_add_test(tests, a_task_inside_an_evaluation);
     tcase_add_test(tests, descriptors_while_all_are_busy);
+    tcase_add_test(tests, no_pass_before_its_time);
+    tcase_add_test(tests, a_pass_before_a_call);
+    tcase_add_test(tests, descriptor_zero);
+    tcase_add_test(tests, one_function_at_a_time);
     tcase_add_test(tests, another_pool);
 }
 

@@ -19,7 +19,6 @@
 
 typedef struct cop__monitor_reader {
     pthread_mutex_t lock;
-    uint64_t since_ns; /* CLOCK_REALTIME of the start */
     cop__monitor_block *total;
 } cop__monitor_reader;
 

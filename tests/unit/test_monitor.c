@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The performance monitor: switching, what commits record, what is told of it. */
+/* The performance monitor: switching, what commits record. */
 #include <pthread.h>
 #include <time.h>
 
@@ -441,100 +441,10 @@ START_TEST(the_option_switches_it)
 }
 END_TEST
 
-/* ---- metrics ---- */
-
-typedef struct sheet {
-    char text[65536];
-    size_t used, stop_at;
-} sheet;
-
-static int
-write_sheet(void *context, const char *bytes, size_t n)
-{
-    sheet *s = context;
-    if (s->used + n > s->stop_at)
-        return 1;
-    memcpy(s->text + s->used, bytes, n);
-    s->used += n;
-    s->text[s->used] = '\0';
-    return 0;
-}
-
-static bool
-has(const sheet *s, const char *line)
-{
-    const char *found = strstr(s->text, line);
-    while (found != NULL && found != s->text && found[-1] != '\n')
-        found = strstr(found + 1, line);
-    return found != NULL;
-}
-
-START_TEST(metrics_are_text)
-{
-    static sheet s;
-    cop_store *store = t_open();
-    commits(store, 3);
-    s = (sheet){.stop_at = sizeof s.text - 1};
-    CHECK_OK(cop_metrics_write(store, COP_METRICS_PROMETHEUS, COP_FOREVER, write_sheet, &s));
-    ck_assert(has(&s, "# TYPE coppice_commits_total counter\ncoppice_commits_total 3\n"));
-    ck_assert(has(&s, "# TYPE coppice_version gauge\ncoppice_version 3\n"));
-    ck_assert(has(&s, "coppice_memory_bytes{kind=\"pages\"} "));
-    ck_assert(has(&s, "coppice_graph_waves_total "));
-    ck_assert(has(&s, "coppice_monitor_running 0\n"));
-    ck_assert_ptr_null(strstr(s.text, "duration"));
-    cop_monitor_options options = {sizeof options, 1};
-    CHECK_OK(cop_monitor_start(store, &options, NULL));
-    commits(store, 4);
-    cop__monitor_record(store, COP_MEASURE_NOTIFY, 2000000);
-    s = (sheet){.stop_at = sizeof s.text - 1};
-    CHECK_OK(cop_metrics_write(store, COP_METRICS_OPENMETRICS, COP_FOREVER, write_sheet, &s));
-    ck_assert(has(&s, "# TYPE coppice_commits counter\ncoppice_commits_total 7\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_count{of=\"commit\"} 4\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_bucket{of=\"notify\",le=\"0.001\"} 0\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_bucket{of=\"notify\",le=\"0.0025\"} 1\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_sum{of=\"notify\"} 0.002\n"));
-    ck_assert(has(&s, "coppice_commit_size_bucket{in=\"batch\",le=\"1\"} 4\n"));
-    ck_assert_str_eq(s.text + s.used - 6, "# EOF\n");
-    t_close(store);
-}
-END_TEST
-
-START_TEST(metrics_say_what_is_wrong)
-{
-    static sheet s;
-    cop_store *store = open_monitored(1);
-    cop__monitor *monitor = atomic_load(&store->monitor);
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, NULL, NULL), COP_E_INVALID);
-    CHECK_STATUS(cop_metrics_write(store, (cop_metrics_format)7, 0, write_sheet, &s),
-                 COP_E_INVALID);
-    s.stop_at = 5000;
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, COP_FOREVER, write_sheet, &s),
-                 COP_E_IO);
-    s = (sheet){.stop_at = sizeof s.text - 1};
-    CHECK_OK(cop__monitor_lock(monitor, COP_FOREVER));
-    CHECK_STATUS(
-        cop_metrics_write(store, COP_METRICS_PROMETHEUS, cop_deadline_in_ms(3), write_sheet, &s),
-        COP_E_TIMEOUT);
-    pthread_mutex_unlock(&monitor->reader->lock);
-    cop__evaluating = true;
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, write_sheet, &s),
-                 COP_E_IN_EVALUATION);
-    cop__evaluating = false;
-    const cop_snapshot *held = t_take(store);
-    cop_store_close(store);
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, write_sheet, &s),
-                 COP_E_CLOSING);
-    cop_snapshot_drop(held);
-    t_all_released();
-}
-END_TEST
-
 static void
 add(TCase *tests)
 {
     tcase_add_test(tests, the_option_switches_it);
-    tcase_add_test(tests, metrics_are_text);
-    tcase_add_test(tests, metrics_say_what_is_wrong);
     tcase_add_test(tests, off_until_started);
     tcase_add_test(tests, every_commit_is_measured);
     tcase_add_test(tests, a_commit_that_publishes_nothing_is_whole);

@@ -52,18 +52,19 @@ cop__watch_list_drop(cop__watch_list *list)
     cop__memory_free(memory, COP_MEMORY_WATCH, list, sizeof *list, 16);
 }
 
-static uint32_t
-text_add(cop__watch_list *list, const char *text, size_t length)
+static void
+text_add(cop__watch_list *list, cop__watch_entry *entry, const cop__watch_path *path)
 {
     size_t at = list->text_used;
-    if (at + length >= UINT32_MAX ||
-        !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + length + 1, 1)) {
+    if (at + path->length >= UINT32_MAX ||
+        !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + path->length + 1,
+                         1)) {
         list->refused = true;
-        return 0;
+        return;
     }
-    memcpy(list->text + at, text, length);
-    list->text_used += length;
-    return (uint32_t)at + 1;
+    memcpy(list->text + at, path->text, path->length);
+    list->text_used += path->length;
+    entry->text = (uint32_t)at + 1;
 }
 
 /* Erased ones by falling length of their paths, so children before their branch; created ones by
@@ -86,16 +87,14 @@ cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool c
         list->refused = true;
         return;
     }
-    uint32_t text = 0;
-    if (path->text != NULL && (copy || !path->named))
-        text = text_add(list, path->text, path->length);
     cop__watch_entry *entry = &list->entry[list->count++];
     *entry = (cop__watch_entry){.id = found->atom.id,
                                 .generation = (uint16_t)found->atom.generation,
                                 .what = (uint8_t)found->what,
                                 .anonymous = path->text == NULL,
-                                .text = text,
                                 .length = (uint32_t)path->length};
+    if (path->text != NULL && (copy || !path->named))
+        text_add(list, entry, path);
     uint32_t key = key_of(entry);
     list->unordered |= key < list->last_key;
     list->last_key = key;

@@ -62,7 +62,7 @@ cop__watch_due(const cop_watch *watch)
     if (!is_dirty(watch) || watch->paused || watch->closed || watch->running)
         return COP_TIMER_NEVER;
     uint64_t due = cop__watch_grid(watch->changed_ns, watch->max_delay_ns);
-    if (watch->min_interval_ns > 0 && watch->told_ns > 0) {
+    if (watch->told_ns > 0) {
         uint64_t next = cop__watch_grid(watch->told_ns, watch->min_interval_ns);
         due = next > due ? next : due;
     }

@@ -119,7 +119,25 @@ START_TEST(an_interval)
 }
 END_TEST
 
-/* Of both, the later one; in nanoseconds from the beginning of time too. */
+/* The clock begins at 0. */
+START_TEST(early_times)
+{
+    t_text out;
+    cop_watch *watch = called("a", 0, 50, &out);
+
+    set_when(1, "a", 1);
+    poll_when(1);
+    heard(&out, "(0,1] +a:1");
+    set_when(2, "a", 2);
+    poll_when(49);
+    heard(&out, "");
+    poll_when(50);
+    heard(&out, "(1,2] =a:1>2");
+    cop_watch_close(watch);
+}
+END_TEST
+
+/* Of both, the later one. */
 START_TEST(an_interval_and_a_window)
 {
     t_text out;
@@ -391,6 +409,7 @@ add(TCase *tests)
     tcase_add_test(tests, windows_end_on_a_grid);
     tcase_add_test(tests, the_least_window);
     tcase_add_test(tests, an_interval);
+    tcase_add_test(tests, early_times);
     tcase_add_test(tests, an_interval_and_a_window);
     tcase_add_test(tests, told_nothing);
     tcase_add_test(tests, sleeping_until_due);

@@ -409,6 +409,51 @@ START_TEST(a_pass_before_a_call)
 }
 END_TEST
 
+/* What a pass lists for a target is told to its watchers as it is; one that fell behind makes a
+ * list, which is the others' too as long as one may want it. */
+START_TEST(lists_are_shared)
+{
+    cop_watch *one = asked("a", 0, 0), *two = asked("a", 0, 0), *keeper = asked("", 0, 0);
+    cop_watch_batch batch, other;
+
+    set("a", 1);
+    (void)told_now(keeper);
+    const cop__watch_target *target = one->target;
+    const cop__watch_list *list = target->list;
+    ck_assert_ptr_nonnull(list);
+    ck_assert_uint_eq(target->list_from, 0);
+    ck_assert_uint_eq(target->list_to, 1);
+    ck_assert_uint_eq(target->changes, 1);
+    CHECK_OK(cop_watch_next(one, 0, &batch));
+    CHECK_OK(cop_watch_next(two, 0, &other));
+    ck_assert_ptr_eq(list_of(&batch), list);
+    ck_assert_ptr_eq(list_of(&other), list);
+    ck_assert_ptr_null(target->list); /* nobody will want it */
+    cop_watch_batch_end(&batch);
+    ck_assert_uint_eq(list->references, 1);
+    cop_watch_batch_end(&other);
+    set("a", 2);
+    (void)told_now(keeper);
+    set("a", 3);
+    (void)told_now(keeper); /* the last pass lists less than they missed */
+    ck_assert_uint_eq(target->list_from, 2);
+    set("b", 3);
+    (void)told_now(keeper);
+    CHECK_OK(cop_watch_next(one, 0, &batch));
+    ck_assert_uint_eq(batch.from, 1);
+    ck_assert_uint_eq(batch.to, 4);
+    ck_assert_ptr_ne(list_of(&batch), target->list);
+    CHECK_OK(cop_watch_next(two, 0, &other));
+    ck_assert_uint_eq(other.count, 1);
+    ck_assert_ptr_null(target->list);
+    cop_watch_batch_end(&batch);
+    cop_watch_batch_end(&other);
+    cop_watch_close(one);
+    cop_watch_close(two);
+    cop_watch_close(keeper);
+}
+END_TEST
+
 /* Zero is a descriptor like any other. */
 START_TEST(descriptor_zero)
 {
@@ -502,6 +547,7 @@ add(TCase *tests)
     tcase_add_test(tests, descriptors_while_all_are_busy);
     tcase_add_test(tests, no_pass_before_its_time);
     tcase_add_test(tests, a_pass_before_a_call);
+    tcase_add_test(tests, lists_are_shared);
     tcase_add_test(tests, descriptor_zero);
     tcase_add_test(tests, one_function_at_a_time);
     tcase_add_test(tests, another_pool);

@@ -51,7 +51,7 @@ check_told(const char *told, const char *wanted, bool below, char sign, const bo
 
     for (unsigned i = 0; i < PATHS; i++) {
         char change[32];
-        snprintf(change, sizeof change, " %c%s:", sign, path[i]);
+        snprintf(change, sizeof change, " %c%.15s:", sign, path[i]);
         bool is_told = strstr(told, change) != NULL;
         bool right = changed[i] && fits(wanted, path[i], below);
         ck_assert_msg(is_told == right, "%s of '%s': %s", path[i], wanted, told);

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "monitor/monitor.h"
+#include "monitor/measurements.h"
 #include "tests/support/store_test.h"
 
 static cop_store *
@@ -98,6 +98,24 @@ START_TEST(every_commit_is_measured)
     ck_assert_uint_eq(distribution(m, COP_MEASURE_QUEUE_WAIT).count, 0);
     ck_assert_uint_eq(distribution(m, COP_MEASURE_NOTIFY).count, 0);
     cop_measurements_free(m);
+    t_close(store);
+}
+END_TEST
+
+/* Measurements are as large as what is in use. */
+START_TEST(measurements_are_small)
+{
+    cop_store *store = open_monitored(1);
+    for (uint64_t n = 0; n < 3; n++) {
+        cop_measurements *m = taken(store);
+        ck_assert_uint_eq(m->of[COP_MEASURE_NOTIFY].buckets, n);
+        ck_assert_uint_eq(m->bytes, sizeof *m + n * sizeof(cop__used_bucket));
+        for (uint32_t i = 0; i < n; i++)
+            ck_assert_uint_eq(m->of[COP_MEASURE_NOTIFY].bucket[i].up_to, (i + 1) * (i + 2) / 2);
+        cop_measurements_free(m);
+        for (uint64_t i = 0; i <= n; i++)
+            cop__monitor_record(store, COP_MEASURE_NOTIFY, n * 1000);
+    }
     t_close(store);
 }
 END_TEST
@@ -411,6 +429,55 @@ START_TEST(a_closing_store_refuses)
 }
 END_TEST
 
+/* Cut to fit, with its end. */
+START_TEST(a_path_is_cut)
+{
+    cop_store *store = t_open();
+    char path[COP_OVERRUN_PATH + 8], got[COP_OVERRUN_PATH];
+    cop_atom gone = {4000, 1}, none = {0, 0};
+
+    for (size_t n = COP_OVERRUN_PATH - 2; n <= COP_OVERRUN_PATH + 1; n++) {
+        memset(path, 'p', n);
+        path[n] = '\0';
+        cop_atom atom = t_make(store, path, cop_i64(1));
+        cop_pin_t pin = cop_pin(store);
+        memset(got, 'x', sizeof got);
+        cop__monitor_path(pin.snapshot, atom, got);
+        path[n < sizeof got ? n : sizeof got - 1] = '\0';
+        ck_assert_str_eq(got, path);
+        cop__monitor_path(pin.snapshot, gone, got);
+        ck_assert_str_eq(got, "");
+        got[0] = 'x';
+        cop__monitor_path(pin.snapshot, none, got);
+        ck_assert_str_eq(got, "");
+        got[0] = 'x';
+        cop__monitor_path(NULL, atom, got);
+        ck_assert_str_eq(got, "");
+        cop_unpin(pin);
+    }
+    t_close(store);
+}
+END_TEST
+
+/* The budget of the store's options is in milliseconds. */
+START_TEST(the_options_budget)
+{
+    cop_store *store;
+    cop_options options = COP_OPTIONS_INIT;
+
+    fault_alloc_init(&t_faults);
+    options.allocator = fault_alloc_table(&t_faults);
+    options.performance_budget_ms = 7;
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    CHECK_OK(cop_monitor_start(store, NULL, NULL));
+    cop__monitor *monitor = atomic_load(&store->monitor);
+    ck_assert_uint_eq(monitor->budget_ns, 7000000);
+    for (unsigned kind = 0; kind < COP_OVERRUNS; kind++)
+        ck_assert_uint_eq(monitor->budgets->limit_ns[kind], 7000000);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(the_option_switches_it)
 {
     cop_options options = COP_OPTIONS_INIT;
@@ -445,8 +512,11 @@ static void
 add(TCase *tests)
 {
     tcase_add_test(tests, the_option_switches_it);
+    tcase_add_test(tests, the_options_budget);
+    tcase_add_test(tests, a_path_is_cut);
     tcase_add_test(tests, off_until_started);
     tcase_add_test(tests, every_commit_is_measured);
+    tcase_add_test(tests, measurements_are_small);
     tcase_add_test(tests, a_commit_that_publishes_nothing_is_whole);
     tcase_add_test(tests, a_commit_without_memory_is_whole);
     tcase_add_test(tests, one_in_n_stands_for_n);

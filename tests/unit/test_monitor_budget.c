@@ -209,6 +209,8 @@ START_TEST(a_slow_delivery_is_told)
     told t = {0};
     cop_store *store = t_open();
     char *path = t_bytes(400, 1);
+    uint64_t began = cop__realtime_ns();
+    t_set_at(store, "x", cop_i64(1));
     cop__monitor_notified(store, P("a/b"), OVER); /* off: nothing */
     start(store, &t);
     cop__monitor_notified(store, P("a/b"), BUDGET);
@@ -216,10 +218,20 @@ START_TEST(a_slow_delivery_is_told)
     cop__monitor_notified(store, P("a/b"), BUDGET + 1);
     ck_assert_uint_eq(t.calls, 1);
     ck_assert_str_eq(t.last.path, "a/b");
+    ck_assert_int_eq(t.last.kind, COP_OVERRUN_NOTIFY);
+    ck_assert_int_eq(t.last.worst_part, COP_MEASURE_NOTIFY);
+    ck_assert_uint_eq(t.last.version, cop_store_version(store));
+    ck_assert_uint_eq(t.last.took_ns, BUDGET + 1);
+    ck_assert_uint_eq(t.last.budget_ns, BUDGET);
+    ck_assert(t.last.time_ns >= began && t.last.time_ns <= cop__realtime_ns());
     cop__monitor_notified(store, P(path), OVER);
     ck_assert_uint_eq(strlen(t.last.path), COP_OVERRUN_PATH - 1);
+    cop__monitor_notified(store, path, COP_OVERRUN_PATH - 1, OVER);
+    ck_assert_uint_eq(strlen(t.last.path), COP_OVERRUN_PATH - 1);
+    cop__monitor_notified(store, path, COP_OVERRUN_PATH - 2, OVER);
+    ck_assert_uint_eq(strlen(t.last.path), COP_OVERRUN_PATH - 2);
     cop_measurements *m = taken(store);
-    ck_assert_uint_eq(cop_measurements_overruns(m, COP_OVERRUN_NOTIFY), 2);
+    ck_assert_uint_eq(cop_measurements_overruns(m, COP_OVERRUN_NOTIFY), 4);
     cop_measurements_free(m);
     free(path);
     t_close(store);

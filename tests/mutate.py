@@ -106,7 +106,7 @@ RELEVANT = {
     "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
     "workers/parallel_for.c": ["test_parallel"],
     "workers/task_group.c": ["test_parallel"],
-    "workers/alarms.c": ["test_timers"],
+    "workers/alarms.c": ["test_alarms", "test_timers"],
     "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.

@@ -171,7 +171,7 @@ rule_batches(findings *f)
     if (batch.count < f->limits.batches)
         return;
     uint64_t usual = cop_measurements_quantile(f->measured, COP_MEASURE_BATCH, 0.1);
-    if (usual + usual / 100 >= COP_BATCH_MAX) /* told to within 0.4 % */
+    if (usual >= COP_BATCH_MAX) /* a power of two, and the greatest: told as it is */
         SAY(note(f, COP_WARNING_BATCHES_FULL, the_store, batch.p50, COP_BATCH_MAX),
             "nine of ten of %" PRIu64 " batches had all %u transactions that one takes",
             batch.count, COP_BATCH_MAX);

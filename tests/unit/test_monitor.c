@@ -106,10 +106,12 @@ END_TEST
 START_TEST(measurements_are_small)
 {
     cop_store *store = open_monitored(1);
+    cop__monitor_record(store, COP_MEASURE_SERIALIZE, 5);
     for (uint64_t n = 0; n < 3; n++) {
         cop_measurements *m = taken(store);
+        ck_assert_uint_eq(m->of[COP_MEASURE_QUEUE_WAIT].buckets, 0);
         ck_assert_uint_eq(m->of[COP_MEASURE_NOTIFY].buckets, n);
-        ck_assert_uint_eq(m->bytes, sizeof *m + n * sizeof(cop__used_bucket));
+        ck_assert_uint_eq(m->bytes, sizeof *m + (n + 1) * sizeof(cop__used_bucket));
         for (uint32_t i = 0; i < n; i++)
             ck_assert_uint_eq(m->of[COP_MEASURE_NOTIFY].bucket[i].up_to, (i + 1) * (i + 2) / 2);
         cop_measurements_free(m);

@@ -139,8 +139,10 @@ START_TEST(each_character)
 
     CHECK_OK(cop_trace_start(store, 0));
     ck_assert_uint_eq(trace->capacity, 65536);
+    uint64_t before = cop__clock_ns();
     CHECK_OK(cop_trace_start(store, 3));
     uint64_t began = trace->began_ns;
+    ck_assert(began >= before && began <= cop__clock_ns());
     cop__trace_add(trace, COP_MEASURE_APPLY, none, began, began + 999);
     cop__trace_add(trace, COP_TRACE_RUN, x, began + 1234567, began + 1239573);
     CHECK_OK(cop_trace_stop(store));

@@ -397,7 +397,7 @@ START_TEST(full_batches)
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     batches(0, 0);
-    batches(COP_BATCH_MAX * 98 / 100, 1000); /* nearly, but not full */
+    batches(COP_BATCH_MAX - 1, 1000); /* nearly, but not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     found.measured = NULL;

@@ -69,7 +69,6 @@ cop__budgets_start(cop__budgets *budgets, const cop_monitor_options *options, ui
     budgets->untold = 0;
     budgets->rate = options->overruns_per_second != 0 ? options->overruns_per_second : DEFAULT_RATE;
     budgets->tokens_ns = SECOND_NS;
-    budgets->filled_ns = cop__clock_ns();
     if (options->overrun != NULL)
         budgets->teller =
             (cop__teller){options->overrun, options->overrun_context, options->overrun_destroy};

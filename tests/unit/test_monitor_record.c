@@ -577,6 +577,19 @@ START_TEST(less_than_a_tick)
 }
 END_TEST
 
+/* However long it takes, without a budget or with one of centuries. */
+START_TEST(no_budget_to_speak_of)
+{
+    for (uint64_t less = 0; less < 3; less++) {
+        budget_of(less == 2 ? UINT64_MAX : (uint64_t)INT64_MAX - less, 1000);
+        unmeasured(1000 * MS);
+        unmeasured(0);
+        ck_assert_uint_eq(budgets.count[COP_OVERRUN_COMMIT], 0);
+        world.step = 10;
+    }
+}
+END_TEST
+
 /* The clock of the day was set: by up to two ticks, as it may seem by chance, or more. */
 START_TEST(the_clock_is_set)
 {
@@ -762,6 +775,7 @@ add(TCase *tests)
     tcase_add_test(tests, the_slowest_run);
     tcase_add_test(tests, an_unmeasured_commit);
     tcase_add_test(tests, less_than_a_tick);
+    tcase_add_test(tests, no_budget_to_speak_of);
     tcase_add_test(tests, the_clock_is_set);
     tcase_add_test(tests, a_slow_one_is_worth_measuring);
     tcase_add_test(tests, writes_in_one_slot);

@@ -143,7 +143,7 @@ END_TEST
 START_TEST(many_passes)
 {
     for (int64_t i = 1; i <= 30; i++) {
-        char path[16];
+        char path[32];
         for (int64_t k = 1; k <= 9; k++)
             if (i % k == 0) {
                 snprintf(path, sizeof path, "n%" PRId64, k);

@@ -57,8 +57,7 @@ text_add(cop__watch_list *list, cop__watch_entry *entry, const cop__watch_path *
 {
     size_t at = list->text_used;
     if (at + path->length >= UINT32_MAX ||
-        !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + path->length + 1,
-                         1)) {
+        !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + path->length, 1)) {
         list->refused = true;
         return;
     }

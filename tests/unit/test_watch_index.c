@@ -244,6 +244,29 @@ START_TEST(buckets)
 }
 END_TEST
 
+/* With another seed names lie elsewhere: nobody can choose names that all lie in one bucket. */
+START_TEST(seeds)
+{
+    size_t at[2][32];
+    char text[16];
+
+    for (unsigned seed = 0; seed < 2; seed++) {
+        cop__watch_index index;
+        cop__watch_target *target[32];
+        cop__watch_index_init(&index, cop__store_memory(store), seed);
+        for (unsigned i = 0; i < 32; i++) {
+            int n = snprintf(text, sizeof text, "p%u", i);
+            target[i] = cop__watch_target_at(&index, text, (size_t)n, true);
+            at[seed][i] = (size_t)(bucket_of(&index, index.root, text, (size_t)n) - index.bucket);
+        }
+        for (unsigned i = 0; i < 32; i++)
+            cop__watch_target_free(&index, target[i]);
+        cop__watch_index_end(&index);
+    }
+    ck_assert_mem_ne(at[0], at[1], sizeof at[0]);
+}
+END_TEST
+
 /* More than a pass lists for one target is listed when it is told; and the same it is. */
 START_TEST(a_pass_lists_so_much)
 {
@@ -281,6 +304,7 @@ add(TCase *tests)
     tcase_add_test(tests, handles_alone);
     tcase_add_test(tests, targets_are_shared);
     tcase_add_test(tests, buckets);
+    tcase_add_test(tests, seeds);
     tcase_add_test(tests, a_pass_lists_so_much);
 }
 

@@ -101,14 +101,20 @@ cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool c
 
 /* ---- order ---- */
 
+static uint8_t
+digit_of(const cop__watch_entry *entry, unsigned shift)
+{
+    return (uint8_t)(key_of(entry) >> shift);
+}
+
 /* One pass of a radix sort, stable. False: all have the same digit, nothing was done. */
 static bool
 sort_by_digit(const cop__watch_entry *from, cop__watch_entry *to, size_t n, unsigned shift)
 {
     size_t at[256] = {0}, sum = 0;
     for (size_t i = 0; i < n; i++)
-        at[key_of(&from[i]) >> shift & 255]++;
-    if (at[key_of(&from[0]) >> shift & 255] == n)
+        at[digit_of(&from[i], shift)]++;
+    if (at[digit_of(&from[0], shift)] == n)
         return false;
     for (unsigned digit = 0; digit < 256; digit++) {
         size_t count = at[digit];
@@ -116,7 +122,7 @@ sort_by_digit(const cop__watch_entry *from, cop__watch_entry *to, size_t n, unsi
         sum += count;
     }
     for (size_t i = 0; i < n; i++)
-        to[at[key_of(&from[i]) >> shift & 255]++] = from[i];
+        to[at[digit_of(&from[i], shift)]++] = from[i];
     return true;
 }
 

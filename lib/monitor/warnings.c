@@ -16,6 +16,7 @@
 #include "workers/region.h"
 
 #define EACH_MAX 8u /* of one kind */
+_Static_assert((COP_BATCH_MAX & (COP_BATCH_MAX - 1)) == 0, "told as it is");
 
 typedef struct findings {
     cop_store *store;
@@ -132,10 +133,10 @@ rule_depth(findings *f)
         if (counts && (deepest == NULL || node->height > deepest->height))
             deepest = node;
     }
-    if (deepest != NULL && deepest->height + UINT64_C(1) >= f->limits.depth)
-        SAY(note(f, COP_WARNING_DEPTH, atom_of(graph, deepest->id), deepest->height + UINT64_C(1),
+    if (deepest != NULL && deepest->height >= f->limits.depth)
+        SAY(note(f, COP_WARNING_DEPTH, atom_of(graph, deepest->id), deepest->height,
                  f->limits.depth),
-            "it stands on a chain of %u computed atoms", deepest->height + 1);
+            "it ends a chain of %u computed atoms", deepest->height);
 }
 
 #endif
@@ -171,7 +172,7 @@ rule_batches(findings *f)
     if (batch.count < f->limits.batches)
         return;
     uint64_t usual = cop_measurements_quantile(f->measured, COP_MEASURE_BATCH, 0.1);
-    if (usual + usual / 100 >= COP_BATCH_MAX) /* told to within 0.4 % */
+    if (usual >= COP_BATCH_MAX) /* a power of two, and the greatest: told as it is */
         SAY(note(f, COP_WARNING_BATCHES_FULL, the_store, batch.p50, COP_BATCH_MAX),
             "nine of ten of %" PRIu64 " batches had all %u transactions that one takes",
             batch.count, COP_BATCH_MAX);

@@ -17,7 +17,6 @@
 #include "workers/region.h"
 
 #define EACH_MAX 8u /* of one kind */
-_Static_assert((COP_BATCH_MAX & (COP_BATCH_MAX - 1)) == 0, "told as it is");
 
 typedef struct findings {
     cop_store *store;

@@ -379,35 +379,41 @@ submitted(uint64_t n)
 
 START_TEST(full_batches)
 {
-    batches(COP_BATCH_MAX, 999);
+    cop_store *store = t_open();
+    unsigned most = (unsigned)atomic_load(&store->batcher.most);
+    char want[128];
+    found.store = store;
+    batches(most, 999);
     rule_batches(&found);
     ck_assert_str_eq(noted(), ""); /* too few */
     batches(0, 0);
     batches(10, 100);
-    batches(COP_BATCH_MAX, 901);
+    batches(most, 901);
     rule_batches(&found);
-    char want[128];
     snprintf(want, sizeof want,
-             "0.0 %u/%u: nine of ten of 1001 batches had all %u transactions that one takes",
-             COP_BATCH_MAX, COP_BATCH_MAX, COP_BATCH_MAX);
+             "0.0 %u/%u: nine of ten of 1001 batches had the %u transactions that fill one", most,
+             most, most);
     SAYS(COP_WARNING_BATCHES_FULL, want);
     batches(0, 0);
     batches(10, 102);
-    batches(COP_BATCH_MAX, 900); /* the tenth part is not full */
+    batches(most, 900); /* the tenth part is not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     batches(0, 0);
-    batches(COP_BATCH_MAX - 1, 1000); /* nearly, but not full */
+    batches(most - most / 50, 1000); /* nearly, but not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     found.measured = NULL;
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
+    t_close(store);
 }
 END_TEST
 
 START_TEST(batches_with_one)
 {
+    cop_store *store = t_open();
+    found.store = store;
     batches(1, 1000);
     submitted(899);
     rule_batches(&found);
@@ -424,6 +430,7 @@ START_TEST(batches_with_one)
     submitted(5000);
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
+    t_close(store);
 }
 END_TEST
 

@@ -345,8 +345,10 @@ reach_push(void *context, uint32_t number)
     if (!binds(node) || (node->flags & COP_NODE_SEEN) ||
         (node->height >= w->target->height && !w->graph->unordered))
         return true;
-    node->flags |= COP_NODE_SEEN;
-    return cop__list_push(w->graph, &w->graph->stack, number);
+    if (!cop__list_push(w->graph, &w->graph->stack, number))
+        return false;
+    node->flags |= COP_NODE_SEEN; /* taken away again from what was pushed */
+    return true;
 }
 
 cop_status

@@ -23,7 +23,7 @@ take_all(struct watcher *w, const cop_snapshot *now)
 {
     const struct stress *s = w->self->stress;
     for (uint64_t i = 0; i < s->config->atoms; i++)
-        stress_ok(w->self, cop_get_i64(now, s->accounts[i], &w->model[i]), "cop_get_i64");
+        STRESS_CALL(w->self, cop_get_i64, now, s->accounts[i], &w->model[i]);
 }
 
 static void
@@ -32,7 +32,7 @@ compare_all(struct watcher *w, const cop_snapshot *now, uint64_t version)
     const struct stress *s = w->self->stress;
     for (uint64_t i = 0; i < s->config->atoms; i++) {
         int64_t n = 0;
-        stress_ok(w->self, cop_get_i64(now, s->accounts[i], &n), "cop_get_i64");
+        STRESS_CALL(w->self, cop_get_i64, now, s->accounts[i], &n);
         if (!stress_check(w->self, PROMISE_MODEL, n == w->model[i],
                           "a/%llu is %lld in version %llu, a watcher knows %lld",
                           (unsigned long long)i, (long long)n, (unsigned long long)version,
@@ -94,11 +94,9 @@ open_watcher(struct watcher *w, struct stress_thread *self, unsigned number, int
     w->self = self;
     w->model = calloc(s->config->atoms, sizeof *w->model);
     return stress_ok(self, w->model ? COP_OK : COP_E_MEMORY, "calloc") &&
-           stress_ok(self,
-                     cop_watch_open(s->store, number % 2 ? "a/*" : "a", number % 2 ? 3 : 1, &o,
-                                    NULL, NULL, &w->watch, NULL),
-                     "cop_watch_open") &&
-           stress_ok(self, cop_watch_fd(w->watch, fd), "cop_watch_fd");
+           STRESS_CALL(self, cop_watch_open, s->store, number % 2 ? "a/*" : "a", number % 2 ? 3 : 1,
+                       &o, NULL, NULL, &w->watch, NULL) &&
+           STRESS_CALL(self, cop_watch_fd, w->watch, fd);
 }
 
 /* False when nobody had anything to tell for the time. */
@@ -117,11 +115,11 @@ ask_ready(struct watcher *watchers, struct pollfd *fds, unsigned count, int time
 static void
 finish(struct stress_thread *self, struct watcher *watchers, struct pollfd *fds, unsigned count)
 {
-    uint64_t end = cop_deadline_in_ms(PATIENCE_MS);
+    uint64_t end = cop_deadline_in_ms(self->stress->config->patience_ms);
     while (ask_ready(watchers, fds, count, REST_MS) && stress_now_ns() < end)
         ;
-    cop_pin_t pin = cop_pin(self->stress->store);
-    if (stress_ok(self, pin.snapshot ? COP_OK : cop_pin_status(), "cop_pin"))
+    cop_pin_t pin;
+    if (stress_pin(self, self->stress->store, &pin))
         for (unsigned i = 0; i < count; i++)
             compare_all(&watchers[i], pin.snapshot, cop_snapshot_version(pin.snapshot));
     cop_unpin(pin);

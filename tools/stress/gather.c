@@ -7,11 +7,10 @@
  */
 #include "tools/stress/load.h"
 
-#include <coppice/monitor.h>
-
+#include <stdio.h>
 #include <time.h>
 
-enum { FLIGHT = 16, STREAM = 96, COMMITS = 64, PAUSE = 4000 };
+enum { FLIGHT = 64, PAUSE = 40000 };
 
 struct flight {
     cop_ticket *ticket;
@@ -20,24 +19,26 @@ struct flight {
 
 struct gather {
     struct stress_thread *self;
+    cop_store *store;
+    cop_atom counter; /* of its transactions, known from the first decided one on */
     struct flight flight[FLIGHT];
-    int64_t number; /* of x and y; as many transactions there have been */
 };
 
-/* x, y: the number of the transaction. total: counted. */
+/* Counts. The counter's first value is a set, since there is nothing to add to. */
 static cop_txn *
 make(struct gather *g)
 {
     struct stress_thread *self = g->self;
-    const struct side *side = &self->stress->side;
+    const cop_value one = cop_i64(1);
+    char path[24];
+    int n = snprintf(path, sizeof path, "%u", self->number);
     cop_txn *txn;
-    if (!STRESS_CALL(self, cop_txn_begin, side->store, &txn))
+    if (!STRESS_CALL(self, cop_txn_begin, g->store, &txn))
         return NULL;
-    const cop_value number = cop_i64(++g->number), one = cop_i64(1);
-    self->transactions++;
-    STRESS_CALL(self, cop_txn_set, txn, side->x, &number);
-    STRESS_CALL(self, cop_txn_set, txn, side->y, &number);
-    STRESS_CALL(self, cop_txn_add, txn, side->total, &one);
+    if (self->transactions++ == 0)
+        STRESS_CALL(self, cop_txn_set_at, txn, path, (size_t)n, &one, NULL);
+    else
+        STRESS_CALL(self, cop_txn_add, txn, g->counter, &one);
     return txn;
 }
 
@@ -52,75 +53,78 @@ await(struct gather *g, struct flight *f)
     while ((status = cop_ticket_poll(f->ticket, NULL)) == COP_E_PENDING &&
            !stress_is_late(g->self, f->began_ns) && g->self->stress->broken < 0)
         nanosleep(&look, NULL);
-    if (stress_check(g->self, PROMISE_TICKET, status != COP_E_PENDING,
-                     "transaction %llu of the second store was accepted for a window, and its "
-                     "ticket never came (%llu s)",
-                     (unsigned long long)f->number,
-                     (unsigned long long)g->self->stress->config->patience_ms / 1000) &&
+    if (stress_check(
+            g->self, PROMISE_TICKET, status != COP_E_PENDING,
+            "transaction %llu of thread %u was accepted into a window, and its ticket never "
+            "came (%llu s)",
+            (unsigned long long)f->number, g->self->number,
+            (unsigned long long)g->self->stress->config->patience_ms / 1000) &&
         stress_ok(g->self, status, "cop_ticket_poll"))
         stress_done(g->self, OPERATION_GATHERED, f->began_ns);
     cop_ticket_release(f->ticket);
     f->ticket = NULL;
 }
 
-/* For longer than a window, so that some come while one ends. */
+static void
+submit(struct gather *g, struct flight *f)
+{
+    f->began_ns = stress_now_ns();
+    cop_txn *txn = make(g);
+    f->number = g->self->transactions;
+    if (txn)
+        STRESS_CALL(g->self, cop_txn_submit, txn, &f->ticket);
+}
+
+/* A few at once, about when the other thread does, or so many that some come while a window ends.
+ */
 static void
 stream(struct gather *g)
 {
-    for (unsigned i = 0; i < STREAM && g->self->stress->broken < 0; i++) {
-        struct flight *f = &g->flight[i % FLIGHT];
-        await(g, f);
-        f->began_ns = stress_now_ns();
-        cop_txn *txn = make(g);
-        f->number = g->self->transactions;
-        if (txn)
-            STRESS_CALL(g->self, cop_txn_submit, txn, &f->ticket);
-        for (volatile uint64_t n = stress_random(g->self, PAUSE); n; n--)
+    uint64_t count = stress_random(g->self, 8) ? 1 + stress_random(g->self, 3) : FLIGHT;
+    for (uint64_t i = 0; i < count && !g->self->stress->stop; i++) {
+        submit(g, &g->flight[i]);
+        for (volatile uint64_t n = count == FLIGHT ? stress_random(g->self, PAUSE) : 0; n; n--)
             ;
     }
-    for (unsigned i = 0; i < FLIGHT; i++)
+    for (uint64_t i = 0; i < count; i++)
         await(g, &g->flight[i]);
-}
-
-static void
-commit(struct gather *g)
-{
-    cop_txn *txn = make(g);
-    if (txn)
-        STRESS_CALL(g->self, cop_txn_commit, txn, NULL, NULL);
 }
 
 /* All that was begun has been decided. */
 static void
-check_total(struct gather *g)
+check_count(struct gather *g)
 {
     struct stress_thread *self = g->self;
-    const struct side *side = &self->stress->side;
-    int64_t total = 0, x = 0;
+    int64_t count = 0;
     cop_pin_t pin;
-    if (stress_pin(self, side->store, &pin)) {
-        STRESS_CALL(self, cop_get_i64, pin.snapshot, side->total, &total);
-        STRESS_CALL(self, cop_get_i64, pin.snapshot, side->x, &x);
-        stress_check(
-            self, PROMISE_APPLIED, total == g->number && x == g->number,
-            "of %lld transactions of the second store %lld were applied, the last that was "
-            "is %lld",
-            (long long)g->number, (long long)total, (long long)x);
+    if (stress_pin(self, g->store, &pin)) {
+        STRESS_CALL(self, cop_get_i64, pin.snapshot, g->counter, &count);
+        stress_check(self, PROMISE_APPLIED, count == (int64_t)self->transactions,
+                     "of %llu transactions gathered in windows %lld were applied",
+                     (unsigned long long)self->transactions, (long long)count);
     }
     cop_unpin(pin);
+}
+
+static bool
+begin(struct gather *g)
+{
+    char path[24];
+    int n = snprintf(path, sizeof path, "%u", g->self->number);
+    submit(g, &g->flight[0]);
+    await(g, &g->flight[0]);
+    return g->self->stress->broken < 0 &&
+           STRESS_CALL(g->self, cop_atom_find, g->store, path, (size_t)n, &g->counter);
 }
 
 void
 stress_gather(struct stress_thread *self)
 {
-    static const struct timespec rest = {0, 1000000}; /* a check, not a load */
-    struct gather g = {.self = self};
-    while (!self->stress->stop) {
+    struct gather g = {.self = self, .store = self->stress->side.windows};
+    bool good = begin(&g);
+    while (good && !self->stress->stop) {
         stream(&g);
         if (self->stress->broken < 0)
-            check_total(&g);
-        for (unsigned i = 0; i < COMMITS && !self->stress->stop; i++)
-            commit(&g);
-        nanosleep(&rest, NULL);
+            check_count(&g);
     }
 }

@@ -21,11 +21,12 @@ struct node {
     cop_atom atom;
 };
 
-/* A second store, whose two atoms x and y are equal in every version. */
+/* Two small stores with a pool of their own. In the one, x and y are equal in every version; in the
+ * other, nobody commits but the end of a window. */
 struct side {
-    cop_store *store;
+    cop_store *store, *windows;
     cop_pool *pool;
-    cop_atom x, y, total; /* total: how many transactions have set the two */
+    cop_atom x, y;
 };
 
 struct stress {
@@ -78,6 +79,8 @@ void stress_watch(struct stress_thread *self);  /* watch.c */
 void stress_probe(struct stress_thread *self);  /* probe.c */
 void stress_gather(struct stress_thread *self); /* gather.c */
 void stress_serve(struct stress_thread *self);  /* serve.c */
+void stress_hold(struct stress_thread *self);   /* side.c */
+void stress_commit(struct stress_thread *self); /* side.c */
 
 /* load.c. False: it has been complained of. close also after a failure. */
 bool stress_load_open(struct stress *s);
@@ -94,7 +97,6 @@ void stress_member_erase(struct stress_thread *self, cop_txn *txn, unsigned slot
 /* side.c */
 bool stress_side_open(struct stress *s);
 void stress_side_close(struct stress *s);
-void stress_side_check(struct stress_thread *self); /* a version of it, as a reader */
 
 uint64_t stress_now_ns(void);
 uint64_t stress_random(struct stress_thread *self, uint64_t below);

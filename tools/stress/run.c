@@ -156,10 +156,13 @@ collect(const struct stress *s, struct stress_result *result)
     memcpy(result->detail, s->detail, sizeof result->detail);
 }
 
+enum { PROBERS = 7 };
+
 static void (*body_of(const struct stress_config *c, unsigned n))(struct stress_thread *)
 {
-    static void (*const probers[])(struct stress_thread *) = {stress_probe, stress_gather,
-                                                              stress_serve};
+    static void (*const probers[PROBERS])(struct stress_thread *) = {
+        stress_probe,  stress_gather, stress_gather, stress_serve,
+        stress_commit, stress_hold,   stress_hold};
     if (n < c->writers)
         return stress_write;
     if (n < c->writers + c->readers)
@@ -173,7 +176,7 @@ static void (*body_of(const struct stress_config *c, unsigned n))(struct stress_
 static unsigned
 threads_wanted(const struct stress_config *c)
 {
-    return (unsigned)(c->writers + c->readers) + (c->watchers > 0) + (c->load_only ? 0 : 3);
+    return (unsigned)(c->writers + c->readers) + (c->watchers > 0) + (c->load_only ? 0 : PROBERS);
 }
 
 /* False when not all could be. */

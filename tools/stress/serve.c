@@ -11,7 +11,16 @@
 
 #include <time.h>
 
-enum { WAKES = 24, CHILDREN = 6, NESTS = 16, GROUP = 16, LOOP = 512, PAUSE = 6000 };
+enum {
+    WAKES = 24,
+    CHILDREN = 6,
+    NESTS = 16,
+    GROUP = 16,
+    SETTLES = 32,
+    SEERS = 6,
+    LOOP = 512,
+    PAUSE = 6000
+};
 
 /* Its tasks may be run by a defect after they were counted: they outlive the thread. */
 static struct tasks {
@@ -24,10 +33,13 @@ struct serve {
     struct stress_thread *self;
     struct side *side;
     cop_atom z, background; /* written by this thread alone; z + 1 */
-    cop_effect effect;
-    _Atomic int64_t seen;  /* of z, by the effect */
-    _Atomic uint64_t runs; /* of the effect */
-    uint64_t writes;       /* of z */
+    struct seer {
+        struct serve *serve;
+        cop_effect effect;
+        _Atomic int64_t seen; /* of z */
+        _Atomic uint64_t runs;
+    } seers[SEERS];
+    uint64_t writes; /* of z */
     int64_t number;
 };
 
@@ -179,11 +191,13 @@ group(struct serve *v)
 static cop_status
 effect_function(cop_evaluation *evaluation, void *context)
 {
-    struct serve *v = context;
+    struct seer *seer = context;
     int64_t z = 0;
-    cop_status status = cop_read_i64(evaluation, v->z, &z);
-    v->seen = z;
-    v->runs++;
+    cop_status status = cop_read_i64(evaluation, seer->serve->z, &z);
+    for (volatile uint64_t n = (uint64_t)z * 7919 % PAUSE; n; n--)
+        ; /* ends now sooner, now later than others look */
+    seer->seen = z;
+    seer->runs++;
     return status;
 }
 
@@ -211,64 +225,96 @@ set_z(struct serve *v)
     STRESS_CALL(v->self, cop_txn_commit, txn, NULL, NULL);
 }
 
-static void
-check_background(struct serve *v)
+static int64_t
+read_background(struct serve *v)
 {
     int64_t is = 0;
     cop_pin_t pin;
-    if (stress_pin(v->self, v->side->store, &pin)) {
+    if (stress_pin(v->self, v->side->store, &pin))
         STRESS_CALL(v->self, cop_get_i64, pin.snapshot, v->background, &is);
-        stress_check(v->self, PROMISE_EFFECT, is == v->number + 1,
-                     "at rest a background atom is %lld, not %lld", (long long)is,
-                     (long long)v->number + 1);
-    }
     cop_unpin(pin);
+    return is;
 }
 
-/* Settling waits for a worker that is just about to run the effect, or has. */
+/* A worker may still be at it when all effects have come to rest. */
+static void
+check_background(struct serve *v)
+{
+    static const struct timespec look = {0, 100000};
+    uint64_t began_ns = stress_now_ns();
+    int64_t is;
+    while ((is = read_background(v)) != v->number + 1 && !stress_is_late(v->self, began_ns) &&
+           v->self->stress->broken < 0)
+        nanosleep(&look, NULL);
+    stress_check(v->self, PROMISE_EFFECT, is == v->number + 1,
+                 "a background atom is %lld, not %lld, %llu s after the last change", (long long)is,
+                 (long long)v->number + 1,
+                 (unsigned long long)v->self->stress->config->patience_ms / 1000);
+}
+
+static bool
+check_seers(struct serve *v)
+{
+    bool good = true;
+    for (unsigned i = 0; good && i < SEERS; i++) {
+        const struct seer *seer = &v->seers[i];
+        good = stress_check(
+            v->self, PROMISE_EFFECT, seer->seen == v->number && seer->runs <= v->writes + 1,
+            "at rest after %llu changes an effect has run %llu times, and saw %lld, "
+            "not %lld",
+            (unsigned long long)v->writes, (unsigned long long)seer->runs, (long long)seer->seen,
+            (long long)v->number);
+    }
+    return good;
+}
+
+/* Settling helps, and waits for a worker that is just about to end a run. */
 static bool
 settle(struct serve *v)
 {
-    uint64_t began_ns = stress_now_ns();
-    for (uint64_t n = 1 + stress_random(v->self, 3); n; n--)
+    uint64_t began_ns = stress_now_ns(), patience_ms = v->self->stress->config->patience_ms;
+    for (uint64_t n = 1 + stress_random(v->self, 2); n; n--)
         set_z(v);
-    cop_status status = cop_effects_settle(
-        v->side->store, cop_deadline_in_ms(v->self->stress->config->patience_ms));
-    if (!stress_check(
-            v->self, PROMISE_EFFECT, status != COP_E_TIMEOUT,
-            "effects are not at rest after %llu s, the last change is %lld, %lld was seen",
-            (unsigned long long)v->self->stress->config->patience_ms / 1000, (long long)v->number,
-            (long long)v->seen) ||
+    for (volatile uint64_t n = stress_random(v->self, 4 * PAUSE); n; n--)
+        ;
+    uint64_t settle_ns = stress_now_ns();
+    cop_status status = cop_effects_settle(v->side->store, cop_deadline_in_ms(patience_ms));
+    if (!stress_check(v->self, PROMISE_EFFECT,
+                      status != COP_E_TIMEOUT && !stress_is_late(v->self, settle_ns),
+                      "waiting until all effects are at rest has not ended for %llu s",
+                      (unsigned long long)patience_ms / 1000) ||
         !stress_ok(v->self, status, "cop_effects_settle"))
         return false;
     stress_done(v->self, OPERATION_EFFECT, began_ns);
     check_background(v);
-    return stress_check(
-        v->self, PROMISE_EFFECT, v->seen == v->number && v->runs <= v->writes + 1,
-        "at rest after %llu changes an effect has run %llu times, and saw %lld, not "
-        "%lld",
-        (unsigned long long)v->writes, (unsigned long long)v->runs, (long long)v->seen,
-        (long long)v->number);
+    return check_seers(v);
 }
 
 static bool
-open_effect(struct serve *v)
+open_effects(struct serve *v)
 {
     cop_computed_options o = COP_COMPUTED_OPTIONS_INIT;
     o.kind = COP_BACKGROUND;
     if (!STRESS_CALL(v->self, cop_atom_at, v->side->store, "z", 1, &v->z, NULL))
         return false;
     set_z(v);
-    return STRESS_CALL(v->self, cop_computed_define, v->side->store, NULL, 0, background_function,
-                       v, &o, &v->background, NULL) &&
-           STRESS_CALL(v->self, cop_effect_open, v->side->store, effect_function, v, NULL,
-                       &v->effect, NULL);
+    bool good = STRESS_CALL(v->self, cop_computed_define, v->side->store, NULL, 0,
+                            background_function, v, &o, &v->background, NULL);
+    for (unsigned i = 0; good && i < SEERS; i++) {
+        v->seers[i].serve = v;
+        good = STRESS_CALL(v->self, cop_effect_open, v->side->store, effect_function, &v->seers[i],
+                           NULL, &v->seers[i].effect, NULL);
+    }
+    return good;
 }
 
+/* Their context is about to end. */
 static void
-close_effect(struct serve *v)
+close_effects(struct serve *v)
 {
-    cop_effect_close(v->side->store, v->effect);
+    for (unsigned i = 0; i < SEERS; i++)
+        if (v->seers[i].effect.generation)
+            cop_effect_close(v->side->store, v->seers[i].effect);
     if (v->background.generation)
         STRESS_CALL(v->self, cop_computed_dispose, v->side->store, v->background);
 }
@@ -294,9 +340,9 @@ measure(struct serve *v)
     }
     cop_measurements_free(m);
     return stress_check(v->self, PROMISE_MEASURED, same && sum == commit.sum,
-                        "of %llu commits all parts took %llu ns, and the commits %llu",
-                        (unsigned long long)commit.count, (unsigned long long)sum,
-                        (unsigned long long)commit.sum);
+                        "%llu commits took %llu ns, their parts %llu, %s",
+                        (unsigned long long)commit.count, (unsigned long long)commit.sum,
+                        (unsigned long long)sum, same ? "each of all" : "some not of all");
 }
 
 static bool
@@ -309,7 +355,7 @@ static bool
 serve_round(struct serve *v)
 {
     bool good = wake(v) && resize(v, 3) && nest(v) && loop(v) && group(v) && resize(v, 1);
-    for (unsigned i = 0; good && i < 4; i++)
+    for (unsigned i = 0; good && i < SETTLES; i++)
         good = settle(v) && measure(v);
     return good;
 }
@@ -319,11 +365,10 @@ stress_serve(struct stress_thread *self)
 {
     static const struct timespec rest = {0, 1000000}; /* a check, not a load */
     struct serve v = {.self = self, .side = &self->stress->side};
-    bool good = open_effect(&v) && resize(&v, 1);
+    bool good = open_effects(&v) && resize(&v, 1);
     while (good && !self->stress->stop) {
         good = serve_round(&v);
         nanosleep(&rest, NULL);
     }
-    if (self->stress->broken < 0)
-        close_effect(&v);
+    close_effects(&v);
 }

@@ -1,39 +1,38 @@
 /* SPDX-License-Identifier: MIT */
-/* The second store: its pool, its monitor, and two atoms that are equal in every version. */
+/* The small stores; who writes to the first, and who holds its versions. */
 #include "tools/stress/load.h"
 
 #include "tools/args.h"
 
 #include <coppice/monitor.h>
 
-enum { WINDOW_MS = 2, THREADS = 2, PINS = 4 };
+#include <time.h>
+
+enum { WINDOW_MS = 1, THREADS = 2, COMMITS = 256 };
 
 static cop_status
-fill(struct side *side)
+open_windows(struct side *side)
 {
-    const cop_value zero = cop_i64(0);
-    cop_txn *txn;
-    cop_status status = cop_txn_begin(side->store, &txn);
-    if (status != COP_OK)
-        return status;
-    status = cop_txn_set_at(txn, "x", 1, &zero, NULL);
-    if (status == COP_OK)
-        status = cop_txn_set_at(txn, "y", 1, &zero, NULL);
-    if (status == COP_OK)
-        status = cop_txn_set_at(txn, "total", 5, &zero, NULL);
-    if (status == COP_OK)
-        return cop_txn_commit(txn, NULL, NULL);
-    cop_txn_cancel(txn);
-    return status;
+    cop_options o;
+    cop_options_init(&o);
+    o.batch_window_ms = WINDOW_MS;
+    cop_status status = cop_store_open(&o, &side->windows, NULL);
+    return status == COP_OK ? cop_store_set_pool(side->windows, side->pool) : status;
 }
 
 static cop_status
-find(struct side *side)
+open_store(struct side *side)
 {
-    cop_status status = cop_atom_find(side->store, "x", 1, &side->x);
+    cop_monitor_options monitor = COP_MONITOR_OPTIONS_INIT;
+    monitor.sample_every = 1;
+    cop_status status = cop_store_open(NULL, &side->store, NULL);
     if (status == COP_OK)
-        status = cop_atom_find(side->store, "y", 1, &side->y);
-    return status == COP_OK ? cop_atom_find(side->store, "total", 5, &side->total) : status;
+        status = cop_store_set_pool(side->store, side->pool);
+    if (status == COP_OK)
+        status = cop_monitor_start(side->store, &monitor, NULL);
+    if (status == COP_OK)
+        status = cop_atom_at(side->store, "x", 1, &side->x, NULL);
+    return status == COP_OK ? cop_atom_at(side->store, "y", 1, &side->y, NULL) : status;
 }
 
 bool
@@ -41,61 +40,88 @@ stress_side_open(struct stress *s)
 {
     struct side *side = &s->side;
     cop_pool_options pool = COP_POOL_OPTIONS_INIT;
-    cop_monitor_options monitor = COP_MONITOR_OPTIONS_INIT;
-    cop_options o;
-    cop_options_init(&o);
-    o.batch_window_ms = WINDOW_MS;
     pool.threads = THREADS;
-    monitor.sample_every = 1;
-    cop_status status = cop_store_open(&o, &side->store, NULL);
+    cop_status status = cop_pool_open(&pool, &side->pool, NULL);
     if (status == COP_OK)
-        status = cop_pool_open(&pool, &side->pool, NULL);
+        status = open_windows(side);
     if (status == COP_OK)
-        status = cop_store_set_pool(side->store, side->pool);
-    if (status == COP_OK)
-        status = cop_monitor_start(side->store, &monitor, NULL);
-    if (status == COP_OK)
-        status = fill(side);
-    if (status == COP_OK)
-        status = find(side);
+        status = open_store(side);
     if (status != COP_OK)
         complain("the second store cannot be opened: %s", cop_status_message(status));
     return status == COP_OK;
 }
 
+static void
+close_store(cop_store *store)
+{
+    if (store)
+        (void)cop_store_set_pool(store, NULL);
+    cop_store_close(store);
+}
+
 void
 stress_side_close(struct stress *s)
 {
-    if (s->side.store && s->side.pool)
-        (void)cop_store_set_pool(s->side.store, NULL);
-    cop_store_close(s->side.store);
+    close_store(s->side.store);
+    close_store(s->side.windows);
     cop_pool_close(s->side.pool);
 }
 
-/* Short pins of a store with next to nothing in it: what a pin holds is looked at while the
- * committer decides what to free. */
+/* Pins a version and looks at it twice: what a pin holds must still be there when others have
+ * committed, and the committer has decided what to free, since it began. */
 static void
-check_pair(struct stress_thread *self, const struct side *side)
+hold(struct stress_thread *self)
 {
-    int64_t x = 0, y = 0;
+    static const struct timespec meanwhile = {0, 50000};
+    const struct side *side = &self->stress->side;
+    int64_t x = 0, y = 0, now = 0;
     cop_pin_t pin;
     if (stress_pin(self, side->store, &pin)) {
         uint64_t version = cop_snapshot_version(pin.snapshot);
-        STRESS_CALL(self, cop_get_i64, pin.snapshot, side->x, &x);
-        STRESS_CALL(self, cop_get_i64, pin.snapshot, side->y, &y);
+        (void)cop_get_i64(pin.snapshot, side->x, &x); /* before the first commit it is null */
+        nanosleep(&meanwhile, NULL);
+        (void)cop_get_i64(pin.snapshot, side->y, &y);
+        (void)cop_get_i64(pin.snapshot, side->x, &now);
         uint64_t after = cop_snapshot_version(pin.snapshot);
-        stress_check(self, PROMISE_PINNED, x == y && version == after,
-                     "two atoms that are written together are %lld and %lld in version %llu, which "
-                     "is %llu then",
-                     (long long)x, (long long)y, (unsigned long long)version,
+        stress_check(self, PROMISE_PINNED, x == y && x == now && version == after,
+                     "two atoms that are written together are %lld and %lld in version %llu, then "
+                     "%lld in version %llu",
+                     (long long)x, (long long)y, (unsigned long long)version, (long long)now,
                      (unsigned long long)after);
+        stress_saw(self, version);
     }
     cop_unpin(pin);
 }
 
 void
-stress_side_check(struct stress_thread *self)
+stress_hold(struct stress_thread *self)
 {
-    for (unsigned i = 0; self->stress->side.store && i < PINS; i++)
-        check_pair(self, &self->stress->side);
+    while (!self->stress->stop)
+        hold(self);
+}
+
+static void
+set_both(struct stress_thread *self, int64_t n)
+{
+    const struct side *side = &self->stress->side;
+    const cop_value number = cop_i64(n);
+    cop_txn *txn;
+    if (!STRESS_CALL(self, cop_txn_begin, side->store, &txn))
+        return;
+    self->transactions++;
+    STRESS_CALL(self, cop_txn_set, txn, side->x, &number);
+    STRESS_CALL(self, cop_txn_set, txn, side->y, &number);
+    STRESS_CALL(self, cop_txn_commit, txn, NULL, NULL);
+}
+
+/* Many small commits at once, then a rest. */
+void
+stress_commit(struct stress_thread *self)
+{
+    static const struct timespec rest = {0, 1000000}; /* a check, not a load */
+    for (int64_t n = 1; !self->stress->stop; n++) {
+        set_both(self, n);
+        if (n % COMMITS == 0)
+            nanosleep(&rest, NULL);
+    }
 }

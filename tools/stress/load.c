@@ -212,8 +212,8 @@ define(struct stress *s, uint64_t number)
                                NULL);
 }
 
-static bool
-make_shares(struct stress *s)
+bool
+stress_make_shares(struct stress *s)
 {
     double sum = 0;
     if (s->config->skew <= 0)
@@ -249,7 +249,7 @@ stress_load_open(struct stress *s)
     }
     s->accounts = calloc(c->atoms, sizeof *s->accounts);
     s->nodes = calloc(s->node_count + 1, sizeof *s->nodes);
-    cop_status status = s->accounts && s->nodes && make_shares(s) ? COP_OK : COP_E_MEMORY;
+    cop_status status = s->accounts && s->nodes && stress_make_shares(s) ? COP_OK : COP_E_MEMORY;
     if (status == COP_OK)
         status = fill(s);
     if (status == COP_OK)

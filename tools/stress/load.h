@@ -45,6 +45,7 @@ struct stress {
         struct node lazy;
     } derived;
     struct side side;
+    struct remote *remote; /* NULL: the load is not on a server */
     struct stress_thread *threads;
     unsigned thread_count;
     double *shares;              /* zipf: cumulated, NULL when even */
@@ -81,6 +82,16 @@ void stress_gather(struct stress_thread *self); /* gather.c */
 void stress_serve(struct stress_thread *self);  /* serve.c */
 void stress_hold(struct stress_thread *self);   /* side.c */
 void stress_commit(struct stress_thread *self); /* side.c */
+
+/* remote.c, remote_watch.c: in the place of all these and of what is below, on a server */
+void stress_remote_write(struct stress_thread *self);
+void stress_remote_read(struct stress_thread *self);
+void stress_remote_watch(struct stress_thread *self);
+bool stress_remote_open(struct stress *s);
+bool stress_remote_end(struct stress *s); /* when nobody writes any more: lets watchers end */
+void stress_remote_close(struct stress *s);
+
+bool stress_make_shares(struct stress *s); /* load.c */
 
 /* load.c. False: it has been complained of. close also after a failure. */
 bool stress_load_open(struct stress *s);

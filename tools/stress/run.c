@@ -3,12 +3,15 @@
 #include "tools/stress/load.h"
 
 #include "tools/args.h"
+#include "tools/event_stream.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,6 +114,8 @@ wait_for_end(struct stress *s)
     double seconds = 0;
     for (unsigned i = 0; !s->stop && seconds < s->config->seconds && !any_stuck(s); i++) {
         nanosleep(&tick, NULL);
+        if (s->remote && !event_stream_pause(0))
+            break; /* a signal: what was made on the server is to be erased */
         seconds = (double)(stress_now_ns() - began_ns) / 1e9;
         if (s->config->progress && i % 5 == 0)
             show_bar(s, seconds);
@@ -133,12 +138,21 @@ wait_until_running(struct stress *s, unsigned most)
     return s->running <= most;
 }
 
+/* In a process one thread asks all watchers. */
+static unsigned
+threads_that_watch(const struct stress_config *c)
+{
+    return c->server ? (unsigned)c->watchers : c->watchers > 0;
+}
+
 /* Watchers end after all the others, so that they can be told everything. */
 static bool
 end_threads(struct stress *s)
 {
-    bool ended = wait_until_running(s, s->config->watchers ? 1 : 0);
+    bool ended = wait_until_running(s, threads_that_watch(s->config));
     s->quiet = true;
+    if (ended && s->remote && s->broken < 0)
+        ended = stress_remote_end(s);
     return ended && wait_until_running(s, 0);
 }
 
@@ -151,18 +165,24 @@ collect(const struct stress *s, struct stress_result *result)
         for (unsigned k = 0; k < OPERATIONS; k++)
             latency_merge(&result->latency[k], &s->threads[i].latency[k]);
     }
-    result->version = cop_store_version(s->store);
+    for (unsigned i = 0; i < s->thread_count; i++)
+        if (s->threads[i].version > result->version)
+            result->version = s->threads[i].version;
     result->broken = s->broken;
     memcpy(result->detail, s->detail, sizeof result->detail);
 }
 
-enum { PROBERS = 7 };
+enum { PROBERS = 8 };
 
 static void (*body_of(const struct stress_config *c, unsigned n))(struct stress_thread *)
 {
     static void (*const probers[PROBERS])(struct stress_thread *) = {
         stress_probe,  stress_gather, stress_gather, stress_serve,
         stress_commit, stress_hold,   stress_hold};
+    if (c->server)
+        return n < c->writers                ? stress_remote_write
+               : n < c->writers + c->readers ? stress_remote_read
+                                             : stress_remote_watch;
     if (n < c->writers)
         return stress_write;
     if (n < c->writers + c->readers)
@@ -176,7 +196,8 @@ static void (*body_of(const struct stress_config *c, unsigned n))(struct stress_
 static unsigned
 threads_wanted(const struct stress_config *c)
 {
-    return (unsigned)(c->writers + c->readers) + (c->watchers > 0) + (c->load_only ? 0 : PROBERS);
+    unsigned others = c->load_only || c->server ? 0 : PROBERS;
+    return (unsigned)(c->writers + c->readers) + threads_that_watch(c) + others;
 }
 
 /* False when not all could be. */
@@ -226,6 +247,25 @@ run_threads(struct stress *s, struct stress_result *result, bool *hang)
     return good;
 }
 
+static bool
+open_all(struct stress *s)
+{
+    if (s->config->server)
+        return stress_remote_open(s);
+    return stress_load_open(s) && (s->config->load_only || stress_side_open(s));
+}
+
+static void
+close_all(struct stress *s)
+{
+    if (s->config->server) {
+        stress_remote_close(s);
+    } else {
+        stress_side_close(s);
+        stress_load_close(s);
+    }
+}
+
 /* In the process of the load, which a thread that hangs cannot keep from its end. */
 static int
 run_load_here(const struct stress_config *config, struct stress_result *result)
@@ -241,15 +281,12 @@ run_load_here(const struct stress_config *config, struct stress_result *result)
         s->node_count = config->depth * config->computed;
         s->broken = -1;
         pthread_mutex_init(&s->mutex, NULL);
-        good = stress_load_open(s) && (config->load_only || stress_side_open(s)) &&
-               run_threads(s, result, &hang);
+        good = open_all(s) && run_threads(s, result, &hang);
     }
     if (hang)
         _exit(EXIT_DONE);
-    if (s) {
-        stress_side_close(s);
-        stress_load_close(s);
-    }
+    if (s)
+        close_all(s);
     free(threads);
     free(s);
     return good ? EXIT_DONE : EXIT_FAILED;
@@ -286,8 +323,12 @@ stress_run(const struct stress_config *config, struct stress_result *result)
     shared->broken = -1;
     fflush(NULL); /* or the child would write it again */
     pid_t child = fork();
-    if (child == 0)
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
         exit(run_load_here(config, shared));
+    }
+    if (config->server)
+        signal(SIGINT, SIG_IGN); /* the child's to heed */
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     if (child < 0)

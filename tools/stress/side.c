@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-enum { WINDOW_MS = 1, THREADS = 2, COMMITS = 256 };
+enum { WINDOW_MS = 1, THREADS = 2, COMMITS = 256, PINS = 4, COMMITS_BETWEEN = 4 };
 
 static cop_status
 open_windows(struct side *side)
@@ -67,37 +67,65 @@ stress_side_close(struct stress *s)
     cop_pool_close(s->side.pool);
 }
 
-/* Pins a version and looks at it twice: what a pin holds must still be there when others have
- * committed, and the committer has decided what to free, since it began. */
-static void
-hold(struct stress_thread *self)
-{
-    static const struct timespec meanwhile = {0, 50000};
-    const struct side *side = &self->stress->side;
-    int64_t x = 0, y = 0, now = 0;
+/* ---- held versions ---- */
+
+struct held {
     cop_pin_t pin;
-    if (stress_pin(self, side->store, &pin)) {
-        uint64_t version = cop_snapshot_version(pin.snapshot);
-        (void)cop_get_i64(pin.snapshot, side->x, &x); /* before the first commit it is null */
-        nanosleep(&meanwhile, NULL);
-        (void)cop_get_i64(pin.snapshot, side->y, &y);
-        (void)cop_get_i64(pin.snapshot, side->x, &now);
-        uint64_t after = cop_snapshot_version(pin.snapshot);
-        stress_check(self, PROMISE_PINNED, x == y && x == now && version == after,
-                     "two atoms that are written together are %lld and %lld in version %llu, then "
-                     "%lld in version %llu",
-                     (long long)x, (long long)y, (unsigned long long)version, (long long)now,
-                     (unsigned long long)after);
-        stress_saw(self, version);
-    }
-    cop_unpin(pin);
+    uint64_t version;
+    int64_t x;
+};
+
+static bool
+take(struct stress_thread *self, struct held *held)
+{
+    if (!stress_pin(self, self->stress->side.store, &held->pin))
+        return false;
+    held->version = cop_snapshot_version(held->pin.snapshot);
+    stress_saw(self, held->version);
+    /* null before the first commit */
+    (void)cop_get_i64(held->pin.snapshot, self->stress->side.x, &held->x);
+    return true;
 }
 
+static void
+check_held(struct stress_thread *self, const struct held *held)
+{
+    const struct side *side = &self->stress->side;
+    int64_t x = 0, y = 0;
+    uint64_t version = cop_snapshot_version(held->pin.snapshot);
+    (void)cop_get_i64(held->pin.snapshot, side->y, &y);
+    (void)cop_get_i64(held->pin.snapshot, side->x, &x);
+    stress_check(self, PROMISE_PINNED, x == y && x == held->x && version == held->version,
+                 "an atom was %lld in version %llu, then %lld in version %llu, and one that is "
+                 "written with it %lld",
+                 (long long)held->x, (unsigned long long)held->version, (long long)x,
+                 (unsigned long long)version, (long long)y);
+}
+
+/* Until the committer has several times decided what to free. */
+static void
+let_commit(const struct stress *s, uint64_t version)
+{
+    static const struct timespec look = {0, 20000};
+    while (!s->stop && cop_store_version(s->side.store) < version + COMMITS_BETWEEN)
+        nanosleep(&look, NULL);
+}
+
+/* As many pins as a thread may have, begun while others commit. */
 void
 stress_hold(struct stress_thread *self)
 {
-    while (!self->stress->stop)
-        hold(self);
+    while (!self->stress->stop) {
+        struct held held[PINS] = {{.version = 0}};
+        bool good = true;
+        for (unsigned i = 0; good && i < PINS; i++)
+            good = take(self, &held[i]);
+        let_commit(self->stress, self->version);
+        for (unsigned i = 0; good && i < PINS; i++)
+            check_held(self, &held[i]);
+        for (unsigned i = PINS; i; i--)
+            cop_unpin(held[i - 1].pin);
+    }
 }
 
 static void

@@ -7,6 +7,8 @@
  * Readers, watchers and a prober ask in every version they meet whether what was promised holds;
  * the first thing that does not ends the run. A second, small store with a pool of its own has what
  * the first is too busy for: windows, effects, tasks, the monitor.
+ *
+ * Or the load is on a running server, over HTTP: transfers, reads, held versions and watchers.
  */
 #ifndef COP_TOOLS_STRESS_STRESS_H
 #define COP_TOOLS_STRESS_STRESS_H
@@ -17,6 +19,7 @@
 #include <stdint.h>
 
 struct stress_config {
+    const char *server; /* NULL: the load is on a store of its own */
     uint64_t atoms, depth, computed, fan_out, writers, readers, watchers;
     uint64_t value_bytes, churn, threads, window_ms, seed;
     uint64_t patience_ms; /* a call or a wait that takes longer is broken */
@@ -25,9 +28,9 @@ struct stress_config {
     bool progress;  /* a bar on standard error */
 };
 
-#define STRESS_CONFIG_INIT                                                   \
-    {                                                                        \
-        1000, 3, 64, 4, 2, 2, 4, 256, 10, 1, 0, 1, 10000, 0, 5, false, false \
+#define STRESS_CONFIG_INIT                                                         \
+    {                                                                              \
+        NULL, 1000, 3, 64, 4, 2, 2, 4, 256, 10, 1, 0, 1, 10000, 0, 5, false, false \
     }
 
 /* X(NAME, "name in reports", "the promise") */

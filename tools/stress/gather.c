@@ -56,9 +56,9 @@ await(struct gather *g, struct flight *f)
     if (stress_check(
             g->self, PROMISE_TICKET, status != COP_E_PENDING,
             "transaction %llu of thread %u was accepted into a window, and its ticket never "
-            "came (%llu s)",
+            "came (%g s)",
             (unsigned long long)f->number, g->self->number,
-            (unsigned long long)g->self->stress->config->patience_ms / 1000) &&
+            (double)g->self->stress->config->patience_ms / 1e3) &&
         stress_ok(g->self, status, "cop_ticket_poll"))
         stress_done(g->self, OPERATION_GATHERED, f->began_ns);
     cop_ticket_release(f->ticket);

@@ -121,7 +121,7 @@ wake(struct probe *p)
     cop_watch_batch batch;
     while (told < version && p->self->stress->broken < 0) {
         if (!stress_check(p->self, PROMISE_TOLD, poll(&fd, 1, patience) > 0,
-                          "it did not for %d s after version %llu", patience / 1000,
+                          "it did not for %g s after version %llu", patience / 1e3,
                           (unsigned long long)version))
             return;
         cop_status status = cop_watch_next(p->watch, 0, &batch);

@@ -63,17 +63,17 @@ show_bar(const struct stress *s, double seconds)
 static void
 tell_stuck(struct stress *s, const struct stress_thread *t, const char *call)
 {
-    unsigned long long seconds = s->config->patience_ms / 1000;
+    double seconds = (double)s->config->patience_ms / 1e3;
     pthread_mutex_lock(&s->mutex);
     if (s->broken < 0 && strcmp(call, "cop_txn_commit") == 0) {
         s->broken = PROMISE_TICKET;
         snprintf(s->detail, sizeof s->detail,
                  "transaction %llu of thread %u was accepted, and its commit has not returned for "
-                 "%llu s",
+                 "%g s",
                  (unsigned long long)t->transactions, t->number, seconds);
     } else if (s->broken < 0) {
         s->broken = PROMISE_PROGRESS;
-        snprintf(s->detail, sizeof s->detail, "%s of thread %u has not returned for %llu s", call,
+        snprintf(s->detail, sizeof s->detail, "%s of thread %u has not returned for %g s", call,
                  t->number, seconds);
     }
     pthread_mutex_unlock(&s->mutex);
@@ -172,13 +172,14 @@ collect(const struct stress *s, struct stress_result *result)
     memcpy(result->detail, s->detail, sizeof result->detail);
 }
 
-enum { PROBERS = 8 };
+enum { PROBERS = 7 };
 
 static void (*body_of(const struct stress_config *c, unsigned n))(struct stress_thread *)
 {
-    static void (*const probers[PROBERS])(struct stress_thread *) = {
+    static void (*const probers[])(struct stress_thread *) = {
         stress_probe,  stress_gather, stress_gather, stress_serve,
         stress_commit, stress_hold,   stress_hold};
+    _Static_assert(sizeof probers / sizeof *probers == PROBERS, "as many as are started");
     if (c->server)
         return n < c->writers                ? stress_remote_write
                : n < c->writers + c->readers ? stress_remote_read
@@ -221,8 +222,8 @@ tell_hang(struct stress *s, struct stress_result *result)
     if (s->broken < 0) {
         s->broken = PROMISE_PROGRESS;
         snprintf(s->detail, sizeof s->detail,
-                 "%u threads have not ended %llu s after they were told to", s->running,
-                 (unsigned long long)s->config->patience_ms / 500);
+                 "%u threads have not ended %g s after they were told to", s->running,
+                 (double)s->config->patience_ms / 500);
     }
     result->broken = s->broken;
     memcpy(result->detail, s->detail, sizeof result->detail);

@@ -55,9 +55,9 @@ await(struct serve *v, const _Atomic uint64_t *count, uint64_t wanted, const cha
         if (i > 64)
             nanosleep(&look, NULL);
     return stress_check(v->self, PROMISE_TASK, *count >= wanted,
-                        "%llu of %llu %s have run after %llu s", (unsigned long long)*count,
+                        "%llu of %llu %s have run after %g s", (unsigned long long)*count,
                         (unsigned long long)wanted, what,
-                        (unsigned long long)v->self->stress->config->patience_ms / 1000);
+                        (double)v->self->stress->config->patience_ms / 1e3);
 }
 
 static void
@@ -247,9 +247,8 @@ check_background(struct serve *v)
            v->self->stress->broken < 0)
         nanosleep(&look, NULL);
     stress_check(v->self, PROMISE_EFFECT, is == v->number + 1,
-                 "a background atom is %lld, not %lld, %llu s after the last change", (long long)is,
-                 (long long)v->number + 1,
-                 (unsigned long long)v->self->stress->config->patience_ms / 1000);
+                 "a background atom is %lld, not %lld, %g s after the last change", (long long)is,
+                 (long long)v->number + 1, (double)v->self->stress->config->patience_ms / 1e3);
 }
 
 static bool
@@ -281,8 +280,8 @@ settle(struct serve *v)
     cop_status status = cop_effects_settle(v->side->store, cop_deadline_in_ms(patience_ms));
     if (!stress_check(v->self, PROMISE_EFFECT,
                       status != COP_E_TIMEOUT && !stress_is_late(v->self, settle_ns),
-                      "waiting until all effects are at rest has not ended for %llu s",
-                      (unsigned long long)patience_ms / 1000) ||
+                      "waiting until all effects are at rest has not ended for %g s",
+                      (double)patience_ms / 1e3) ||
         !stress_ok(v->self, status, "cop_effects_settle"))
         return false;
     stress_done(v->self, OPERATION_EFFECT, began_ns);

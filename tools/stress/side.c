@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-enum { WINDOW_MS = 1, THREADS = 2, COMMITS = 256, PINS = 4, COMMITS_BETWEEN = 4 };
+enum { WINDOW_MS = 1, THREADS = 2, COMMITS = 256, PINS = 2000, COMMITS_BETWEEN = 4 };
 
 static cop_status
 open_windows(struct side *side)
@@ -75,18 +75,6 @@ struct held {
     int64_t x;
 };
 
-static bool
-take(struct stress_thread *self, struct held *held)
-{
-    if (!stress_pin(self, self->stress->side.store, &held->pin))
-        return false;
-    held->version = cop_snapshot_version(held->pin.snapshot);
-    stress_saw(self, held->version);
-    /* null before the first commit */
-    (void)cop_get_i64(held->pin.snapshot, self->stress->side.x, &held->x);
-    return true;
-}
-
 static void
 check_held(struct stress_thread *self, const struct held *held)
 {
@@ -111,20 +99,34 @@ let_commit(const struct stress *s, uint64_t version)
         nanosleep(&look, NULL);
 }
 
-/* As many pins as a thread may have, begun while others commit. */
+/* Whether others have committed since the pin began, so that its protocol was put to the test; what
+ * it holds is looked at again when they have done so several times more. */
+static void
+pin_once(struct stress_thread *self)
+{
+    const struct side *side = &self->stress->side;
+    struct held held = {.x = 0};
+    if (stress_pin(self, side->store, &held.pin)) {
+        held.version = cop_snapshot_version(held.pin.snapshot);
+        stress_saw(self, held.version);
+        if (cop_store_version(side->store) > held.version) {
+            (void)cop_get_i64(held.pin.snapshot, side->x, &held.x); /* null at first */
+            let_commit(self->stress, held.version);
+            check_held(self, &held);
+        }
+    }
+    cop_unpin(held.pin);
+}
+
+/* Again and again: a reader that is stopped while it pins is what the protocol is for. */
 void
 stress_hold(struct stress_thread *self)
 {
-    while (!self->stress->stop) {
-        struct held held[PINS] = {{.version = 0}};
-        bool good = true;
-        for (unsigned i = 0; good && i < PINS; i++)
-            good = take(self, &held[i]);
-        let_commit(self->stress, self->version);
-        for (unsigned i = 0; good && i < PINS; i++)
-            check_held(self, &held[i]);
-        for (unsigned i = PINS; i; i--)
-            cop_unpin(held[i - 1].pin);
+    static const struct timespec rest = {0, 500000};
+    for (unsigned i = 1; !self->stress->stop; i++) {
+        pin_once(self);
+        if (i % PINS == 0)
+            nanosleep(&rest, NULL);
     }
 }
 
@@ -142,14 +144,38 @@ set_both(struct stress_thread *self, int64_t n)
     STRESS_CALL(self, cop_txn_commit, txn, NULL, NULL);
 }
 
-/* Many small commits at once, then a rest. */
+/* The version before the last one is as it was, and may be freed now. */
+static void
+drop_held(struct stress_thread *self, const cop_snapshot *snapshot, int64_t n)
+{
+    int64_t x = 0, y = 0;
+    if (!snapshot)
+        return;
+    (void)cop_get_i64(snapshot, self->stress->side.y, &y);
+    (void)cop_get_i64(snapshot, self->stress->side.x, &x);
+    stress_check(self, PROMISE_PINNED, x == n && y == n,
+                 "two atoms are %lld and %lld in held version %llu, where both were %lld",
+                 (long long)x, (long long)y, (unsigned long long)cop_snapshot_version(snapshot),
+                 (long long)n);
+    cop_snapshot_drop(snapshot);
+}
+
+/* Many small commits at once, then a rest. Of each the version is held until the next one is there,
+ * so that the committer decides what to free after each of them, and not now and then. */
 void
 stress_commit(struct stress_thread *self)
 {
     static const struct timespec rest = {0, 1000000}; /* a check, not a load */
-    for (int64_t n = 1; !self->stress->stop; n++) {
+    const cop_snapshot *before = NULL, *now;
+    int64_t n = 1;
+    for (; !self->stress->stop; n++) {
         set_both(self, n);
+        if (!STRESS_CALL(self, cop_snapshot_take, self->stress->side.store, &now))
+            break;
+        drop_held(self, before, n - 1);
+        before = now;
         if (n % COMMITS == 0)
             nanosleep(&rest, NULL);
     }
+    drop_held(self, before, n - 1);
 }

@@ -97,11 +97,10 @@ settle_ticket(struct writer *w, struct sent *sent)
     const struct stress *s = w->self->stress;
     uint64_t deadline = s->broken < 0 ? cop_deadline_in_ms(s->config->patience_ms) : 0;
     cop_status status = cop_ticket_wait(sent->ticket, deadline, NULL, NULL);
-    if (stress_check(
-            w->self, PROMISE_TICKET, status != COP_E_TIMEOUT && status != COP_E_PENDING,
-            "transaction %llu of thread %u was accepted, and its ticket never came (%llu s)",
-            (unsigned long long)sent->number, w->self->number,
-            (unsigned long long)s->config->patience_ms / 1000) &&
+    if (stress_check(w->self, PROMISE_TICKET, status != COP_E_TIMEOUT && status != COP_E_PENDING,
+                     "transaction %llu of thread %u was accepted, and its ticket never came (%g s)",
+                     (unsigned long long)sent->number, w->self->number,
+                     (double)s->config->patience_ms / 1e3) &&
         stress_ok(w->self, status, "cop_ticket_wait")) {
         stress_done(w->self, OPERATION_TICKET, sent->began_ns);
         w->applied++;

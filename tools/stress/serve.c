@@ -113,11 +113,11 @@ nest(struct serve *v)
     if (!await(v, &tasks.nested, NESTS * CHILDREN, "nested tasks"))
         return false;
     bool good = true;
-    for (unsigned i = 0; good && i < NESTS * CHILDREN; i++)
-        good = stress_check(v->self, PROMISE_TASK, tasks.ran[0][i] == 1,
-                            "a nested task ran %u times", tasks.ran[0][i]);
-    for (unsigned i = 0; i < NESTS * CHILDREN; i++)
-        tasks.ran[0][i] = 0;
+    for (unsigned i = 0; good && i < NESTS * CHILDREN; i++) {
+        _Atomic uint32_t *ran = &tasks.ran[i / CHILDREN][i % CHILDREN];
+        good = stress_check(v->self, PROMISE_TASK, *ran == 1, "a nested task ran %u times", *ran);
+        *ran = 0;
+    }
     return good && stress_check(v->self, PROMISE_TASK, tasks.refused == 0, "a task was refused");
 }
 

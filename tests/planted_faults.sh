@@ -39,15 +39,15 @@ root_before_pages       | ./coppice stress --seconds 6 --patience-ms 4000
 dependent_not_marked    | ./coppice stress --seconds 6 --patience-ms 4000
 dependency_kept         | ./coppice stress --seconds 6 --patience-ms 4000
 node_before_dependency  | ./coppice stress --seconds 6 --patience-ms 4000
-effect_wake_lost        | ./coppice stress --seconds 6 --patience-ms 4000
-wake_lost               | ./coppice stress --seconds 6 --patience-ms 4000
-deque_item_twice        | ./coppice stress --seconds 6 --patience-ms 4000
+effect_wake_lost        | ./coppice stress --seconds 8 --patience-ms 4000 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
+wake_lost               | ./coppice stress --seconds 8 --patience-ms 4000 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
+deque_item_twice        | ./coppice stress --seconds 8 --patience-ms 4000 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
 watch_twice             | ./coppice stress --seconds 6 --patience-ms 4000
 watch_edge              | ./coppice stress --seconds 6 --patience-ms 4000
 watch_wake              | ./coppice stress --seconds 6 --patience-ms 4000
-batch_edge              | ./coppice stress --seconds 6 --patience-ms 4000
-monitor_torn            | ./coppice stress --seconds 6 --patience-ms 4000
-pending_ignored         | ./coppice stress --seconds 8 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
+batch_edge              | ./coppice stress --seconds 8 --patience-ms 4000 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
+monitor_torn            | ./coppice stress --seconds 8 --patience-ms 4000 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
+pending_ignored         | ./coppice stress --seconds 8 --patience-ms 4000 --writers 0 --readers 0 --watchers 0 --depth 0 --threads 0
 '
 
 # A fault that is built in but not in the table is caught by nobody.

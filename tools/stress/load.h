@@ -21,11 +21,11 @@ struct node {
     cop_atom atom;
 };
 
-/* Two small stores with a pool of their own. In the one, x and y are equal in every version; in the
- * other, nobody commits but the end of a window. */
+/* Two small stores with a pool of their own, and a pool without a store. In the one, x and y are
+ * equal in every version; in the other, nobody commits but the end of a window. */
 struct side {
     cop_store *store, *windows;
-    cop_pool *pool;
+    cop_pool *pool, *tasks;
     cop_atom x, y;
 };
 

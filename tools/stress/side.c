@@ -43,6 +43,8 @@ stress_side_open(struct stress *s)
     pool.threads = THREADS;
     cop_status status = cop_pool_open(&pool, &side->pool, NULL);
     if (status == COP_OK)
+        status = cop_pool_open(&pool, &side->tasks, NULL);
+    if (status == COP_OK)
         status = open_windows(side);
     if (status == COP_OK)
         status = open_store(side);
@@ -65,6 +67,7 @@ stress_side_close(struct stress *s)
     close_store(s->side.store);
     close_store(s->side.windows);
     cop_pool_close(s->side.pool);
+    cop_pool_close(s->side.tasks);
 }
 
 /* ---- held versions ---- */

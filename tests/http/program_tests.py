@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -186,51 +187,77 @@ def test_stress_server_ended():
         equal(s.call("GET", "/v1/state").json, {}, "it leaves nothing behind")
 
 
-def answer_falsely(connection, mute):
-    """Says yes to every write, or nothing to one by POST, and knows of none afterwards."""
+GAP = (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+       b'event: reset\ndata: {"to":1,"value":{"0":1000,"1":1000}}\n\n'
+       b'event: change\ndata: {"from":2,"to":3,"changes":[]}\n\n')
+
+
+def answer_falsely(connection, how):
+    """Says yes to every write, and knows of none afterwards; or answers no POST; or tells no version 2."""
     with connection, connection.makefile("rb") as lines:
         for line in iter(lines.readline, b""):
-            method, length = line.split()[0], 0
+            method, target = line.split()[:2]
+            length = 0
             for header in iter(lines.readline, b"\r\n"):
                 if header.lower().startswith(b"content-length:"):
                     length = int(header.split(b":")[1])
             lines.read(length)
-            if mute and method == b"POST":
+            if how == "mute" and method == b"POST":
                 continue
+            if target.startswith(b"/v1/watch"):
+                connection.sendall(GAP)
+                return
             body = b"0" if method == b"GET" else b'{"version":1}'
-            connection.sendall(b"HTTP/1.1 200 OK\r\nCoppice-Version: 1\r\nConnection: close\r\n"
-                               b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nCoppice-Version: 1\r\nContent-Length: %d\r\n\r\n%s"
+                               % (len(body), body))
             if method in (b"PUT", b"DELETE"):
                 return
 
 
-def false_server(listener, mute):
+def false_server(listener, how):
     while True:
         try:
             connection = listener.accept()[0]
         except OSError:
             return
-        threading.Thread(target=answer_falsely, args=(connection, mute), daemon=True).start()
+        threading.Thread(target=answer_falsely, args=(connection, how), daemon=True).start()
 
 
 def test_stress_server_faults():
     """Servers that do not hold what they promised."""
-    for mute, promise, words in ((False, "applied", "transactions of thread 0 were accepted, 0 are in"),
-                                 (True, "progress", "POST of thread 0 has not returned for 0.5 s")):
+    for how, promise, words, more in (
+            ("liar", "applied", "transactions of thread 0 were accepted, 0 are in", ("--watchers", "0")),
+            ("mute", "progress", "POST of thread 0 has not returned for 0.5 s",
+             ("--watchers", "0", "--patience-ms", "500")),
+            ("gap", "interval", "told up to 1 is told (2, 3]", ("--watchers", "1", "--writers", "0"))):
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            threading.Thread(target=false_server, args=(listener, mute), daemon=True).start()
+            threading.Thread(target=false_server, args=(listener, how), daemon=True).start()
             code, out, err = run("stress", "--server", "127.0.0.1:%d" % listener.getsockname()[1], "--seconds", "30",
-                                 "--readers", "0", "--watchers", "0", "--writers", "1", "--patience-ms", "500",
-                                 "--json")
+                                 "--atoms", "2", "--readers", "0", "--writers", "1", "--json", *more)
         equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + promise)
         check(words in err, "says what was broken", err)
+
+
+def test_stress_bar():
+    shown, terminal = pty.openpty()
+    for more, drawn in ((), True), (("--quiet",), False):
+        done = subprocess.run([PROGRAM, "stress", "--seconds", "0.3", "--atoms", "10", *more], stderr=terminal,
+                              stdout=subprocess.PIPE, timeout=60 * SLOW)
+        os.write(terminal, b"end")
+        text = b""
+        while not text.endswith(b"end"):
+            text += os.read(shown, 65536)
+        equal((done.returncode, b"[#" in text and b"operations/s" in text), (0, drawn), "a bar on a terminal")
+    os.close(shown)
+    os.close(terminal)
 
 
 def test_stress_faults():
     """In a build that has the planted faults; in all others COP_FAULT is not looked at."""
     for fault, promise in (("dependent_not_marked", "computed"), ("dependency_kept", "cutoff"),
                            ("watch_edge", "model"), ("txn_dropped", "ticket"), ("batch_edge", "ticket")):
-        code, out, err = run("stress", "--seconds", "8", "--patience-ms", "2000", "--json", env={"COP_FAULT": fault})
+        seconds = "1" if fault == "dependent_not_marked" else "10"
+        code, out, err = run("stress", "--seconds", seconds, "--patience-ms", "2000", "--json", env={"COP_FAULT": fault})
         if code == 0 and fault == "dependent_not_marked":
             return  # not such a build
         equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + fault)

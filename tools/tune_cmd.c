@@ -197,13 +197,11 @@ choose(struct tune *t)
         t->chosen++;
 }
 
-/* The widest interval of those that have decided: of what the choice has passed over, and itself.
- */
 static double
 widest(const struct tune *t)
 {
     double most = 0;
-    for (unsigned i = 0; i <= t->chosen; i++) {
+    for (unsigned i = 0; i < t->count; i++) {
         const struct ratio *r = &t->setting[i].ratio;
         most = r->high - r->low > most ? r->high - r->low : most;
     }
@@ -220,7 +218,9 @@ explain(const struct tune *t, char *text, size_t size)
                  (unsigned long long)chosen->threads, (unsigned long long)chosen->window_ms,
                  chosen->median.writes);
     if (best == chosen)
-        n += snprintf(text + n, size - (size_t)n, ", the most, and none before it is as good.");
+        n += snprintf(text + n, size - (size_t)n, "%s",
+                      t->chosen ? ", the most; no smaller setting is as good."
+                                : ", the most, and the smallest setting.");
     else
         n += snprintf(text + n, size - (size_t)n,
                       ". The most, %.0f with %llu and %llu, is no difference that shows: round by "

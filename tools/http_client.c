@@ -2,13 +2,15 @@
 /*
  * A small HTTP client: "Connection: close", so that the answer ends with the connection; a length
  * that was announced and chunks are checked all the same, so that half an answer is not taken for a
- * whole one.
+ * whole one. A link keeps its connection, and goes by the length or the last chunk.
  */
 #include "tools/http_client.h"
 #include "tools/args.h"
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,11 +49,13 @@ static int
 connect_one(const struct addrinfo *at)
 {
     const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    const int on = 1;
     int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a request is sent in pieces */
     if (connect(fd, at->ai_addr, at->ai_addrlen) == 0)
         return fd;
     int reason = errno;
@@ -102,12 +106,11 @@ send_all(int fd, const char *bytes, size_t n)
 }
 
 static bool
-send_request(int fd, const struct http_request *r, const struct address *a)
+send_request(int fd, const struct http_request *r, const struct address *a, bool keep)
 {
     char *head = NULL;
-    int n = asprintf(&head,
-                     "%s %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n%s", r->method,
-                     r->target, a->host, a->port,
+    int n = asprintf(&head, "%s %s HTTP/1.1\r\nHost: %s:%s\r\n%s%s", r->method, r->target, a->host,
+                     a->port, keep ? "" : "Connection: close\r\n",
                      r->headers ? r->headers : "Accept: application/json\r\n");
     bool good = n >= 0 && send_all(fd, head, (size_t)n);
     free(head);
@@ -201,6 +204,8 @@ parse_answer(char *bytes, size_t length, struct http_answer *answer)
         return false;
     if (announced && strtoull(announced, NULL, 10) != n)
         return false;
+    const char *version = find_header(bytes, "Coppice-Version");
+    answer->version = version ? strtoull(version, NULL, 10) : 0;
     answer->length = n;
     answer->body = malloc(n + 1);
     if (answer->body)
@@ -217,7 +222,7 @@ http_send(const struct http_request *request, bool quiet)
         return -1;
     }
     int fd = connect_to(&address, quiet);
-    if (fd < 0 || send_request(fd, request, &address))
+    if (fd < 0 || send_request(fd, request, &address, false))
         return fd;
     if (!quiet)
         complain("%s:%s: the connection was cut", address.host, address.port);
@@ -230,7 +235,7 @@ http_exchange(const struct http_request *request, struct http_answer *answer)
 {
     struct address address;
     size_t length = 0;
-    *answer = (struct http_answer){0, NULL, 0};
+    *answer = (struct http_answer){.status = 0};
     if (!parse_server(request->server, &address)) {
         complain("'%s' is no server: http://HOST[:PORT] is wanted", request->server);
         return false;
@@ -239,7 +244,7 @@ http_exchange(const struct http_request *request, struct http_answer *answer)
     if (fd < 0)
         return false;
     /* A server that refuses early may close before it has read all: its answer still counts. */
-    bool sent = send_request(fd, request, &address);
+    bool sent = send_request(fd, request, &address, false);
     char *bytes = receive_all(fd, &length);
     close(fd);
     bool good = bytes && parse_answer(bytes, length, answer);
@@ -248,6 +253,76 @@ http_exchange(const struct http_request *request, struct http_answer *answer)
         complain("%s:%s: %s", address.host, address.port,
                  sent ? "no whole answer" : "the connection was cut");
     return good;
+}
+
+/* ---- links ---- */
+
+/* Whether the bytes, which are terminated, are a whole answer to what was no HEAD. */
+static bool
+is_whole(char *bytes, size_t length)
+{
+    char *head_end = strstr(bytes, "\r\n\r\n");
+    if (!head_end)
+        return false;
+    head_end[2] = '\0';
+    const char *announced = find_header(bytes, "Content-Length");
+    bool chunked = find_header(bytes, "Transfer-Encoding") != NULL;
+    head_end[2] = '\r';
+    const char *body = head_end + 4, *end = bytes + length;
+    if (announced)
+        return (size_t)(end - body) >= strtoull(announced, NULL, 10);
+    /* The documents have no line ends of their own. */
+    return !chunked || (end - body >= 7 && memcmp(end - 7, "\r\n0\r\n\r\n", 7) == 0);
+}
+
+static bool
+receive_whole(struct http_link *link, size_t *length)
+{
+    *length = 0;
+    do {
+        if (link->capacity - *length < 32768) {
+            char *more = realloc(link->bytes, link->capacity * 2 + 65536);
+            if (!more)
+                return false;
+            link->bytes = more;
+            link->capacity = link->capacity * 2 + 65536;
+        }
+        ssize_t got = recv(link->fd, link->bytes + *length, link->capacity - *length - 1, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        *length += (size_t)got;
+        link->bytes[*length] = '\0';
+    } while (*length == 0 || !is_whole(link->bytes, *length));
+    return true;
+}
+
+bool
+http_link_call(struct http_link *link, const struct http_request *request,
+               struct http_answer *answer)
+{
+    struct address address;
+    size_t length = 0;
+    *answer = (struct http_answer){.status = 0};
+    if (!parse_server(request->server, &address))
+        return false;
+    if (link->fd < 0)
+        link->fd = connect_to(&address, true);
+    if (link->fd >= 0 && send_request(link->fd, request, &address, true) &&
+        receive_whole(link, &length) && parse_answer(link->bytes, length, answer))
+        return true;
+    http_link_close(link);
+    return false;
+}
+
+void
+http_link_close(struct http_link *link)
+{
+    if (link->fd >= 0)
+        close(link->fd);
+    free(link->bytes);
+    *link = (struct http_link)HTTP_LINK_INIT;
 }
 
 void

@@ -98,9 +98,10 @@ describe(const cop_options *options, const cop_option_info *info)
     cop_options_init(&defaults);
     cop_options_get(options, info->name, value, sizeof value);
     cop_options_get(&defaults, info->name, preset, sizeof preset);
-    json_t *json = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b}", "name", info->name, "type",
-                             kind_name(info->kind), "value", value, "default", preset,
-                             "environment", info->environment, "help", info->help, "live", info->live);
+    json_t *json =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b}", "name", info->name, "type",
+                  kind_name(info->kind), "value", value, "default", preset, "environment",
+                  info->environment, "help", info->help, "live", info->live);
     if (info->kind == COP_OPTION_U64) {
         char maximum[32]; /* text: it may exceed what JSON readers keep exact */
         snprintf(maximum, sizeof maximum, "%llu", (unsigned long long)info->maximum);

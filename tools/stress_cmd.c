@@ -42,13 +42,15 @@ describe_latency(const struct latency *l, double seconds)
 static json_t *
 describe_config(const struct stress_config *c)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I,s:I,s:I,s:I}", "atoms",
-                     (json_int_t)c->atoms, "depth", (json_int_t)c->depth, "computed",
-                     (json_int_t)c->computed, "fan_out", (json_int_t)c->fan_out, "writers",
-                     (json_int_t)c->writers, "readers", (json_int_t)c->readers, "watchers",
-                     (json_int_t)c->watchers, "value_bytes", (json_int_t)c->value_bytes, "skew",
-                     c->skew, "churn", (json_int_t)c->churn, "threads", (json_int_t)c->threads,
-                     "window_ms", (json_int_t)c->window_ms, "seed", (json_int_t)c->seed);
+    return json_pack("{s:s?,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:I,s:I,s:I,s:I,s:I,s:b}", "server",
+                     c->server, "atoms", (json_int_t)c->atoms, "depth", (json_int_t)c->depth,
+                     "computed", (json_int_t)c->computed, "fan_out", (json_int_t)c->fan_out,
+                     "writers", (json_int_t)c->writers, "readers", (json_int_t)c->readers,
+                     "watchers", (json_int_t)c->watchers, "value_bytes", (json_int_t)c->value_bytes,
+                     "skew", c->skew, "churn", (json_int_t)c->churn, "threads",
+                     (json_int_t)c->threads, "window_ms", (json_int_t)c->window_ms, "seed",
+                     (json_int_t)c->seed, "patience_ms", (json_int_t)c->patience_ms, "load_only",
+                     c->load_only);
 }
 
 static void
@@ -95,12 +97,18 @@ run_stress(const struct command *command, int argc, char **argv)
     bool json = false, quiet = false;
     int code;
     const struct arg args[] = {
+        {"server", ARG_TEXT, &config.server, 0, 0, "URL",
+         "the load on a running server, http://HOST[:PORT], instead of a store of its own"},
         {"seconds", ARG_NUMBER, &config.seconds, 0, 86400, "S", "how long (5)"},
         STRESS_LOAD_ARGS(&config),
         {"threads", ARG_U64, &config.threads, 0, 1024, "N",
          "worker threads of the pool; 0: no pool (1)"},
         {"window-ms", ARG_U64, &config.window_ms, 0, 60000, "MS",
-         "batch.window_ms of the store (0)"},
+         "batch.window_ms of the store; with --server of the watchers (0)"},
+        {"patience-ms", ARG_U64, &config.patience_ms, 100, 600000, "MS",
+         "a call or a wait that takes longer is broken (10000)"},
+        {"load-only", ARG_FLAG, &config.load_only, 0, 0, NULL,
+         "without probers and the second store: for figures"},
         {"quiet", ARG_FLAG, &quiet, 0, 0, NULL, "no progress bar"},
         {"json", ARG_FLAG, &json, 0, 0, NULL, "as JSON"},
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, NULL},

@@ -2,8 +2,10 @@
 /*
  * `coppice tune`: the load of `coppice stress` over worker threads and batch windows. Each setting
  * is run several times, in turns with the others, so that a slow moment of the machine does not
- * count against one of them; medians are compared, and a difference that is smaller than that
- * between runs of one setting is none.
+ * count against one of them. A setting is compared with the best one round by round: what counts is
+ * the median of the ratios and the interval that it lies in, whatever the distribution, with a
+ * probability of 95 % (order statistics). Where that interval reaches the best, or the median
+ * nearly does, there is no difference, and the smaller setting wins.
  */
 #include "tools/commands.h"
 #include "tools/stress/arguments.h"
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 enum { SETTINGS_MAX = 64, REPEAT_MAX = 32, WINDOWS = 4, NEAR_PERCENT = 5, RESTLESS_PERCENT = 25 };
+enum { REPEAT = 7, PROBABLE_PERCENT = 95 };
 
 static const uint64_t windows[WINDOWS] = {0, 1, 4, 16};
 
@@ -30,7 +33,9 @@ struct figures {
 struct setting {
     uint64_t threads, window_ms;
     struct figures run[REPEAT_MAX], median;
-    double spread; /* of the writes: (most - least) / median */
+    struct ratio {
+        double low, median, high; /* of the best setting's writes in the same round */
+    } ratio;
 };
 
 struct tune {
@@ -40,6 +45,7 @@ struct tune {
     bool json;
     struct setting setting[SETTINGS_MAX];
     unsigned count, best, chosen; /* best: most writes */
+    double probability;           /* of the ratios' intervals */
 };
 
 static void
@@ -61,18 +67,21 @@ by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Of one member of the runs' figures; their spread too, if wanted. */
 static double
-median_of(const struct setting *setting, uint64_t repeat, size_t member, double *spread)
+middle(const double *sorted, uint64_t n)
+{
+    return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+}
+
+/* Of one member of the runs' figures. */
+static double
+median_of(const struct setting *setting, uint64_t repeat, size_t member)
 {
     double value[REPEAT_MAX];
     for (uint64_t i = 0; i < repeat; i++)
         memcpy(&value[i], (const char *)&setting->run[i] + member, sizeof *value);
     qsort(value, repeat, sizeof *value, by_value);
-    double median = (value[(repeat - 1) / 2] + value[repeat / 2]) / 2;
-    if (spread)
-        *spread = median > 0 ? (value[repeat - 1] - value[0]) / median : 0;
-    return median;
+    return middle(value, repeat);
 }
 
 static void
@@ -80,12 +89,48 @@ take_medians(struct tune *t)
 {
     for (unsigned i = 0; i < t->count; i++) {
         struct setting *s = &t->setting[i];
-        s->median.writes = median_of(s, t->repeat, offsetof(struct figures, writes), &s->spread);
-        s->median.reads = median_of(s, t->repeat, offsetof(struct figures, reads), NULL);
-        s->median.commit_p99_ns =
-            median_of(s, t->repeat, offsetof(struct figures, commit_p99_ns), NULL);
-        s->median.ticket_p99_ns =
-            median_of(s, t->repeat, offsetof(struct figures, ticket_p99_ns), NULL);
+        s->median.writes = median_of(s, t->repeat, offsetof(struct figures, writes));
+        s->median.reads = median_of(s, t->repeat, offsetof(struct figures, reads));
+        s->median.commit_p99_ns = median_of(s, t->repeat, offsetof(struct figures, commit_p99_ns));
+        s->median.ticket_p99_ns = median_of(s, t->repeat, offsetof(struct figures, ticket_p99_ns));
+        if (s->median.writes > t->setting[t->best].median.writes)
+            t->best = i;
+    }
+}
+
+/* The median lies between the skip-th value from below and from above, unless as few as skip of n
+ * fair coins fall on one side. The most that can be skipped; with few runs none, and less
+ * probability. */
+static uint64_t
+values_to_skip(uint64_t n, double *probability)
+{
+    double each = 1, outside; /* of 2^n throws: with `skip` heads; with as few, or as few tails */
+    uint64_t skip = 0;
+    for (uint64_t i = 0; i < n; i++)
+        each /= 2;
+    for (outside = 2 * each;; skip++) {
+        each = each * (double)(n - skip) / (double)(skip + 1);
+        if (outside + 2 * each > 1 - PROBABLE_PERCENT / 100.0)
+            break;
+        outside += 2 * each;
+    }
+    *probability = n > 1 ? 1 - outside : 0;
+    return skip;
+}
+
+static void
+take_ratios(struct tune *t)
+{
+    uint64_t skip = values_to_skip(t->repeat, &t->probability);
+    const struct setting *best = &t->setting[t->best];
+    for (unsigned i = 0; i < t->count; i++) {
+        double ratio[REPEAT_MAX];
+        for (uint64_t k = 0; k < t->repeat; k++)
+            ratio[k] =
+                best->run[k].writes > 0 ? t->setting[i].run[k].writes / best->run[k].writes : 1;
+        qsort(ratio, t->repeat, sizeof *ratio, by_value);
+        t->setting[i].ratio =
+            (struct ratio){ratio[skip], middle(ratio, t->repeat), ratio[t->repeat - 1 - skip]};
     }
 }
 
@@ -96,6 +141,7 @@ measure(const struct tune *t, struct setting *setting, uint64_t round, struct st
     config.threads = setting->threads;
     config.window_ms = setting->window_ms;
     config.seed += round;
+    config.load_only = true;
     if (!stress_run(&config, result))
         return false;
     if (result->broken >= 0) {
@@ -135,65 +181,77 @@ measure_all(struct tune *t)
     return good;
 }
 
-/* How much fewer writes than the best a setting may have and still count as equal. */
-static double
-tolerance(const struct tune *t)
+/* Nothing says that the best is better by more than a little. */
+static bool
+is_as_good(const struct ratio *ratio)
 {
-    double near = NEAR_PERCENT / 100.0, spread = t->setting[t->best].spread;
-    return spread > near ? spread : near;
+    return ratio->high >= 1 || ratio->median >= 1 - NEAR_PERCENT / 100.0;
 }
 
-/* Of the settings with as many writes as the best, the first: fewest threads, then the least
- * window. */
+/* Of the settings that are as good as the best, the first: fewest threads, then the least window.
+ */
 static void
 choose(struct tune *t)
 {
-    for (unsigned i = 1; i < t->count; i++)
-        if (t->setting[i].median.writes > t->setting[t->best].median.writes)
-            t->best = i;
-    double least = t->setting[t->best].median.writes * (1 - tolerance(t));
-    while (t->setting[t->chosen].median.writes < least)
+    while (t->chosen != t->best && !is_as_good(&t->setting[t->chosen].ratio))
         t->chosen++;
+}
+
+static double
+widest(const struct tune *t)
+{
+    double most = 0;
+    for (unsigned i = 0; i < t->count; i++) {
+        const struct ratio *r = &t->setting[i].ratio;
+        most = r->high - r->low > most ? r->high - r->low : most;
+    }
+    return most;
 }
 
 static void
 explain(const struct tune *t, char *text, size_t size)
 {
     const struct setting *best = &t->setting[t->best], *chosen = &t->setting[t->chosen];
-    double percent = tolerance(t) * 100;
     int n =
         snprintf(text, size,
                  "Chosen: workers.threads %llu and batch.window_ms %llu, with %.0f writes a second",
                  (unsigned long long)chosen->threads, (unsigned long long)chosen->window_ms,
                  chosen->median.writes);
     if (best == chosen)
-        n += snprintf(text + n, size - (size_t)n, ", the most.");
+        n += snprintf(text + n, size - (size_t)n, "%s",
+                      t->chosen ? ", the most; no smaller setting is as good."
+                                : ", the most, and the smallest setting.");
     else
-        n += snprintf(
-            text + n, size - (size_t)n,
-            ". The most, %.0f with %llu and %llu, is within %.0f %% of that, the greater of "
-            "%d %% and what its runs differ by: fewer threads and a lesser window win.",
-            best->median.writes, (unsigned long long)best->threads,
-            (unsigned long long)best->window_ms, percent, NEAR_PERCENT);
-    if (best->spread * 100 > RESTLESS_PERCENT)
+        n += snprintf(text + n, size - (size_t)n,
+                      ". The most, %.0f with %llu and %llu, is no difference that shows: round by "
+                      "round the chosen had %.2f of its writes (%.2f to %.2f at %.0f %%), and %s; "
+                      "fewer threads and a lesser window win.",
+                      best->median.writes, (unsigned long long)best->threads,
+                      (unsigned long long)best->window_ms, chosen->ratio.median, chosen->ratio.low,
+                      chosen->ratio.high, t->probability * 100,
+                      chosen->ratio.high >= 1 ? "that reaches 1" : "5 % less is near enough");
+    if (widest(t) * 100 > RESTLESS_PERCENT || t->probability * 100 < PROBABLE_PERCENT)
         snprintf(
             text + n, size - (size_t)n,
-            " Runs of the same setting differ by %.0f %%, so this rests on little: run it again "
+            " Intervals are as wide as %.2f at %.0f %%, so this rests on little: run it again "
             "while the machine does nothing else, longer and more often (--seconds, --repeat).",
-            best->spread * 100);
+            widest(t), t->probability * 100);
 }
 
 static void
 print_table(const struct tune *t, const char *reason)
 {
-    printf("%7s %9s %12s %8s %12s %13s %13s\n", "threads", "window ms", "writes/s", "spread",
+    printf("%7s %9s %12s %18s %12s %13s %13s\n", "threads", "window ms", "writes/s", "of the best",
            "reads/s", "commit p99 us", "ticket p99 us");
     for (unsigned i = 0; i < t->count; i++) {
         const struct setting *s = &t->setting[i];
-        printf("%7llu %9llu %12.0f %6.0f %% %12.0f %13.1f %13.1f%s\n",
-               (unsigned long long)s->threads, (unsigned long long)s->window_ms, s->median.writes,
-               s->spread * 100, s->median.reads, s->median.commit_p99_ns / 1e3,
-               s->median.ticket_p99_ns / 1e3, i == t->chosen ? "  <" : "");
+        char ratio[32];
+        snprintf(ratio, sizeof ratio, "%.2f (%.2f-%.2f)", s->ratio.median, s->ratio.low,
+                 s->ratio.high);
+        printf("%7llu %9llu %12.0f %18s %12.0f %13.1f %13.1f%s\n", (unsigned long long)s->threads,
+               (unsigned long long)s->window_ms, s->median.writes, ratio, s->median.reads,
+               s->median.commit_p99_ns / 1e3, s->median.ticket_p99_ns / 1e3,
+               i == t->chosen ? "  <" : "");
     }
     printf("\n%s\n", reason);
 }
@@ -205,16 +263,17 @@ print_json(const struct tune *t, const char *reason)
     for (unsigned i = 0; i < t->count; i++) {
         const struct setting *s = &t->setting[i];
         json_array_append_new(
-            settings,
-            json_pack("{s:I,s:I,s:f,s:f,s:f,s:f,s:f}", "threads", (json_int_t)s->threads,
-                      "window_ms", (json_int_t)s->window_ms, "writes_per_second", s->median.writes,
-                      "spread", s->spread, "reads_per_second", s->median.reads, "commit_p99_ns",
-                      s->median.commit_p99_ns, "ticket_p99_ns", s->median.ticket_p99_ns));
+            settings, json_pack("{s:I,s:I,s:f,s:{s:f,s:f,s:f},s:f,s:f,s:f}", "threads",
+                                (json_int_t)s->threads, "window_ms", (json_int_t)s->window_ms,
+                                "writes_per_second", s->median.writes, "of_best", "low",
+                                s->ratio.low, "median", s->ratio.median, "high", s->ratio.high,
+                                "reads_per_second", s->median.reads, "commit_p99_ns",
+                                s->median.commit_p99_ns, "ticket_p99_ns", s->median.ticket_p99_ns));
     }
     const struct setting *chosen = &t->setting[t->chosen];
-    json_t *all = json_pack("{s:o,s:{s:I,s:I},s:s}", "settings", settings, "chosen", "threads",
-                            (json_int_t)chosen->threads, "window_ms", (json_int_t)chosen->window_ms,
-                            "reason", reason);
+    json_t *all = json_pack("{s:o,s:f,s:{s:I,s:I},s:s}", "settings", settings, "probability",
+                            t->probability, "chosen", "threads", (json_int_t)chosen->threads,
+                            "window_ms", (json_int_t)chosen->window_ms, "reason", reason);
     json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(all);
@@ -249,12 +308,13 @@ write_output(const struct tune *t)
 static int
 tune(struct tune *t)
 {
-    char reason[512];
+    char reason[768];
     t->load.progress = false;
     make_settings(t);
     if (!measure_all(t))
         return EXIT_FAILED;
     take_medians(t);
+    take_ratios(t);
     choose(t);
     explain(t, reason, sizeof reason);
     if (t->json) {
@@ -275,14 +335,14 @@ run_tune(const struct command *command, int argc, char **argv)
     static struct tune t; /* the runs of all settings: too much for a stack */
     int code;
     t.load = (struct stress_config)STRESS_CONFIG_INIT;
-    t.load.seconds = 0.5;
-    t.repeat = 3;
+    t.load.seconds = 0.3;
+    t.repeat = REPEAT;
     t.most_threads = cop_cpus_usable();
     if (t.most_threads > 1024)
         t.most_threads = 1024;
     const struct arg args[] = {
-        {"seconds", ARG_NUMBER, &t.load.seconds, 0, 3600, "S", "of each run (0.5)"},
-        {"repeat", ARG_U64, &t.repeat, 1, REPEAT_MAX, "N", "runs of each setting (3)"},
+        {"seconds", ARG_NUMBER, &t.load.seconds, 0, 3600, "S", "of each run (0.3)"},
+        {"repeat", ARG_U64, &t.repeat, 1, REPEAT_MAX, "N", "runs of each setting (7)"},
         {"max-threads", ARG_U64, &t.most_threads, 1, 1024, "N",
          "worker threads tried: 1, 2, 4 .. N (CPUs)"},
         {"output", ARG_TEXT, &t.output, 0, 0, "FILE", "write the configuration there"},

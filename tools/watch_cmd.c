@@ -119,7 +119,8 @@ one_stream(struct watch *w, bool again)
     } else if (!status && !again && s.fd >= 0) {
         complain("no whole answer");
     } else if (status && (!again || status / 100 == 4)) {
-        const struct http_answer answer = {status, s.data.text, s.data.length};
+        const struct http_answer answer = {
+            .status = status, .body = s.data.text, .length = s.data.length};
         client_complain(&answer, w->path);
         after = FAILED;
     }

@@ -3,11 +3,13 @@
 import http.client
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 from harness import DOCUMENT, PATIENCE, PROGRAM, SLOW, TOP, Server, check, equal, problem
@@ -123,9 +125,9 @@ def test_usage(s):
         equal(code, 1, "output that cannot be written")
 
 
-PROMISES = {"sum", "version", "pinned", "text", "applied", "handle", "computed", "cutoff", "ticket",
-            "interval", "model", "told", "status", "progress", "alive"}
-OPERATIONS = {"commit", "ticket", "churn", "read", "scan", "define", "told"}
+PROMISES = {"sum", "version", "pinned", "text", "applied", "handle", "computed", "reduced", "lazy", "cutoff",
+            "ticket", "effect", "task", "measured", "interval", "model", "told", "status", "progress", "alive"}
+OPERATIONS = {"commit", "ticket", "churn", "read", "scan", "define", "told", "gathered", "task", "effect"}
 
 
 def test_stress():
@@ -143,13 +145,119 @@ def test_stress():
     code, out, err = run("stress", "--seconds", "0.2", "--readers", "0", "--writers", "0",
                          "--watchers", "0", "--depth", "0", "--threads", "0", "--value-bytes", "0")
     check(code == 0 and err == "" and out.startswith("operation "), "next to no load", (code, out, err))
+    told = json.loads(run("stress", "--seconds", "0.2", "--load-only", "--json")[1])
+    equal([told["operations"][name]["count"] for name in ("task", "effect", "gathered", "define")], [0] * 4,
+          "--load-only leaves out what is not measured")
+
+
+def test_stress_server():
+    with Server() as s:
+        at = "127.0.0.1:%d" % s.port
+        run("set", "--server", at, "kept", "1")
+        code, out, err = run("stress", "--server", at, "--seconds", "1", "--atoms", "50", "--json")
+        equal((code, err), (0, ""), "a load on a server")
+        told = json.loads(out)
+        equal((told["broken"], told["config"]["server"]), (None, at), "stress --server --json")
+        for name in ("sum", "version", "pinned", "applied", "interval", "model", "status"):
+            check(told["checks"][name] > 0, "checked: " + name, told["checks"])
+        for name in ("commit", "read", "scan", "told"):
+            o = told["operations"][name]
+            check(0 < o["p50_ns"] <= o["p99_ns"] <= o["p999_ns"] <= o["max_ns"], "the figures of " + name, o)
+        equal(json.loads(run("get", "--server", at)[1]), {"kept": 1}, "it leaves nothing behind")
+        equal(s.call("GET", "/v1/snapshots").json["snapshots"], [], "no version either")
+        code, out, err = run("stress", "--server", at, "--seconds", "0.2", "--watchers", "0", "--readers", "0",
+                             "--writers", "1")
+        check(code == 0 and out.startswith("operation ") and not err, "one writer", (code, out, err))
+    code, out, err = run("stress", "--server", at, "--seconds", "1")
+    check(code == 1 and err.startswith("coppice: no server at " + at) and not out, "no server", (code, out, err))
+
+
+def test_stress_server_ended():
+    """A load that is interrupted tells what it saw, and takes away what it made."""
+    with Server() as s:
+        at = "127.0.0.1:%d" % s.port
+        load = subprocess.Popen([PROGRAM, "stress", "--server", at, "--seconds", "60", "--atoms", "10"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        end = time.monotonic() + PATIENCE
+        while s.call("GET", "/healthz").json["version"] < 5 and time.monotonic() < end:
+            time.sleep(0.02)
+        os.killpg(load.pid, signal.SIGINT)
+        out, err = load.communicate(timeout=PATIENCE)
+        check(load.returncode == 0 and "commit" in out and not err, "interrupted", (load.returncode, out, err))
+        equal(s.call("GET", "/v1/state").json, {}, "it leaves nothing behind")
+
+
+GAP = (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+       b'event: reset\ndata: {"to":1,"value":{"0":1000,"1":1000}}\n\n'
+       b'event: change\ndata: {"from":2,"to":3,"changes":[]}\n\n')
+
+
+def answer_falsely(connection, how):
+    """Says yes to every write, and knows of none afterwards; or answers no POST; or tells no version 2."""
+    with connection, connection.makefile("rb") as lines:
+        for line in iter(lines.readline, b""):
+            method, target = line.split()[:2]
+            length = 0
+            for header in iter(lines.readline, b"\r\n"):
+                if header.lower().startswith(b"content-length:"):
+                    length = int(header.split(b":")[1])
+            lines.read(length)
+            if how == "mute" and method == b"POST":
+                continue
+            if target.startswith(b"/v1/watch"):
+                connection.sendall(GAP)
+                return
+            body = b"0" if method == b"GET" else b'{"version":1}'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nCoppice-Version: 1\r\nContent-Length: %d\r\n\r\n%s"
+                               % (len(body), body))
+            if method in (b"PUT", b"DELETE"):
+                return
+
+
+def false_server(listener, how):
+    while True:
+        try:
+            connection = listener.accept()[0]
+        except OSError:
+            return
+        threading.Thread(target=answer_falsely, args=(connection, how), daemon=True).start()
+
+
+def test_stress_server_faults():
+    """Servers that do not hold what they promised."""
+    for how, promise, words, more in (
+            ("liar", "applied", "transactions of thread 0 were accepted, 0 are in", ("--watchers", "0")),
+            ("mute", "progress", "POST of thread 0 has not returned for 0.5 s",
+             ("--watchers", "0", "--patience-ms", "500")),
+            ("gap", "interval", "told up to 1 is told (2, 3]", ("--watchers", "1", "--writers", "0"))):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=false_server, args=(listener, how), daemon=True).start()
+            code, out, err = run("stress", "--server", "127.0.0.1:%d" % listener.getsockname()[1], "--seconds", "30",
+                                 "--atoms", "2", "--readers", "0", "--writers", "1", "--json", *more)
+        equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + promise)
+        check(words in err, "says what was broken", err)
+
+
+def test_stress_bar():
+    shown, terminal = pty.openpty()
+    for more, drawn in ((), True), (("--quiet",), False):
+        done = subprocess.run([PROGRAM, "stress", "--seconds", "0.3", "--atoms", "10", *more], stderr=terminal,
+                              stdout=subprocess.PIPE, timeout=60 * SLOW)
+        os.write(terminal, b"end")
+        text = b""
+        while not text.endswith(b"end"):
+            text += os.read(shown, 65536)
+        equal((done.returncode, b"[#" in text and b"operations/s" in text), (0, drawn), "a bar on a terminal")
+    os.close(shown)
+    os.close(terminal)
 
 
 def test_stress_faults():
     """In a build that has the planted faults; in all others COP_FAULT is not looked at."""
     for fault, promise in (("dependent_not_marked", "computed"), ("dependency_kept", "cutoff"),
-                           ("watch_edge", "model")):
-        code, out, err = run("stress", "--seconds", "3", "--json", env={"COP_FAULT": fault})
+                           ("watch_edge", "model"), ("txn_dropped", "ticket"), ("batch_edge", "ticket")):
+        seconds = "1" if fault == "dependent_not_marked" else "10"
+        code, out, err = run("stress", "--seconds", seconds, "--patience-ms", "2000", "--json", env={"COP_FAULT": fault})
         if code == 0 and fault == "dependent_not_marked":
             return  # not such a build
         equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + fault)
@@ -188,7 +296,8 @@ def test_tune():
               "the settings tried")
         most = max(told["settings"], key=lambda s: s["writes_per_second"])
         first = next(s for s in told["settings"]
-                     if s["writes_per_second"] >= 0.95 * most["writes_per_second"])
+                     if s is most or s["of_best"]["high"] >= 1 or s["of_best"]["median"] >= 0.95)
+        equal(most["of_best"], {"low": 1, "median": 1, "high": 1}, "the best beside itself")
         chosen = told["chosen"]
         equal((chosen["threads"], chosen["window_ms"]), (first["threads"], first["window_ms"]), "its choice")
         check(told["reason"].startswith("Chosen: workers.threads 1 and batch.window_ms %d, "
@@ -196,6 +305,15 @@ def test_tune():
         options = {o["name"]: o["value"] for o in json.loads(run("options", "--json", "--config", name)[1])}
         equal((options["workers.threads"], options["batch.window_ms"]), ("1", str(chosen["window_ms"])),
               "the configuration is one")
+        with Server("--config", name) as server:
+            served = server.call("GET", "/v1/options").json
+            equal((served["workers.threads"], served["batch.window_ms"]), (1, chosen["window_ms"]),
+                  "a server takes it")
+    told = json.loads(run("tune", "--seconds", "0.02", "--repeat", "9", "--max-threads", "1", "--atoms", "10",
+                          "--json")[1])
+    check(0.95 <= told["probability"] < 0.99 and
+          all(s["of_best"]["low"] <= s["of_best"]["median"] <= s["of_best"]["high"] for s in told["settings"]),
+          "intervals of 9 runs", told)
     code, out, err = run(*short, "--output", "/no/such/folder/x")
     check(code == 1 and out.startswith("threads window ms") and err.startswith("coppice: /no/such/folder/x: "),
           "a table, and a file that cannot be written", (code, out, err))

@@ -4,16 +4,12 @@
 
 #include "tools/args.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 const char *const stress_promise_names[PROMISES] = {
 #define PROMISE_NAME(name, text, help) text,
@@ -105,6 +101,7 @@ stress_check(struct stress_thread *self, enum promise promise, bool held, const 
 bool
 stress_ok(struct stress_thread *self, cop_status status, const char *call)
 {
+    atomic_store_explicit(&self->call, NULL, memory_order_relaxed);
     return stress_check(self, PROMISE_STATUS, status == COP_OK, "%s: %s", call,
                         cop_status_message(status));
 }
@@ -116,6 +113,13 @@ stress_saw(struct stress_thread *self, uint64_t version)
                      "a thread met version %llu after %llu", (unsigned long long)version,
                      (unsigned long long)self->version))
         self->version = version;
+}
+
+bool
+stress_pin(struct stress_thread *self, cop_store *store, cop_pin_t *pin)
+{
+    *pin = cop_pin(store);
+    return stress_ok(self, pin->snapshot ? COP_OK : cop_pin_status(), "cop_pin");
 }
 
 cop_status
@@ -168,6 +172,8 @@ fill(struct stress *s)
     if (status == COP_OK)
         status = cop_txn_set_at(txn, "churn", 5, &branch, NULL);
     if (status == COP_OK)
+        status = cop_txn_set_at(txn, "r", 1, &branch, NULL);
+    if (status == COP_OK)
         return cop_txn_commit(txn, NULL, NULL);
     cop_txn_cancel(txn);
     return status;
@@ -206,8 +212,8 @@ define(struct stress *s, uint64_t number)
                                NULL);
 }
 
-static bool
-make_shares(struct stress *s)
+bool
+stress_make_shares(struct stress *s)
 {
     double sum = 0;
     if (s->config->skew <= 0)
@@ -229,8 +235,8 @@ open_pool(struct stress *s, cop_error *error)
            cop_store_set_pool(s->store, s->pool) == COP_OK;
 }
 
-static bool
-open_load(struct stress *s)
+bool
+stress_load_open(struct stress *s)
 {
     const struct stress_config *c = s->config;
     cop_options o;
@@ -243,20 +249,22 @@ open_load(struct stress *s)
     }
     s->accounts = calloc(c->atoms, sizeof *s->accounts);
     s->nodes = calloc(s->node_count + 1, sizeof *s->nodes);
-    cop_status status = s->accounts && s->nodes && make_shares(s) ? COP_OK : COP_E_MEMORY;
+    cop_status status = s->accounts && s->nodes && stress_make_shares(s) ? COP_OK : COP_E_MEMORY;
     if (status == COP_OK)
         status = fill(s);
     if (status == COP_OK)
         status = find(s);
     for (uint64_t i = 0; status == COP_OK && i < s->node_count; i++)
         status = define(s, i);
+    if (status == COP_OK)
+        status = stress_derived_define(s);
     if (status != COP_OK)
         complain("the store cannot be filled: %s", cop_status_message(status));
     return status == COP_OK;
 }
 
-static void
-close_load(struct stress *s)
+void
+stress_load_close(struct stress *s)
 {
     if (s->store && s->pool)
         (void)cop_store_set_pool(s->store, NULL);
@@ -265,219 +273,7 @@ close_load(struct stress *s)
     for (uint64_t i = 0; s->nodes && i < s->node_count; i++)
         free(s->nodes[i].inputs);
     free(s->nodes);
+    free(s->derived.lazy.inputs);
     free(s->accounts);
     free(s->shares);
-}
-
-/* ---- the threads ---- */
-
-static void *
-thread_main(void *context)
-{
-    struct stress_thread *self = context;
-    self->body(self);
-    self->stress->running--;
-    return NULL;
-}
-
-static bool
-start(struct stress *s, struct stress_thread *t, unsigned number,
-      void (*body)(struct stress_thread *))
-{
-    t->stress = s;
-    t->body = body;
-    t->number = number;
-    t->random = s->config->seed * 1000003 + number;
-    s->running++;
-    if (pthread_create(&t->thread, NULL, thread_main, t) == 0)
-        return true;
-    s->running--;
-    complain("a thread cannot be started");
-    return false;
-}
-
-static void
-show_bar(const struct stress *s, double seconds)
-{
-    enum { WIDTH = 30 };
-    char bar[WIDTH + 1];
-    double share = seconds / s->config->seconds;
-    int full = share >= 1 ? WIDTH : (int)(share * WIDTH);
-    memset(bar, '.', WIDTH);
-    memset(bar, '#', (size_t)full);
-    bar[WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %3.0f %%  %.0f operations/s  \033[K", bar,
-            share >= 1 ? 100 : share * 100, (double)s->operations / (seconds > 0 ? seconds : 1));
-}
-
-/* For the configured time, or until a promise is broken. The seconds. */
-static double
-wait_for_end(struct stress *s)
-{
-    static const struct timespec tick = {0, 20000000};
-    uint64_t began_ns = stress_now_ns();
-    double seconds = 0;
-    for (unsigned i = 0; !s->stop && seconds < s->config->seconds; i++) {
-        nanosleep(&tick, NULL);
-        seconds = (double)(stress_now_ns() - began_ns) / 1e9;
-        if (s->config->progress && i % 5 == 0)
-            show_bar(s, seconds);
-    }
-    if (s->config->progress)
-        fprintf(stderr, "\r\033[K");
-    s->stop = true;
-    return seconds;
-}
-
-static bool
-wait_until_running(const struct stress *s, unsigned most)
-{
-    static const struct timespec tick = {0, 5000000};
-    uint64_t end = cop_deadline_in_ms(2 * PATIENCE_MS);
-    while (s->running > most && stress_now_ns() < end)
-        nanosleep(&tick, NULL);
-    return s->running <= most;
-}
-
-/* Watchers end after all the others, so that they can be told everything. */
-static bool
-end_threads(struct stress *s)
-{
-    bool ended = wait_until_running(s, s->config->watchers ? 1 : 0);
-    s->quiet = true;
-    return ended && wait_until_running(s, 0);
-}
-
-static void
-collect(const struct stress *s, const struct stress_thread *threads, unsigned count,
-        struct stress_result *result)
-{
-    for (unsigned i = 0; i < count; i++) {
-        for (unsigned k = 0; k < PROMISES; k++)
-            result->checks[k] += threads[i].checks[k];
-        for (unsigned k = 0; k < OPERATIONS; k++)
-            latency_merge(&result->latency[k], &threads[i].latency[k]);
-    }
-    result->version = cop_store_version(s->store);
-    result->broken = s->broken;
-    memcpy(result->detail, s->detail, sizeof result->detail);
-}
-
-static unsigned
-start_all(struct stress *s, struct stress_thread *threads, unsigned wanted)
-{
-    const struct stress_config *c = s->config;
-    unsigned n = 0;
-    bool good = true;
-    for (; good && n < wanted; n += good)
-        good = start(s, &threads[n], n,
-                     n < c->writers                ? stress_write
-                     : n < c->writers + c->readers ? stress_read
-                     : n == wanted - 1             ? stress_probe
-                                                   : stress_watch);
-    return n;
-}
-
-/* A thread that hangs cannot be ended, so nothing is freed: the process is about to end. */
-static void
-tell_hang(struct stress *s, struct stress_result *result)
-{
-    pthread_mutex_lock(&s->mutex);
-    if (s->broken < 0) {
-        s->broken = PROMISE_PROGRESS;
-        snprintf(s->detail, sizeof s->detail,
-                 "%u threads have not ended %d s after they were told to", s->running,
-                 2 * PATIENCE_MS / 1000);
-    }
-    result->broken = s->broken;
-    memcpy(result->detail, s->detail, sizeof result->detail);
-    pthread_mutex_unlock(&s->mutex);
-}
-
-static bool
-run_threads(struct stress *s, struct stress_thread *threads, unsigned wanted,
-            struct stress_result *result, bool *hang)
-{
-    unsigned n = start_all(s, threads, wanted);
-    if (n == wanted)
-        result->seconds = wait_for_end(s);
-    s->stop = true;
-    *hang = !end_threads(s);
-    if (*hang) {
-        tell_hang(s, result);
-        return true;
-    }
-    for (unsigned i = 0; i < n; i++)
-        pthread_join(threads[i].thread, NULL);
-    collect(s, threads, n, result);
-    return n == wanted;
-}
-
-/* In the process of the load, which a thread that hangs cannot keep from its end. */
-static int
-run_load_here(const struct stress_config *config, struct stress_result *result)
-{
-    unsigned wanted = (unsigned)(config->writers + config->readers) + (config->watchers > 0) + 1;
-    struct stress *s = calloc(1, sizeof *s);
-    struct stress_thread *threads = calloc(wanted, sizeof *threads);
-    bool good = s && threads, hang = false;
-    if (!good) {
-        complain("out of memory");
-    } else {
-        s->config = config;
-        s->node_count = config->depth * config->computed;
-        s->broken = -1;
-        pthread_mutex_init(&s->mutex, NULL);
-        good = open_load(s) && run_threads(s, threads, wanted, result, &hang);
-    }
-    if (hang)
-        _exit(EXIT_DONE);
-    if (s)
-        close_load(s);
-    free(threads);
-    free(s);
-    return good ? EXIT_DONE : EXIT_FAILED;
-}
-
-/* A crash, of an assertion of the library or otherwise, is a broken promise too. */
-static bool
-judge(int status, struct stress_result *result)
-{
-    if (WIFEXITED(status) && WEXITSTATUS(status) <= EXIT_FAILED)
-        return WEXITSTATUS(status) == EXIT_DONE;
-    if (result->broken < 0) {
-        result->broken = PROMISE_ALIVE;
-        if (WIFSIGNALED(status))
-            snprintf(result->detail, sizeof result->detail, "it was ended by the signal %d (%s)",
-                     WTERMSIG(status), strsignal(WTERMSIG(status)));
-        else
-            snprintf(result->detail, sizeof result->detail, "it ended with the code %d",
-                     WEXITSTATUS(status));
-    }
-    return true;
-}
-
-bool
-stress_run(const struct stress_config *config, struct stress_result *result)
-{
-    int status = 0;
-    struct stress_result *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) {
-        complain("out of memory");
-        return false;
-    }
-    shared->broken = -1;
-    fflush(NULL); /* or the child would write it again */
-    pid_t child = fork();
-    if (child == 0)
-        exit(run_load_here(config, shared));
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (child < 0)
-        complain("the process of the load cannot be started");
-    bool good = child > 0 && judge(status, shared);
-    memcpy(result, shared, sizeof *result);
-    munmap(shared, sizeof *shared);
-    return good;
 }

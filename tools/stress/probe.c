@@ -56,10 +56,10 @@ set_two(struct probe *p, int64_t which, cop_atom atom, int64_t n)
     uint64_t version = 0;
     const cop_value first = cop_i64(which), second = cop_i64(n);
     cop_txn *txn;
-    if (stress_ok(p->self, cop_txn_begin(p->self->stress->store, &txn), "cop_txn_begin")) {
-        stress_ok(p->self, cop_txn_set(txn, p->which, &first), "cop_txn_set");
-        stress_ok(p->self, cop_txn_set(txn, atom, &second), "cop_txn_set");
-        stress_ok(p->self, cop_txn_commit(txn, &version, NULL), "cop_txn_commit");
+    if (STRESS_CALL(p->self, cop_txn_begin, p->self->stress->store, &txn)) {
+        STRESS_CALL(p->self, cop_txn_set, txn, p->which, &first);
+        STRESS_CALL(p->self, cop_txn_set, txn, atom, &second);
+        STRESS_CALL(p->self, cop_txn_commit, txn, &version, NULL);
     }
     return version;
 }
@@ -68,8 +68,8 @@ static void
 expect(struct probe *p, int64_t wanted, const char *what)
 {
     int64_t is = 0;
-    cop_pin_t pin = cop_pin(p->self->stress->store);
-    if (stress_ok(p->self, pin.snapshot ? COP_OK : cop_pin_status(), "cop_pin")) {
+    cop_pin_t pin;
+    if (stress_pin(p->self, p->self->stress->store, &pin)) {
         cop_status status = cop_get_i64(pin.snapshot, p->chooser, &is);
         stress_check(p->self, PROMISE_COMPUTED, status == COP_OK && is == wanted,
                      "%s: it is %lld (%s), not %lld", what, (long long)is,
@@ -94,10 +94,8 @@ choose(struct probe *p)
 {
     cop_store *store = p->self->stress->store;
     uint64_t began_ns = stress_now_ns();
-    if (!stress_ok(
-            p->self,
-            cop_computed_define(store, NULL, 0, chooser_function, p, NULL, &p->chooser, NULL),
-            "cop_computed_define"))
+    if (!STRESS_CALL(p->self, cop_computed_define, store, NULL, 0, chooser_function, p, NULL,
+                     &p->chooser, NULL))
         return;
     stress_done(p->self, OPERATION_DEFINE, began_ns);
     set_two(p, READS_X, p->x, ++p->number);
@@ -108,7 +106,7 @@ choose(struct probe *p)
     expect(p, p->number - 1, "an atom that is no longer read was written");
     set_two(p, READS_CHAIN, p->c, ++p->number);
     expect(p, p->number + CHAIN, "the end of a chain is read now, whose beginning was written");
-    stress_ok(p->self, cop_computed_dispose(store, p->chooser), "cop_computed_dispose");
+    STRESS_CALL(p->self, cop_computed_dispose, store, p->chooser);
     set_two(p, READS_X, p->x, p->number);
 }
 
@@ -118,11 +116,12 @@ wake(struct probe *p)
 {
     uint64_t began_ns = stress_now_ns(), version = set_two(p, READS_X, p->y, ++p->number);
     uint64_t told = cop_watch_told(p->watch);
+    int patience = (int)p->self->stress->config->patience_ms;
     struct pollfd fd = {.fd = p->fd, .events = POLLIN};
     cop_watch_batch batch;
     while (told < version && p->self->stress->broken < 0) {
-        if (!stress_check(p->self, PROMISE_TOLD, poll(&fd, 1, PATIENCE_MS / 2) > 0,
-                          "it did not for %d s after version %llu", PATIENCE_MS / 2000,
+        if (!stress_check(p->self, PROMISE_TOLD, poll(&fd, 1, patience) > 0,
+                          "it did not for %g s after version %llu", patience / 1e3,
                           (unsigned long long)version))
             return;
         cop_status status = cop_watch_next(p->watch, 0, &batch);
@@ -138,8 +137,7 @@ wake(struct probe *p)
 static bool
 open_atom(struct probe *p, const char *path, size_t n, cop_atom *atom)
 {
-    return stress_ok(p->self, cop_atom_at(p->self->stress->store, path, n, atom, NULL),
-                     "cop_atom_at");
+    return STRESS_CALL(p->self, cop_atom_at, p->self->stress->store, path, n, atom, NULL);
 }
 
 static bool
@@ -154,16 +152,13 @@ open_probe(struct probe *p)
     set_two(p, READS_X, p->c, 0);
     for (unsigned i = 0; i < CHAIN; i++) {
         cop_atom *from = i ? &p->chain[i - 1] : &p->c;
-        if (!stress_ok(
-                p->self,
-                cop_computed_define(store, NULL, 0, link_function, from, NULL, &p->chain[i], NULL),
-                "cop_computed_define"))
+        if (!STRESS_CALL(p->self, cop_computed_define, store, NULL, 0, link_function, from, NULL,
+                         &p->chain[i], NULL))
             return false;
     }
-    return stress_ok(p->self,
-                     cop_watch_open(store, "probe/y", 7, NULL, NULL, NULL, &p->watch, NULL),
-                     "cop_watch_open") &&
-           stress_ok(p->self, cop_watch_fd(p->watch, &p->fd), "cop_watch_fd");
+    return STRESS_CALL(p->self, cop_watch_open, store, "probe/y", 7, NULL, NULL, NULL, &p->watch,
+                       NULL) &&
+           STRESS_CALL(p->self, cop_watch_fd, p->watch, &p->fd);
 }
 
 void
@@ -183,6 +178,5 @@ stress_probe(struct stress_thread *self)
     cop_watch_close(p.watch);
     for (unsigned i = 0; i < CHAIN; i++) /* their contexts end here */
         if (p.chain[i].generation)
-            stress_ok(self, cop_computed_dispose(self->stress->store, p.chain[i]),
-                      "cop_computed_dispose");
+            STRESS_CALL(self, cop_computed_dispose, self->stress->store, p.chain[i]);
 }

@@ -5,27 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t
-sum_of(struct stress_thread *self, const cop_snapshot *snapshot)
-{
-    struct stress *s = self->stress;
-    int64_t sum = 0;
-    for (uint64_t i = 0; i < s->config->atoms; i++) {
-        int64_t n = 0;
-        stress_ok(self, cop_get_i64(snapshot, s->accounts[i], &n), "cop_get_i64");
-        sum += n;
-    }
-    return sum;
-}
-
 static void
 check_sum(struct stress_thread *self, const cop_snapshot *snapshot)
 {
-    int64_t sum = sum_of(self, snapshot),
-            wanted = (int64_t)self->stress->config->atoms * ACCOUNT_BEGIN;
+    struct stress *s = self->stress;
+    int64_t sum = 0, most = INT64_MIN, wanted = (int64_t)s->config->atoms * ACCOUNT_BEGIN;
+    for (uint64_t i = 0; i < s->config->atoms; i++) {
+        int64_t n = 0;
+        STRESS_CALL(self, cop_get_i64, snapshot, s->accounts[i], &n);
+        sum += n;
+        most = n > most ? n : most;
+    }
     stress_check(self, PROMISE_SUM, sum == wanted, "it is %lld, not %lld, in version %llu",
                  (long long)sum, (long long)wanted,
                  (unsigned long long)cop_snapshot_version(snapshot));
+    stress_derived_check(self, snapshot, sum, most);
 }
 
 static bool
@@ -48,7 +42,7 @@ check_texts(struct stress_thread *self, const cop_snapshot *snapshot)
 {
     for (unsigned i = 0; i < TEXTS; i++) {
         cop_value value;
-        if (stress_ok(self, cop_get(snapshot, self->stress->texts[i], &value), "cop_get"))
+        if (STRESS_CALL(self, cop_get, snapshot, self->stress->texts[i], &value))
             stress_check(self, PROMISE_TEXT, text_is_whole(&value), "text/%u in version %llu", i,
                          (unsigned long long)cop_snapshot_version(snapshot));
     }
@@ -62,10 +56,10 @@ check_node(struct stress_thread *self, const cop_snapshot *snapshot, uint64_t nu
     int64_t is = 0, n;
     for (uint64_t i = 0; i < node->count; i++) {
         n = 0;
-        stress_ok(self, cop_get_i64(snapshot, node->inputs[i], &n), "cop_get_i64");
+        STRESS_CALL(self, cop_get_i64, snapshot, node->inputs[i], &n);
         wanted += (i + 1) * (uint64_t)n;
     }
-    stress_ok(self, cop_get_i64(snapshot, node->atom, &is), "cop_get_i64");
+    STRESS_CALL(self, cop_get_i64, snapshot, node->atom, &is);
     stress_check(self, PROMISE_COMPUTED, (uint64_t)is == wanted,
                  "number %llu is %lld, not %lld, in version %llu", (unsigned long long)number,
                  (long long)is, (long long)wanted,
@@ -80,14 +74,14 @@ scan(struct stress_thread *self, const cop_snapshot *snapshot)
     uint64_t began_ns = stress_now_ns(), first = stress_random(self, s->node_count + 1);
     int64_t before = 0, now = 0;
     cop_atom atom = s->accounts[stress_pick(self)];
-    stress_ok(self, cop_get_i64(snapshot, atom, &before), "cop_get_i64");
+    STRESS_CALL(self, cop_get_i64, snapshot, atom, &before);
     check_sum(self, snapshot);
     stress_done(self, OPERATION_SCAN, began_ns);
     if (s->config->value_bytes)
         check_texts(self, snapshot);
     for (uint64_t i = 0; i < s->node_count && i < 64; i++)
         check_node(self, snapshot, (first + i) % s->node_count);
-    stress_ok(self, cop_get_i64(snapshot, atom, &now), "cop_get_i64");
+    STRESS_CALL(self, cop_get_i64, snapshot, atom, &now);
     stress_check(self, PROMISE_PINNED, before == now,
                  "an account went from %lld to %lld within version %llu", (long long)before,
                  (long long)now, (unsigned long long)cop_snapshot_version(snapshot));
@@ -98,13 +92,12 @@ look(struct stress_thread *self, uint64_t round)
 {
     struct stress *s = self->stress;
     uint64_t began_ns = stress_now_ns();
-    cop_pin_t pin = cop_pin(s->store);
+    cop_pin_t pin;
     cop_value value;
-    if (stress_ok(self, pin.snapshot ? COP_OK : cop_pin_status(), "cop_pin")) {
+    if (stress_pin(self, s->store, &pin)) {
         stress_saw(self, cop_snapshot_version(pin.snapshot));
         for (unsigned i = 0; i < 8; i++)
-            stress_ok(self, cop_get(pin.snapshot, s->accounts[stress_pick(self)], &value),
-                      "cop_get");
+            STRESS_CALL(self, cop_get, pin.snapshot, s->accounts[stress_pick(self)], &value);
         if (round % 16 == 0)
             scan(self, pin.snapshot);
     }
@@ -121,7 +114,7 @@ check_held(struct stress_thread *self, const cop_snapshot *held, cop_atom atom, 
     check_sum(self, held);
     if (self->stress->config->value_bytes)
         check_texts(self, held);
-    stress_ok(self, cop_get_i64(held, atom, &now), "cop_get_i64");
+    STRESS_CALL(self, cop_get_i64, held, atom, &now);
     stress_check(self, PROMISE_PINNED, was == now,
                  "an account went from %lld to %lld within held version %llu", (long long)was,
                  (long long)now, (unsigned long long)cop_snapshot_version(held));
@@ -143,8 +136,8 @@ stress_read(struct stress_thread *self)
         cop_snapshot_drop(held);
         held = NULL;
         atom = s->accounts[stress_pick(self)];
-        if (stress_ok(self, cop_snapshot_take(s->store, &held), "cop_snapshot_take"))
-            stress_ok(self, cop_get_i64(held, atom, &was), "cop_get_i64");
+        if (STRESS_CALL(self, cop_snapshot_take, s->store, &held))
+            STRESS_CALL(self, cop_get_i64, held, atom, &was);
     }
     cop_snapshot_drop(held);
 }

@@ -10,6 +10,7 @@ enum { TICKETS = 16, SLOTS = 64 };
 
 struct sent {
     cop_ticket *ticket;
+    uint64_t number; /* of the transaction, on this thread */
     uint64_t began_ns;
 };
 
@@ -35,8 +36,7 @@ write_text(struct writer *w, cop_txn *txn)
     snprintf(head, sizeof head, "%08zx", n);
     memcpy(w->text, head, 8);
     const cop_value value = cop_string(w->text, n);
-    stress_ok(self, cop_txn_set(txn, self->stress->texts[stress_random(self, TEXTS)], &value),
-              "cop_txn_set");
+    STRESS_CALL(self, cop_txn_set, txn, self->stress->texts[stress_random(self, TEXTS)], &value);
 }
 
 static cop_txn *
@@ -45,13 +45,14 @@ make_transfer(struct writer *w)
     struct stress_thread *self = w->self;
     struct stress *s = self->stress;
     cop_txn *txn;
-    if (!stress_ok(self, cop_txn_begin(s->store, &txn), "cop_txn_begin"))
+    self->transactions++;
+    if (!STRESS_CALL(self, cop_txn_begin, s->store, &txn))
         return NULL;
     int64_t amount = (int64_t)stress_random(self, 100);
     const cop_value minus = cop_i64(-amount), plus = cop_i64(amount), one = cop_i64(1);
-    stress_ok(self, cop_txn_add(txn, s->accounts[stress_pick(self)], &minus), "cop_txn_add");
-    stress_ok(self, cop_txn_add(txn, s->accounts[stress_pick(self)], &plus), "cop_txn_add");
-    stress_ok(self, cop_txn_add(txn, w->counter, &one), "cop_txn_add");
+    STRESS_CALL(self, cop_txn_add, txn, s->accounts[stress_pick(self)], &minus);
+    STRESS_CALL(self, cop_txn_add, txn, s->accounts[stress_pick(self)], &plus);
+    STRESS_CALL(self, cop_txn_add, txn, w->counter, &one);
     if (s->config->value_bytes && stress_random(self, 4) == 0)
         write_text(w, txn);
     return txn;
@@ -62,9 +63,9 @@ static void
 check_applied(struct writer *w)
 {
     int64_t count = -1;
-    cop_pin_t pin = cop_pin(w->self->stress->store);
-    if (stress_ok(w->self, pin.snapshot ? COP_OK : cop_pin_status(), "cop_pin")) {
-        stress_ok(w->self, cop_get_i64(pin.snapshot, w->counter, &count), "cop_get_i64");
+    cop_pin_t pin;
+    if (stress_pin(w->self, w->self->stress->store, &pin)) {
+        STRESS_CALL(w->self, cop_get_i64, pin.snapshot, w->counter, &count);
         stress_check(
             w->self, PROMISE_APPLIED,
             count >= (int64_t)w->applied && count <= (int64_t)(w->applied + w->outstanding),
@@ -79,7 +80,7 @@ commit_transfer(struct writer *w)
 {
     uint64_t version = 0, began_ns = stress_now_ns();
     cop_txn *txn = make_transfer(w);
-    if (!txn || !stress_ok(w->self, cop_txn_commit(txn, &version, NULL), "cop_txn_commit"))
+    if (!txn || !STRESS_CALL(w->self, cop_txn_commit, txn, &version, NULL))
         return;
     stress_done(w->self, OPERATION_COMMIT, began_ns);
     w->applied++;
@@ -93,10 +94,13 @@ settle_ticket(struct writer *w, struct sent *sent)
 {
     if (!sent->ticket)
         return;
-    uint64_t deadline = w->self->stress->broken < 0 ? cop_deadline_in_ms(PATIENCE_MS) : 0;
+    const struct stress *s = w->self->stress;
+    uint64_t deadline = s->broken < 0 ? cop_deadline_in_ms(s->config->patience_ms) : 0;
     cop_status status = cop_ticket_wait(sent->ticket, deadline, NULL, NULL);
     if (stress_check(w->self, PROMISE_TICKET, status != COP_E_TIMEOUT && status != COP_E_PENDING,
-                     "one was undecided after %d s", PATIENCE_MS / 1000) &&
+                     "transaction %llu of thread %u was accepted, and its ticket never came (%g s)",
+                     (unsigned long long)sent->number, w->self->number,
+                     (double)s->config->patience_ms / 1e3) &&
         stress_ok(w->self, status, "cop_ticket_wait")) {
         stress_done(w->self, OPERATION_TICKET, sent->began_ns);
         w->applied++;
@@ -113,7 +117,8 @@ submit_transfer(struct writer *w)
     settle_ticket(w, sent);
     sent->began_ns = stress_now_ns();
     cop_txn *txn = make_transfer(w);
-    if (!txn || !stress_ok(w->self, cop_txn_submit(txn, &sent->ticket), "cop_txn_submit"))
+    sent->number = w->self->transactions;
+    if (!txn || !STRESS_CALL(w->self, cop_txn_submit, txn, &sent->ticket))
         return;
     w->outstanding++;
 }
@@ -122,8 +127,8 @@ static void
 check_handle(struct writer *w, cop_atom atom, cop_status wanted)
 {
     cop_value value;
-    cop_pin_t pin = cop_pin(w->self->stress->store);
-    if (stress_ok(w->self, pin.snapshot ? COP_OK : cop_pin_status(), "cop_pin")) {
+    cop_pin_t pin;
+    if (stress_pin(w->self, w->self->stress->store, &pin)) {
         cop_status status = cop_get(pin.snapshot, atom, &value);
         stress_check(w->self, PROMISE_HANDLE,
                      status == wanted &&
@@ -134,6 +139,26 @@ check_handle(struct writer *w, cop_atom atom, cop_status wanted)
     cop_unpin(pin);
 }
 
+/* An atom and a member with it: there is one, both go, or the member changes sides. */
+static void
+change_slot(struct writer *w, cop_txn *txn, unsigned k, bool erase)
+{
+    struct stress_thread *self = w->self;
+    cop_atom *slot = &w->slots[k];
+    if (erase) {
+        stress_member_erase(self, txn, k);
+        STRESS_CALL(self, cop_txn_erase, txn, *slot);
+        return;
+    }
+    stress_member_set(self, txn, k);
+    if (slot->generation)
+        return;
+    const cop_value value = cop_i64(self->number);
+    char key[32];
+    int n = snprintf(key, sizeof key, "%u-%u", self->number, k);
+    STRESS_CALL(self, cop_txn_set_child, txn, self->stress->churned, key, (size_t)n, &value, slot);
+}
+
 static void
 create_or_erase(struct writer *w)
 {
@@ -142,23 +167,16 @@ create_or_erase(struct writer *w)
     uint64_t began_ns = stress_now_ns();
     cop_txn *txn;
     cop_atom *slot = &w->slots[k], gone = *slot;
-    bool create = slot->generation == 0;
-    if (!stress_ok(self, cop_txn_begin(self->stress->store, &txn), "cop_txn_begin"))
+    bool erase = slot->generation && stress_random(self, 2);
+    if (!STRESS_CALL(self, cop_txn_begin, self->stress->store, &txn))
         return;
-    if (create) {
-        const cop_value value = cop_i64(self->number);
-        char key[32];
-        int n = snprintf(key, sizeof key, "%u-%u", self->number, k);
-        stress_ok(self, cop_txn_set_child(txn, self->stress->churned, key, (size_t)n, &value, slot),
-                  "cop_txn_set_child");
-    } else {
-        stress_ok(self, cop_txn_erase(txn, *slot), "cop_txn_erase");
-    }
-    if (!stress_ok(self, cop_txn_commit(txn, NULL, NULL), "cop_txn_commit"))
+    self->transactions++;
+    change_slot(w, txn, k, erase);
+    if (!STRESS_CALL(self, cop_txn_commit, txn, NULL, NULL))
         return;
     stress_done(self, OPERATION_CHURN, began_ns);
-    check_handle(w, create ? *slot : gone, create ? COP_OK : COP_E_GONE);
-    if (!create)
+    check_handle(w, erase ? gone : *slot, erase ? COP_E_GONE : COP_OK);
+    if (erase)
         *slot = (cop_atom)COP_ATOM_NONE_INIT;
 }
 
@@ -172,10 +190,10 @@ stress_write(struct stress_thread *self)
     const cop_value zero = cop_i64(0);
     cop_txn *txn;
     if (!stress_ok(self, w.text ? COP_OK : COP_E_MEMORY, "malloc") ||
-        !stress_ok(self, cop_atom_at(s->store, path, (size_t)n, &w.counter, NULL), "cop_atom_at") ||
-        !stress_ok(self, cop_txn_begin(s->store, &txn), "cop_txn_begin") ||
-        !stress_ok(self, cop_txn_set(txn, w.counter, &zero), "cop_txn_set") ||
-        !stress_ok(self, cop_txn_commit(txn, NULL, NULL), "cop_txn_commit")) {
+        !STRESS_CALL(self, cop_atom_at, s->store, path, (size_t)n, &w.counter, NULL) ||
+        !STRESS_CALL(self, cop_txn_begin, s->store, &txn) ||
+        !STRESS_CALL(self, cop_txn_set, txn, w.counter, &zero) ||
+        !STRESS_CALL(self, cop_txn_commit, txn, NULL, NULL)) {
         free(w.text);
         return;
     }

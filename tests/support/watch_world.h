@@ -285,6 +285,8 @@ static void
 setup(void)
 {
     memset(&world, 0, sizeof world);
+    for (size_t i = 0; i < DESCRIPTORS; i++)
+        world.armed[i] = COP_TIMER_NEVER;
     world.now = 1005;
     world.alarm = COP_TIMER_NEVER;
     store = t_open();

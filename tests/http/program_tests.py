@@ -84,8 +84,8 @@ def test_usage(s):
                       ("serve", "--set", "no.such=1"), ("serve", "--set", "memory.wait_ms=x"),
                       ("serve", "--max-connections", "1", "--threads", "2"),
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
-                      ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("set-option",),
-                      ("set-option", "a"), ("set-option", "a", "b", "c"),
+                      ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("options", "set"),
+                      ("options", "set", "a"), ("options", "set", "a=1", "b"),
                       ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"), ("stress", "x"),
                       ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
                       ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
@@ -95,12 +95,13 @@ def test_usage(s):
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
-    for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
-                    "top", "stress", "tune", "options", "version"):
+    for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "top",
+                    "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
         check(command in run("--help")[1], "--help lists " + command)
+    check(run("options", "set", "--help")[1].startswith("usage: coppice options set "), "options set --help")
     code, out, err = run("version")
     check(code == 0 and re.match(r"coppice \d+\.\d+\.\d+\n$", out), "version", out)
     check("version" in json.loads(run("version", "--json")[1]), "version --json")
@@ -243,6 +244,89 @@ def test_options():
         equal(s.get("/kept").json, "here", "and what was there is there")
         equal(s.call("DELETE", "/v1/state/fill").status, 200, "erasing at the limit")
         equal(s.put("/after", 1).status, 201, "and there is room again")
+
+
+def options_of(s):
+    return s.call("GET", "/v1/options").json
+
+
+def test_options_set():
+    with Server() as s:
+        at = ["--server", "http://127.0.0.1:%d" % s.port]
+        before = options_of(s)
+        for settings, complaint in (
+                (("snapshots.max=7", "batch.window_ms=60001"),
+                 "batch.window_ms: 60001 is out of range: 0 to 60000"),
+                (("snapshots.max=7", "batch.window_ms=soon"),
+                 "batch.window_ms: expected a whole number, with k, M, G, Ki, Mi, Gi or no unit, not \"soon\""),
+                (("batch.updates=maybe", "snapshots.max=7"),
+                 "batch.updates: expected true, false, on, off, 1 or 0, not \"maybe\""),
+                (("snapshots.max=7", "no.such=1"), "no.such: there is no such option"),
+                (("snapshots.max=7", "readers.max=5"), "readers.max: this option is fixed when the store is opened")):
+            code, out, err = run("options", "set", *at, *settings)
+            equal((code, out, err), (1, "", "coppice: options set: %s; nothing has changed\n" % complaint),
+                  "refused: %r" % (settings,))
+            equal(options_of(s), before, "nothing of it was taken")
+        equal(run("options", "set", *at, "batch.window_ms=4", "memory.limit_bytes=1Gi", "performance.monitor=on"),
+              (0, "", ""), "several")
+        now = options_of(s)
+        equal((now["batch.window_ms"], now["memory.limit_bytes"], now["performance.monitor"]), (4, 1 << 30, True),
+              "all of them")
+        equal(json.loads(run("options", "set", *at, "--json", "snapshots.max=7", "snapshots.max=8")[1])["snapshots.max"],
+              8, "the last of two counts, as with --set")
+
+
+def wait_for(seen, what):
+    deadline = time.time() + PATIENCE
+    while not seen() and time.time() < deadline:
+        time.sleep(0.02)
+    check(seen(), what)
+
+
+def test_reload():
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        def rewrite(text):
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+            s.output.clear()
+            s.complaints.clear()
+            s.process.send_signal(signal.SIGHUP)
+        file.write("batch = { window_ms = 8; };")
+        file.flush()
+        s = Server("--config", file.name, "--set", "snapshots.max=9")
+        equal(options_of(s)["batch.window_ms"], 8, "as in the file")
+        s.call("PATCH", "/v1/options", {"batch.max_transactions": 5})
+        rewrite("batch = { window_ms = 5; };\nworkers = { threads = 2; };\nsnapshots = { max = 10; };\n"
+                "memory = { wait_ms = 5; };\nreaders = { max = 99; };\n")
+        wait_for(lambda: len(s.output) >= 3, "it is told what has changed")
+        equal(s.output, ["coppice: batch.window_ms = 5, was 8\n", "coppice: batch.max_transactions = 1024, was 5\n",
+                         "coppice: workers.threads = 2, was 0\n"], "live ones take effect, the command line stands")
+        equal(s.complaints, ["coppice: %s: %s until a restart, not %s: it is not live\n" % (file.name, stays, wanted)
+                             for stays, wanted in (("memory.wait_ms stays 100", 5), ("readers.max stays 4096", 99))],
+              "the others are named")
+        before = options_of(s)
+        equal((before["batch.window_ms"], before["snapshots.max"], before["readers.max"], before["workers.threads"]),
+              (5, 9, 4096, 2), "in force")
+        wait_for(lambda: s.stats()["workers"]["threads"] == 2, "and the pool has the threads")
+        nothing = "coppice: %s was read again: nothing has changed\n" % file.name
+        for text, line, fault in (("batch = { window_ms = 4; };\nsnapshots = { max = 0; };\n", 2, "snapshots.max: 0 is"),
+                                  ("batch = { window_ms = 4; };\n\nnonsense", 3, "syntax error"),
+                                  ("batch = { window_ms = 4;\n wind = 1; };", 2, "unknown option batch.wind")):
+            rewrite(text)
+            wait_for(lambda: len(s.complaints) >= 2, "a broken file is told")
+            check(s.complaints[0].startswith("coppice: %s:%d: %s" % (file.name, line, fault)) and
+                  s.complaints[1:] == [nothing], "with its line", s.complaints)
+            equal(options_of(s), before, "and changes nothing")
+        rewrite("batch = { window_ms = 5; };workers = { threads = 2; };")
+        wait_for(lambda: s.output, "told too")
+        equal((s.output, s.complaints), (["coppice: %s was read again, and changes nothing\n" % file.name], []),
+              "the same again")
+        equal(s.end(), 0, "it ends with 0")
+    s = Server()
+    equal(s.end(signal.SIGHUP), 0, "without a file SIGHUP ends it")
+    equal("".join(s.complaints), "", "in order")
 
 
 def test_ports():

@@ -206,13 +206,14 @@ bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size
 bool cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                        struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c, metrics.c, options.c, graph.c, why.c, watch.c: the routes.
+/* state.c, write.c, transaction.c, snapshots.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c, watch.c: the routes.
  */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
 enum MHD_Result cop__http_snapshots(struct cop__http_request *request);
 enum MHD_Result cop__http_metrics(struct cop__http_request *request);
+enum MHD_Result cop__http_monitor(struct cop__http_request *request);
 enum MHD_Result cop__http_stats(struct cop__http_request *request);
 enum MHD_Result cop__http_health(struct cop__http_request *request);
 enum MHD_Result cop__http_options_get(struct cop__http_request *request);

@@ -20,6 +20,7 @@ static const struct cop__http_route routes[] = {
     {"/v1/watch", true, COP_HTTP_GET, cop__http_watch},
     {"/v1/graph", false, COP_HTTP_GET, cop__http_graph},
     {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why},
+    {"/v1/monitor", false, COP_HTTP_GET, cop__http_monitor},
     {"/v1/stats", false, COP_HTTP_GET, cop__http_stats},
     {"/metrics", false, COP_HTTP_GET, cop__http_metrics},
     {"/healthz", false, COP_HTTP_GET, cop__http_health},

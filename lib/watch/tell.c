@@ -77,6 +77,14 @@ cop__watch_due(const cop_watch *watch)
 }
 
 void
+cop__watch_counts(cop__watch_room *room, cop_stats *stats)
+{
+    stats->watchers = room != NULL ? cop__load_relaxed(&room->count) : 0;
+    stats->watch_tellings = room != NULL ? cop__load_relaxed(&room->tellings) : 0;
+    stats->watch_gaps = room != NULL ? cop__load_relaxed(&room->gaps) : 0;
+}
+
+void
 cop__watch_behind(cop__watch_room *room, uint64_t least_ns, cop__watch_behind_function function,
                   void *context)
 {
@@ -369,6 +377,10 @@ cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told)
     }
     if (COP_FAULT(watch_twice) && told && (watch->told & 31) == 9)
         watch->told = telling->told;
+    if (told) {
+        cop__count_add(&room->tellings, 1u);
+        cop__count_add(&room->gaps, (uint64_t)telling->gap);
+    }
     if (watch->target->dirty == 0) {
         cop__watch_list_drop(watch->target->list);
         watch->target->list = NULL;

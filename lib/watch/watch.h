@@ -255,7 +255,9 @@ typedef struct cop__watch_room {
     cop__watch_scratch scratch;
     cop__watch_log log;
     cop_watch *all;
-    size_t count, gather_count; /* watchers; those of the least max_delay_ns */
+    _Atomic uint64_t count; /* watchers; written under the lock, as the next two */
+    _Atomic uint64_t tellings, gaps;
+    size_t gather_count; /* watchers of the least max_delay_ns */
     bool wake; /* a watcher that is asked for may be due */
     cop_watch *ready_first, *ready_last; /* functions to be called now */
     cop__timer *waiting;                 /* and later */

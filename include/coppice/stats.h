@@ -35,7 +35,7 @@ extern "C" {
     X(snapshots, "snapshots", "snapshots held")                                        \
     X(held_versions, "versions", "versions held besides the newest, at the last scan") \
     X(oldest_held_version, "version", "oldest version held, else the newest")          \
-    X(oldest_held_ms, "ms", "since that version was published; 0 when it is the newest")   \
+    X(oldest_held_age, "ms", "since that version was published; 0 when it is the newest")   \
     X(watchers, "watchers", "watchers open")                                               \
     X(watch_tellings, "count", "times that watchers were told of changes, or of gaps")     \
     X(watch_gaps, "count", "of them those that told of a gap: what changed is not known")  \

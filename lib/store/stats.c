@@ -35,7 +35,7 @@ note_oldest(cop_stats *stats, uint64_t version, uint64_t time_ns, uint64_t now)
     if (version >= stats->oldest_held_version)
         return;
     stats->oldest_held_version = version;
-    stats->oldest_held_ms = now > time_ns ? (now - time_ns) / 1000000 : 0;
+    stats->oldest_held_age = now > time_ns ? (now - time_ns) / 1000000 : 0;
 }
 
 static void
@@ -49,7 +49,7 @@ fill_held(cop_store *store, cop_stats *stats)
     stats->snapshots = store->holds;
     stats->held_versions = store->held_records + stats->pins;
     stats->oldest_held_version = stats->version;
-    stats->oldest_held_ms = 0;
+    stats->oldest_held_age = 0;
     for (const cop_snapshot *s = store->held_first; s != NULL; s = s->next_held)
         note_oldest(stats, s->version, s->time_ns, now);
     pthread_mutex_unlock(&store->snapshot_lock);

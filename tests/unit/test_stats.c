@@ -79,22 +79,22 @@ START_TEST(oldest_held)
     t_set_at(store, "a", cop_i64(1));
     held = t_take(store);
     wait_ms(60);
-    ck_assert_uint_eq(stats_of(store).oldest_held_ms, 0); /* it is the newest */
+    ck_assert_uint_eq(stats_of(store).oldest_held_age, 0); /* it is the newest */
     t_set_at(store, "a", cop_i64(2));
     pin = cop_pin(store);
     wait_ms(60);
     t_set_at(store, "a", cop_i64(3));
     stats = stats_of(store);
     ck_assert_uint_eq(stats.oldest_held_version, 1);
-    ck_assert_uint_ge(stats.oldest_held_ms, 100);
+    ck_assert_uint_ge(stats.oldest_held_age, 100);
     cop_snapshot_drop(held);
     stats = stats_of(store);
     ck_assert_uint_eq(stats.oldest_held_version, 2);
-    ck_assert_uint_ge(stats.oldest_held_ms, 40);
+    ck_assert_uint_ge(stats.oldest_held_age, 40);
     cop_unpin(pin);
     stats = stats_of(store);
     ck_assert_uint_eq(stats.oldest_held_version, 3);
-    ck_assert_uint_eq(stats.oldest_held_ms, 0);
+    ck_assert_uint_eq(stats.oldest_held_age, 0);
     t_close(store);
 }
 END_TEST

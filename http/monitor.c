@@ -13,7 +13,7 @@
 #define DEADLINE_MS 1000
 #define LISTED 10
 #define LISTED_MAX COP_HOTTEST_MAX
-#define OCTAVES 42 /* beyond the greatest value that is told apart: 73 minutes */
+#define OCTAVES 44 /* beyond the greatest value that is told apart: 73 minutes */
 #define STEPS 16   /* of an octave: a bound exceeds what it is of by 6 % at most */
 
 struct query {
@@ -64,6 +64,13 @@ set_text(json_t *json, const char *name, const char *text)
 
 /* ---- what was measured ---- */
 
+/* 0 to STEPS, then STEPS bounds in each octave. */
+static uint64_t
+bound_at(unsigned i)
+{
+    return i < STEPS ? i : (uint64_t)(STEPS + i % STEPS) << (i / STEPS - 1);
+}
+
 /* Counts up to bounds, of which those are left out that add nothing to the one before. */
 static json_t *
 describe_buckets(const cop_measurements *m, cop_measure measure, uint64_t all)
@@ -71,7 +78,7 @@ describe_buckets(const cop_measurements *m, cop_measure measure, uint64_t all)
     json_t *list = json_array();
     uint64_t told = 0;
     for (unsigned i = 0; i < OCTAVES * STEPS && told < all; i++) {
-        uint64_t bound = (uint64_t)(STEPS + i % STEPS) << i / STEPS;
+        uint64_t bound = bound_at(i);
         uint64_t count = cop_measurements_at_most(m, measure, bound);
         if (count == told)
             continue;

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The program: its commands, options, ports, what it loads and is fed."""
+import fcntl
 import http.client
 import json
 import os
+import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 
 from harness import DOCUMENT, PATIENCE, PROGRAM, SLOW, TOP, Server, check, equal, problem
@@ -86,7 +90,8 @@ def test_usage(s):
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
                       ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("options", "set"),
                       ("options", "set", "a"), ("options", "set", "a=1", "b"),
-                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"), ("stress", "x"),
+                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"),
+                      ("top", "--once", "--pages", "2"), ("stress", "x"),
                       ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
                       ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
                       ("tune", "--repeat", "0"), ("tune", "--max-threads", "1025")):
@@ -157,25 +162,77 @@ def test_stress_faults():
         check(err.startswith("coppice: broken promise '%s': " % promise), "names " + promise, err)
 
 
+def top_in_terminal(at, columns, rows):
+    """The last page on a terminal of that size, and all that was written."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen([PROGRAM, "top", *at, "--pages", "2", "--interval-ms", "50"], stdout=inner)
+    os.close(inner)
+    written = b""
+    try:
+        while True:
+            written += os.read(outer, 65536)
+    except OSError:
+        pass  # the other end is closed
+    os.close(outer)
+    equal(process.wait(PATIENCE), 0, "top ends")
+    written = written.decode().replace("\r", "")
+    return written.split("\033[H")[-1].replace("\033[K", "").replace("\033[J", "").split("\n"), written
+
+
 def test_top():
-    with Server("--set", "performance.monitor=true") as s:
+    with Server("--set", "performance.monitor=true", "--set", "performance.budget_ms=1") as s:
         at = ["--server", "http://127.0.0.1:%d" % s.port]
         code, out, err = run("top", *at, "--interval-ms", "50", "--pages", "2")
         pages = out.split("version ")[1:]
         check((code, err, len(pages)) == (0, "", 2) and "\033" not in out, "two pages", (code, out, err))
-        check(re.search(r"^commits +\d+$", pages[0], re.M) and re.search(r"^commits +0\.0 /s$", pages[1], re.M),
+        check("\nsince the start:\ncommits 0   " in pages[0] and "\na second:\ncommits 0.0   " in pages[1],
               "a total, then a rate", out)
-        check(re.search(r"^commit( +-){3}$", pages[0], re.M) and "is off" not in out, "no percentiles yet", out)
-        run("set", *at, "top/x", "1")
-        out = run("top", *at, "--pages", "1")[1]
-        check(re.search(r"^commit( +\d+\.\d{3}){3}$", out, re.M), "percentiles of a commit", out)
+        check("\ncommit " not in out and "is off" not in out, "no percentiles of what never happened", out)
+        s.put("/top", {"wide": list(range(30)), "deep": {"er": {"x": 1, "y": "\u001b[2J\u00fc"}}})
+        for i in range(10):
+            s.put("/top/x", i)
+        s.put("/top/e%1b]~1", {"x": 1})
+        out = run("top", *at, "--once")[1]
+        check(re.search(r"^commit( +[\d.]+ (ns|us|ms|s)){5} +12$", out, re.M), "percentiles of commits", out)
+        check(re.search(r"^transactions( +1){5} +12$", out, re.M), "small numbers are exact", out)
+        check(re.search(r"\n    atoms  biggest branches\n       40  top\n       30  top/wide\n", out),
+              "branches by atoms", out)
         check("warning:" not in out, "nothing to warn of", out)
+        check("\033" not in out and "  top/e?]~1\n" in out, "a path cannot write to the terminal", out)
         s.call("GET", "/v1/stats", host="nobody.example")
-        out = run("top", *at, "--pages", "1")[1]
+        held = s.call("POST", "/v1/snapshots", {}).json
+        s.put("/top/x", "newer")
+        out = run("top", *at, "--once")[1]
         check("\nwarning: 1 requests were refused\n" in out, "what was refused", out)
+        check(re.search(r"\nheld versions 1   the oldest %d of [\d.]+ m?s ago   by snapshots 1 " % held["version"], out) or
+              "ago   by snapshots 1 " in out, "what is held", out)
+        lines = run("top", *at, "--json", "--pages", "2", "--interval-ms", "50")[1].splitlines()
+        first, second = (json.loads(line) for line in lines)
+        check("rates" not in first and second["rates"]["commits"] == 0 and second["seconds"] > 0.04, "rates as JSON",
+              lines)
+        equal((first["interval"]["commit"]["count"], second["interval"]["commit"]["count"]), (13, 0), "between pages")
+        check(first["monitor"]["running"] and "buckets" not in first["monitor"]["measures"]["commit"],
+              "what the server said", lines[0])
+        equal(len(run("top", *at, "--json", "--once")[1].splitlines()), 1, "one line")
+        lines, written = top_in_terminal(at, 40, 16)
+        check(all(len(line) <= 40 for line in lines) and len(lines) == 16, "a small terminal", lines)
+        check("\033[2J" in written and any(re.match(r"took up to +p50 +p99$", line) for line in lines),
+              "with the columns there is room for", lines)
+        lines, written = top_in_terminal(at, 200, 100)
+        check(any(re.match(r"took up to +p50 +p90 +p99 +p99.9 +max +count$", line) for line in lines),
+              "all columns", lines)
+        with subprocess.Popen([PROGRAM, "top", *at, "--interval-ms", "50"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True) as endless:
+            s.end()
+            check(endless.wait(PATIENCE) == 1 and "no server at" in endless.stderr.read(), "ends with the server")
     with Server() as s:
-        out = run("top", "--server", "http://127.0.0.1:%d" % s.port, "--pages", "1")[1]
-        check("(performance.monitor is off)" in out, "says why there are no percentiles", out)
+        at = ["--server", "http://127.0.0.1:%d" % s.port]
+        out = run("top", *at, "--once")[1]
+        check("The monitor is off" in out and "\n    coppice options set performance.monitor=true\n" in out,
+              "says why there are no percentiles", out)
+        equal(run("options", "set", *at, "performance.monitor=true")[0], 0, "what it says")
+        check("The monitor is off" not in run("top", *at, "--once")[1], "helps")
 
 
 def test_tune():

@@ -50,8 +50,8 @@ extern "C" {
     X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, 0, "versions kept")      \
     X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX, 0,                            \
       "bytes history may hold; 0: a quarter of memory.limit_bytes")                                \
-    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 0,                        \
-      "time a commit may take before it is counted as an overrun")                                 \
+    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 1,                        \
+      "time a commit may take before it is counted as an overrun; 0: any")                               \
     X(performance_monitor, "performance.monitor", BOOL, 0, 0, 1, 1,                                \
       "measure commits: see coppice/monitor.h")                                                    \
     X(effects_rounds, "effects.rounds", U64, 100, 1, 1000000, 0,                                   \

@@ -176,7 +176,8 @@ add_measured(json_t *json, const cop_measurements *m, const struct query *q)
         json_object_set_new(measures, cop_measure_name((cop_measure)i),
                             describe_measure(m, (cop_measure)i, q->buckets));
     for (int i = 0; i < COP_OVERRUNS; i++)
-        json_object_set_new(overruns, kinds[i], describe_overruns(m, (cop_overrun_kind)i, q->worst));
+        json_object_set_new(overruns, kinds[i],
+                            describe_overruns(m, (cop_overrun_kind)i, q->worst));
     json_object_set_new(json, "measures", measures);
     json_object_set_new(json, "overruns", overruns);
     json_object_set_new(json, "hottest", describe_hottest(m, q->hottest));
@@ -232,7 +233,8 @@ static void
 add_warnings(json_t *json, cop_store *store)
 {
     json_t *list = json_array();
-    if (cop_warnings_each(store, NULL, cop_deadline_in_ms(DEADLINE_MS), add_warning, list) == COP_OK)
+    if (cop_warnings_each(store, NULL, cop_deadline_in_ms(DEADLINE_MS), add_warning, list) ==
+        COP_OK)
         json_object_set(json, "warnings", list);
     json_decref(list);
 }

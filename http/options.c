@@ -269,8 +269,7 @@ change(struct cop__http_request *r, const json_t *patch, cop_options *options)
     if (!take_patch(r, patch, options))
         return false;
     cop_status status = apply(r->server, &before, options, &error);
-    return status == COP_OK ? read_options(r, options)
-                            : refuse_change(&r->problem, status, &error);
+    return status == COP_OK ? read_options(r, options) : refuse_change(&r->problem, status, &error);
 }
 
 enum MHD_Result

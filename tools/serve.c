@@ -78,7 +78,8 @@ parse(const struct command *command, struct serve *s, int argc, char **argv, boo
         {"port", ARG_U64, &s->port, 0, 65535, "PORT", "0: any free one (7227)"},
         {"threads", ARG_U64, &s->threads, 1, 256, "N", "threads that serve (CPUs, at most 4)"},
         {"allow-host", ARG_LIST, &s->hosts, 0, 0, "NAME", "answer to this Host too; repeatable"},
-        {"config", ARG_TEXT, &s->config, 0, 0, "FILE", "store options from a file; SIGHUP reads it again"},
+        {"config", ARG_TEXT, &s->config, 0, 0, "FILE",
+         "store options from a file; SIGHUP reads it again"},
         {"set", ARG_LIST, &s->settings, 0, 0, "NAME=VALUE", "set a store option; repeatable"},
         {"max-connections", ARG_U64, &s->max_connections, 1, 1000000, "N", "at once (512)"},
         {"max-header-bytes", ARG_U64, &s->max_header_bytes, 1024, 1048576, "N", "(32768)"},
@@ -319,7 +320,7 @@ take_signals(const struct serve *s, sigset_t *signals)
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGHUP);
     if (s->config)
-        signal(SIGHUP, SIG_DFL); /* nohup ignores it, which is not meant then */
+        signal(SIGHUP, SIG_DFL);           /* nohup ignores it, which is not meant then */
     sigprocmask(SIG_BLOCK, signals, NULL); /* before there is another thread */
 }
 

@@ -29,14 +29,14 @@ struct top_page {
 #define TOP_FAILURES(X)                                                  \
     X("transactions_failed", "transactions failed")                      \
     X("transactions_conflict", "transactions found their reads changed") \
-    X("batches_abandoned", "batches were abandoned")                     \
+    X("batches_abandoned", "batches abandoned")                          \
     X("effects_failed", "effects failed")                                \
-    X("effects_cut", "effects were cut off")                             \
-    X("pins_leaked", "pins were leaked")                                 \
-    X("watch_gaps", "watchers were told of a gap")                       \
+    X("effects_cut", "effects cut off")                                  \
+    X("pins_leaked", "pins leaked")                                      \
+    X("watch_gaps", "gaps told to watchers")                             \
     X("graph.errors", "functions gave an error value")                   \
     X("graph.cycles", "circles of computed atoms")                       \
-    X("http.refused", "requests were refused")                           \
+    X("http.refused", "requests refused")                                \
     X("http.deadlines_passed", "requests passed their deadline")
 
 struct top_row {

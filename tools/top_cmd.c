@@ -62,7 +62,8 @@ print_page(const struct top *top, const struct top_page *page, const struct top_
         return top_print_json(page, before);
     if (terminal) /* it may have another size now */
         (void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-    return top_print(page, before, terminal && !top->once, size.ws_col, top->once ? 0 : size.ws_row);
+    return top_print(page, before, terminal && !top->once, size.ws_col,
+                     top->once ? 0 : size.ws_row);
 }
 
 static bool

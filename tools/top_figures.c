@@ -92,7 +92,7 @@ static struct top_distribution
 exact(const json_t *now)
 {
     return (struct top_distribution){
-        count_of(now),       member(now, "p50"),  member(now, "p90"),
+        count_of(now),      member(now, "p50"),  member(now, "p90"),
         member(now, "p99"), member(now, "p999"), member(now, "greatest"),
     };
 }
@@ -102,7 +102,8 @@ top_between(const struct top_page *page, const struct top_page *before, const ch
 {
     const json_t *now = measure_of(page, measure), *old = measure_of(before, measure);
     struct top_distribution d = {0};
-    if (!count_of(old) || count_of(old) > count_of(now)) /* first, or the monitor was started anew */
+    if (!count_of(old) ||
+        count_of(old) > count_of(now)) /* first, or the monitor was started anew */
         return exact(now);
     d.count = count_of(now) - count_of(old);
     if (!d.count)

@@ -29,19 +29,18 @@ static const struct {
     const char *measure, *label;
     bool time;
 } phases[] = {
-    {"commit", "commit", true},           {"apply", "  apply", true},
-    {"propagate", "  propagate", true},   {"publish", "  publish", true},
-    {"tell", "  tell", true},             {"reclaim", "  reclaim", true},
-    {"queue_wait", "queue wait", true},   {"window_wait", "window wait", true},
-    {"notify", "notify", true},           {"serialize", "serialize", true},
-    {"batch", "transactions", false},     {"operations", "operations", false},
+    {"commit", "commit", true},         {"apply", "  apply", true},
+    {"propagate", "  propagate", true}, {"publish", "  publish", true},
+    {"tell", "  tell", true},           {"reclaim", "  reclaim", true},
+    {"queue_wait", "queue wait", true}, {"window_wait", "window wait", true},
+    {"notify", "notify", true},         {"serialize", "serialize", true},
+    {"batch", "transactions", false},   {"operations", "operations", false},
 };
 
 /* ---- lines ---- */
 
 /* Items one behind the other, as many as fit in a line. */
-static void __attribute__((format(printf, 2, 3)))
-flow(struct paper *p, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) flow(struct paper *p, const char *format, ...)
 {
     char item[160];
     va_list arguments;
@@ -125,6 +124,7 @@ put_state(struct paper *p, const json_t *stats)
 {
     char age[16];
     long long held = top_number(stats, "held_versions");
+    long long oldest = top_number(stats, "oldest_held_version");
     flow(p, "version %lld", top_number(stats, "version"));
     flow(p, "atoms %lld", top_number(stats, "atoms"));
     flow(p, "memory %.1f of %.0f MiB", (double)top_number(stats, "bytes_held") / 1048576,
@@ -133,8 +133,8 @@ put_state(struct paper *p, const json_t *stats)
     flow(p, "threads %lld", top_number(stats, "workers.threads"));
     flow_end(p);
     flow(p, "held versions %lld", held);
-    if (held > 0)
-        flow(p, "the oldest %lld of %s ago", top_number(stats, "oldest_held_version"),
+    if (held > 0 && oldest < top_number(stats, "version"))
+        flow(p, "the oldest %lld of %s ago", oldest,
              duration((uint64_t)top_number(stats, "oldest_held_age") * 1000000u, age));
     flow(p, "by snapshots %lld", top_number(stats, "snapshots"));
     flow(p, "by pins %lld", top_number(stats, "pins"));
@@ -216,12 +216,12 @@ put_overruns(struct paper *p, const json_t *overruns)
     {
         const json_t *worst = json_array_get(json_object_get(of, "worst"), 0);
         if (worst)
-            put_words(p, 0, "over budget: %s, %llu times; the worst %s of %s, version %llu%s%s", kind,
-                         (unsigned long long)member(of, "count"),
-                         duration(member(worst, "took_ns"), took),
-                         duration(member(worst, "budget_ns"), budget),
-                         (unsigned long long)member(worst, "version"),
-                         *text_of(worst, "path") ? ", " : "", text_of(worst, "path"));
+            put_words(p, 0, "over budget: %s, %llu times; the worst %s of %s, version %llu%s%s",
+                      kind, (unsigned long long)member(of, "count"),
+                      duration(member(worst, "took_ns"), took),
+                      duration(member(worst, "budget_ns"), budget),
+                      (unsigned long long)member(worst, "version"),
+                      *text_of(worst, "path") ? ", " : "", text_of(worst, "path"));
     }
 }
 
@@ -233,8 +233,8 @@ put_hottest(struct paper *p, const json_t *hottest)
     char total[16], mean[16], longest[16];
     if (!json_array_size(hottest))
         return;
-    fprintf(p->text, "\n%9s %9s %9s %6s  hottest computed, of runs that were timed\n", "time", "mean",
-            "max", "same");
+    fprintf(p->text, "\n%9s %9s %9s %6s  hottest computed, of runs that were timed\n", "time",
+            "mean", "max", "same");
     json_array_foreach((json_t *)(uintptr_t)hottest, i, hot)
     {
         uint64_t runs = member(hot, "runs");
@@ -254,7 +254,7 @@ put_monitor(struct paper *p, const struct top_page *page, const struct top_page 
     bool running = json_is_true(json_object_get(page->monitor, "running"));
     if (!running) {
         fputc('\n', p->text);
-        put_words(p, 0, "The monitor is off: no percentiles, no hottest computed atoms. To switch it on:");
+        put_words(p, 0, "The monitor is off: no percentiles, nothing hot. To switch it on:");
         fprintf(p->text, "    coppice options set performance.monitor=true\n");
         return;
     }
@@ -272,14 +272,14 @@ put_warnings(struct paper *p, const struct top_page *page, const struct top_page
     fputc('\n', p->text);
     for (const struct top_row *row = top_failures; row->path; row++)
         if (top_grown(page, before, row->path) > 0)
-            fprintf(p->text, "warning: %lld %s\n", top_grown(page, before, row->path), row->label);
+            fprintf(p->text, "warning: %s: %lld\n", row->label, top_grown(page, before, row->path));
     json_array_foreach(json_object_get(page->monitor, "warnings"), i, warning)
     {
         const char *path = text_of(warning, "path");
         if (i >= p->listed)
             break;
         put_words(p, 0, "warning: %s%s%s: %s", text_of(warning, "name"), *path ? ": " : "", path,
-                     text_of(warning, "text"));
+                  text_of(warning, "text"));
         if (!p->short_of_room)
             put_words(p, INDENT, "%s", text_of(warning, "advice"));
     }
@@ -294,7 +294,8 @@ put_branches(struct paper *p, const json_t *monitor)
     if (!json_array_size(branches))
         return;
     bool whole = json_is_true(json_object_get(monitor, "branches_complete"));
-    fprintf(p->text, "\n%9s  biggest branches%s\n", "atoms", whole ? "" : ", at least: too many to count");
+    fprintf(p->text, "\n%9s  biggest branches%s\n", "atoms",
+            whole ? "" : ", at least: too many to count");
     json_array_foreach((json_t *)(uintptr_t)branches, i, branch)
     {
         if (i >= p->listed)

@@ -173,6 +173,7 @@ cop__watch_mark(cop__watch_room *room, cop_watch *watch, cop__watch_frame *base,
     }
     watch->noted += changes;
     if (watch->overflow == COP_WATCH_GAP && watch->noted > watch->bound) {
+        cop__add_relaxed(&room->gaps, (uint64_t)!watch->gap);
         cop__watch_forget(room, watch);
         watch->gap = true;
     }
@@ -358,6 +359,8 @@ cop__watch_fill(cop__watch_room *room, cop__watch_telling *telling, cop_watch_ba
         telling->gap = telling->list == NULL;
         if (telling->list != NULL)
             list_share(room, telling);
+        else
+            cop__add_relaxed(&room->gaps, 1u);
     }
     if (batch_fill(room, telling, batch))
         return true;
@@ -377,10 +380,8 @@ cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told)
     }
     if (COP_FAULT(watch_twice) && told && (watch->told & 31) == 9)
         watch->told = telling->told;
-    if (told) {
+    if (told)
         cop__count_add(&room->tellings, 1u);
-        cop__count_add(&room->gaps, (uint64_t)telling->gap);
-    }
     if (watch->target->dirty == 0) {
         cop__watch_list_drop(watch->target->list);
         watch->target->list = NULL;

@@ -255,8 +255,8 @@ typedef struct cop__watch_room {
     cop__watch_scratch scratch;
     cop__watch_log log;
     cop_watch *all;
-    _Atomic uint64_t count; /* watchers; written under the lock, as the next two */
-    _Atomic uint64_t tellings, gaps;
+    _Atomic uint64_t count, tellings; /* watchers, and what they were told; written under the lock */
+    _Atomic uint64_t gaps;            /* that they did not ask for by a version that is not known */
     size_t gather_count; /* watchers of the least max_delay_ns */
     bool wake; /* a watcher that is asked for may be due */
     cop_watch *ready_first, *ready_last; /* functions to be called now */

@@ -204,7 +204,7 @@ def test_top():
         held = s.call("POST", "/v1/snapshots", {}).json
         s.put("/top/x", "newer")
         out = run("top", *at, "--once")[1]
-        check("\nwarning: 1 requests were refused\n" in out, "what was refused", out)
+        check("\nwarning: requests refused: 1\n" in out, "what was refused", out)
         check(re.search(r"\nheld versions 1   the oldest %d of [\d.]+ (ns|ms|s) ago   by snapshots 1 " % held["version"],
                         out), "what is held", out)
         lines = run("top", *at, "--json", "--pages", "2", "--interval-ms", "50")[1].splitlines()

@@ -123,9 +123,16 @@ START_TEST(watchers_count)
     ck_assert_uint_eq(stats.watch_tellings, 2);
     ck_assert_uint_eq(stats.watch_gaps, 1);
     cop_watch_close(watch);
+    options.since = 1000; /* never was: told as a gap, which is what was asked for */
+    CHECK_OK(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, NULL));
+    CHECK_OK(cop_watch_next(watch, COP_FOREVER, &batch));
+    ck_assert(batch.gap);
+    cop_watch_batch_end(&batch);
+    cop_watch_close(watch);
     stats = stats_of(store);
     ck_assert_uint_eq(stats.watchers, 0);
-    ck_assert_uint_eq(stats.watch_tellings, 2);
+    ck_assert_uint_eq(stats.watch_tellings, 3);
+    ck_assert_uint_eq(stats.watch_gaps, 1);
     t_close(store);
 }
 END_TEST

@@ -17,6 +17,7 @@ int run_stats(const struct command *command, int argc, char **argv);   /* stats_
 int run_top(const struct command *command, int argc, char **argv);     /* top_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */
 int run_options_set(int argc, char **argv);                            /* options_set.c */
+int run_options_get(int argc, char **argv);
 int run_stress(const struct command *command, int argc, char **argv);  /* stress_cmd.c */
 int run_tune(const struct command *command, int argc, char **argv);    /* tune_cmd.c */
 int run_version(const struct command *command, int argc, char **argv); /* coppice.c */

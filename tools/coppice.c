@@ -9,8 +9,8 @@
 #include <string.h>
 
 #ifdef COP_HAVE_HTTP
-#define OPTIONS_USAGE "[OPTION...] | set [OPTION...] NAME=VALUE..."
-#define OPTIONS_MORE "'coppice options set --help' tells about those of a running server.\n"
+#define OPTIONS_USAGE "[OPTION...] | get [NAME...] | set NAME=VALUE..."
+#define OPTIONS_MORE "'get' and 'set' are of a running server: 'coppice options set --help'.\n"
 #else
 #define OPTIONS_USAGE "[OPTION...]"
 #define OPTIONS_MORE ""
@@ -35,7 +35,7 @@ static const struct command commands[] = {
     {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
      "Percentiles need the server's option performance.monitor.\n"},
 #endif
-    {"options", OPTIONS_USAGE, "Lists the store's options, or sets those of a running server",
+    {"options", OPTIONS_USAGE, "Lists the store's options; gets or sets those of a server",
      run_options,
      "Values come from the defaults, then the file, then the environment, then --set.\n"
      OPTIONS_MORE},

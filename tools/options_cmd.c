@@ -144,6 +144,8 @@ run_options(const struct command *command, int argc, char **argv)
 #ifdef COP_HAVE_HTTP
     if (argc > 0 && strcmp(argv[0], "set") == 0)
         return run_options_set(argc - 1, argv + 1);
+    if (argc > 0 && strcmp(argv[0], "get") == 0)
+        return run_options_get(argc - 1, argv + 1);
 #endif
     if (args_parse(command, args, argc, argv, &argc, &code)) {
         if (argc)

@@ -106,6 +106,7 @@ def test_usage(s):
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
         check(command in run("--help")[1], "--help lists " + command)
+    check(run("options", "get", "--help")[1].startswith("usage: coppice options get "), "options get --help")
     check(run("options", "set", "--help")[1].startswith("usage: coppice options set "), "options set --help")
     code, out, err = run("version")
     check(code == 0 and re.match(r"coppice \d+\.\d+\.\d+\n$", out), "version", out)
@@ -329,6 +330,12 @@ def test_options_set():
         now = options_of(s)
         equal((now["batch.window_ms"], now["memory.limit_bytes"], now["performance.monitor"]), (4, 1 << 30, True),
               "all of them")
+        equal(run("options", "get", *at, "batch.window_ms", "performance.monitor", "memory.on_limit"),
+              (0, "batch.window_ms=4\nperformance.monitor=true\nmemory.on_limit=wait\n", ""), "options get")
+        every = run("options", "get", *at)[1].split()
+        equal(sorted(line.split("=")[0] for line in every), sorted(now), "all of them")
+        equal(run("options", "set", *at, *every), (0, "", ""), "what was got can be set")
+        equal(run("options", "get", *at, "no.such"), (1, "", "coppice: no.such: there is no such option\n"), "none")
         equal(json.loads(run("options", "set", *at, "--json", "snapshots.max=7", "snapshots.max=8")[1])["snapshots.max"],
               8, "the last of two counts, as with --set")
 

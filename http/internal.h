@@ -220,8 +220,8 @@ bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size
 bool cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                        struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c, watch.c: the routes.
- */
+/* state.c, write.c, transaction.c, snapshots.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c,
+ * watch.c, trace.c: the routes. */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
@@ -235,6 +235,7 @@ enum MHD_Result cop__http_options_patch(struct cop__http_request *request);
 enum MHD_Result cop__http_graph(struct cop__http_request *request);
 enum MHD_Result cop__http_why(struct cop__http_request *request);
 enum MHD_Result cop__http_watch(struct cop__http_request *request);
+enum MHD_Result cop__http_trace(struct cop__http_request *request);
 enum MHD_Result cop__http_problems(struct cop__http_request *request);
 
 /* stats.c */

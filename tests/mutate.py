@@ -53,6 +53,7 @@ from mutate_places import SOURCE, all_places, read_exclusions
 RELEVANT = {
     "lib/tree/path.c": ["test_path"],
     "lib/tree/value.c": ["test_value"],
+    "lib/tree/diff.c": ["test_diff"],
     "lib/tree/list": ["test_list", "test_branches"],
     "lib/tree/directory.c": ["test_directory"],
     "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],
@@ -62,18 +63,18 @@ RELEVANT = {
     "lib/reclaim": ["test_dead", "test_pool", "test_snapshot"],
     "lib/commit/conditions.c": ["test_conflicts"],
     "lib/commit/background.c": ["test_background"],
-    "lib/commit/define.c": ["test_computed", "test_owned_branch", "test_background"],
-    "lib/commit/reduce.c": ["test_reduce"],
+    "lib/commit/define.c": ["test_define_rules", "test_computed", "test_owned_branch", "test_background"],
+    "lib/commit/reduce.c": ["test_define_rules", "test_reduce"],
     "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
     "lib/graph/lazy": ["test_lazy_rules", "test_lazy", "test_background"],
     "lib/graph/own.c": ["test_owned_branch"],
     "lib/graph/emit.c": ["test_owned_branch"],
-    "lib/graph/explain.c": ["test_explain"],
-    "lib/graph/inspect.c": ["test_explain"],
-    "lib/graph/look.c": ["test_explain"],
-    "lib/graph/tell.c": ["test_explain"],
-    "lib/graph/follow.c": ["test_effect"],
-    "lib/graph/pattern.c": ["test_effect"],
+    "lib/graph/explain.c": ["test_explain", "test_explain_whole", "test_explain_limits"],
+    "lib/graph/inspect.c": ["test_explain", "test_explain_whole", "test_explain_limits"],
+    "lib/graph/look.c": ["test_explain", "test_explain_whole", "test_explain_limits"],
+    "lib/graph/tell.c": ["test_explain", "test_explain_whole", "test_explain_limits"],
+    "lib/graph/follow": ["test_follow_rules", "test_reduce"],
+    "lib/graph/pattern.c": ["test_follow_rules", "test_reduce"],
     "lib/graph/parallel.c": ["test_shared_wave"],
     "lib/graph/arena.c": ["test_shared_wave"],
     "lib/graph": ["test_graph_rules", "test_effect", "test_computed", "test_owned_branch", "test_lazy"],
@@ -83,14 +84,31 @@ RELEVANT = {
     "lib/reduce": ["test_reduction", "test_group", "test_reduce", "test_reduce_random"],
     "lib/effect/queue.c": ["test_effect_queue"],
     "lib/effect/scope": ["test_scope", "test_scope_memory"],
-    "lib/effect": ["test_effect_rules", "test_effect", "test_scope"],
+    "lib/effect": ["test_effect_rules", "test_effect_random", "test_effect", "test_scope"],
+    "lib/watch/index.c": ["test_watch_index"],
+    "lib/watch/list.c": ["test_watch_log"],
+    "lib/watch/log.c": ["test_watch_log"],
+    "lib/watch": ["test_watch_turns", "test_watch_clock", "test_watch", "test_watch_memory",
+                  "test_watch_serve"],
+    "lib/monitor/histogram.c": ["test_histogram"],
+    "lib/monitor/budget.c": ["test_budgets", "test_monitor_budget"],
+    "lib/monitor/record.c": ["test_monitor_record", "test_monitor"],
+    "lib/monitor/trace.c": ["test_monitor_trace"],
+    "lib/monitor/warnings.c": ["test_warning_rules", "test_monitor_warnings"],
+    "lib/monitor/metrics.c": ["test_metrics"],
+    "lib/monitor/text.c": ["test_metrics"],
+    "lib/monitor": ["test_monitor", "test_monitor_budget", "test_monitor_trace",
+                    "test_monitor_warnings", "test_histogram"],
     "lib/serialize": ["test_json", "test_json_write"],
     "lib/store/options": ["test_options"],
     "lib/store/reconfigure.c": ["test_reconfigure"],
     "lib/store/stats.c": ["test_stats"],
     "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
-    "workers/parallel_for.c": ["test_parallel"],
-    "workers/task_group.c": ["test_parallel"],
+    "workers/region.c": ["test_region_rules"],
+    "workers/parallel_for.c": ["test_loop_rules", "test_parallel"],
+    "workers/worker.c": ["test_worker_rules"],
+    "workers/task_group.c": ["test_task_group_rules", "test_parallel"],
+    "workers/alarms.c": ["test_alarms", "test_timers"],
     "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.
@@ -172,11 +190,31 @@ def must(command, directory):
 
 CONFIGURE = [os.path.join(SOURCE, "configure"), "-q", "--disable-shared", "--disable-http",
              "--enable-planted-faults", "--enable-expensive-checks"]
-ASSERTION_HOOK = """
+# A failed assertion of Check ends the program, and so does what the thread sanitizer would report: who
+# unlocks a mutex has locked it, and has not locked it before.
+HOOKS = """
+#include <pthread.h>
 #include <unistd.h>
 void __wrap__ck_assert_failed(void);
 void __wrap__ck_assert_failed(void) { _exit(1); }
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    if (mutex->__data.__owner == gettid())
+        _exit(1);
+    return __real_pthread_mutex_lock(mutex);
+}
+int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    if (mutex->__data.__owner != gettid())
+        _exit(1);
+    return __real_pthread_mutex_unlock(mutex);
+}
 """
+WRAPPED = ["_ck_assert_failed", "pthread_mutex_lock", "pthread_mutex_unlock"]
 
 
 class Build:
@@ -200,10 +238,10 @@ class Build:
                                stdout=subprocess.PIPE, text=True).stdout.strip().split("\n")
         self.compiler = shlex.split(shown[0]) + ["-w", "-fno-ident", "-frandom-seed=0"]
         self.libraries = shlex.split(shown[1])
-        hook = os.path.join(directory, "assertion_hook.c")
+        hook = os.path.join(directory, "hooks.c")
         with open(hook, "w", encoding="utf-8") as out:
-            out.write(ASSERTION_HOOK)
-        self.must(self.compiler + ["-c", hook, "-o", "assertion_hook.o"])
+            out.write(HOOKS)
+        self.must(self.compiler + ["-D_GNU_SOURCE", "-c", hook, "-o", "hooks.o"])
 
     def must(self, command):
         must(command, self.directory)
@@ -256,9 +294,9 @@ class Build:
         if objects is None:
             return None
         command = [self.compiler[0]] + [o for o in self.compiler[1:] if o.startswith("-f")] + \
-            objects + [f"{d}/assertion_hook.o", "-Wl,--wrap=_ck_assert_failed",
-                       f"{d}/.libs/libtest.a", f"{d}/.libs/libcoppice_internal.a",
-                       "-o", program] + self.libraries
+            [f"-Wl,--wrap={name}" for name in WRAPPED] + objects + \
+            [f"{d}/hooks.o", f"{d}/.libs/libtest.a", f"{d}/.libs/libcoppice_internal.a",
+             "-o", program] + self.libraries
         return program if run(command, 120) == 0 else None
 
 

@@ -64,10 +64,22 @@ def closing(text, at):
     raise ValueError("parentheses")
 
 
+def of_two(clean, at):
+    """Whether the comparison at `at` chooses the lesser or the greater of two, as a < b ? a : b does:
+    of equals it does not matter which."""
+    before = re.split(r"[({;,=?:]|&&|\|\||\breturn\b", clean[max(0, at - 200):at])[-1]
+    after = re.match(r"[<>]=?\s+([^?;]*?)\s+\?\s+([^?:;]*?)\s+:\s+([^?:;]*?)\s*[;,)]", clean[at:])
+    two = {" ".join(before.split()), " ".join(after.group(1).split())} if after else set()
+    return bool(two) and two == {" ".join(after.group(i).split()) for i in (2, 3)}
+
+
 def raw_places(clean, begin, end):
     """(kind, start, end, new) in one function."""
     for kind, pattern, new in SWAPS:
         for match in re.finditer(pattern, clean[begin:end]):
+            if kind == "comparison" and new in ("<", "<=", ">", ">=") and \
+                    of_two(clean, begin + match.start()):
+                continue
             yield kind, begin + match.start(), begin + match.end(), new
     for match in re.finditer(r"(?<![\w.])\d+(?=[uU]?[lL]*\b)(?![xX.])", clean[begin:end]):
         at, n = begin + match.start(), int(match.group(0))

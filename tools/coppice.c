@@ -32,6 +32,10 @@ static const struct command commands[] = {
      "Waits for its next run: what happens is written down only while somebody looks.\n"},
     {"graph", "[OPTION...]", "Lists the graph of computed atoms, or draws it", run_graph, NULL},
     {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
+    {"trace", "[OPTION...]", "Records what the server's commits do",
+     run_trace,
+     "Needs the server's option performance.monitor. The file opens in\n"
+     "the Performance panel of Chromium's developer tools and in Perfetto.\n"},
     {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
      "Percentiles need the server's option performance.monitor.\n"},
 #endif

@@ -29,7 +29,7 @@ typedef struct loop {
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t next;
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t done;
     _Atomic uint32_t ended; /* futex: changes with done */
-    _Atomic uint32_t waiting;
+    _Atomic bool waiting;
     _Alignas(COP_CACHE_LINE) _Atomic uint32_t references;
     uint64_t count, chunk, deadline, sharers;
     cop_range_function function;
@@ -49,7 +49,7 @@ end_indices(loop *l, uint64_t n)
 {
     cop__add_seq_cst(&l->done, n);
     cop__add_seq_cst(&l->ended, 1u);
-    if (cop__load_seq_cst(&l->waiting) != 0)
+    if (cop__load_seq_cst(&l->waiting))
         cop__futex_wake(&l->ended, 1);
 }
 
@@ -174,7 +174,7 @@ wait_for_helpers(loop *l, reporter *r)
     for (uint32_t i = 0; i < SPINS && cop__load_acquire(&l->done) != l->count; i++)
         cop__pause();
     while (cop__load_acquire(&l->done) != l->count) {
-        (void)cop__swap_seq_cst(&l->waiting, 1u);
+        (void)cop__swap_seq_cst(&l->waiting, true);
         uint32_t ended = cop__load_seq_cst(&l->ended);
         if (cop__load_seq_cst(&l->done) != l->count)
             cop__futex_wait(&l->ended, ended,
@@ -187,7 +187,8 @@ static void
 call_helpers(loop *l, cop_pool *pool)
 {
     uint64_t ranges = l->chunk ? (l->count - 1) / l->chunk : l->count - 1; /* beside the first */
-    uint32_t helpers = (uint32_t)(l->sharers - 1 < ranges ? l->sharers - 1 : ranges);
+    uint64_t others = l->sharers - 1;
+    uint32_t helpers = (uint32_t)(others < ranges ? others : ranges);
     cop__add_relaxed(&l->references, helpers);
     uint32_t submitted = cop__pool_submit_many(pool, help, l, helpers);
     cop__sub_acq_rel(&l->references, helpers - submitted); /* never the last: the caller's own */

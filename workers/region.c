@@ -57,7 +57,7 @@ typedef struct part {
 struct cop__region {
     part share[SHARES];
     _Alignas(COP_CACHE_LINE) _Atomic uint32_t done; /* by workers; futex */
-    _Atomic uint32_t waiting;
+    _Atomic bool waiting;
     /* Read by workers, seldom written. */
     _Alignas(COP_CACHE_LINE) _Atomic uint32_t lanes;
     _Atomic uint32_t least;
@@ -67,7 +67,8 @@ struct cop__region {
     bool open;     /* under the pool's regions_lock */
     bool detached; /* not among the pool's regions: there are too many */
     bool wake;     /* parked workers, in the next run */
-    unsigned off_doublings, good;
+    unsigned off_doublings;
+    unsigned good; /* runs, since it was switched off or had its time halved */
     uint64_t off_until;
     double missed_ns, credit_ns;
     double expected_ns; /* an item of the next run; 0: not known */
@@ -89,14 +90,10 @@ reset(cop__region *region)
     region->open = true;
     region->wake = true;
     region->off_doublings = 0;
-    region->good = 0;
     region->off_until = 0;
     region->missed_ns = 0;
-    region->missed_at = 0;
     region->credit_ns = CREDIT_START_NS;
     region->expected_ns = 0;
-    cop__store_relaxed(&region->runs, UINT64_C(0));
-    cop__store_relaxed(&region->stalls, UINT64_C(0));
 }
 
 static cop__region *
@@ -108,7 +105,7 @@ region_new(cop_pool *pool)
     memset(region, 0, sizeof *region);
     region->pool = pool;
     atomic_init(&region->lanes, 1);
-    atomic_init(&region->shares, 1);
+    atomic_init(&region->shares, SHARES);
     return region;
 }
 
@@ -197,8 +194,9 @@ cop__region_lanes(cop__region *region)
 static uint32_t
 chunk_of(uint32_t left, uint32_t least)
 {
-    uint32_t size = left / 2 < least ? least : left / 2;
-    size += size == 0;
+    if (left < 2)
+        return left;
+    uint32_t half = left / 2, size = half < least ? least : half;
     return size < left ? size : left;
 }
 
@@ -227,12 +225,12 @@ claim_of(cop__region *region, part *from, bool home, cop__chunk *chunk)
 static bool
 claim(cop__region *region, unsigned lane, cop__chunk *chunk)
 {
-    uint32_t shares = cop__load_relaxed(&region->shares), home = lane % shares;
-    for (uint32_t i = 0; i < SHARES; i++) {
-        uint32_t k = (home + i) % SHARES;
-        if (claim_of(region, &region->share[k], i == 0, chunk))
+    uint32_t home = lane % cop__load_relaxed(&region->shares), k = home;
+    do {
+        if (claim_of(region, &region->share[k], k == home, chunk))
             return true;
-    }
+        k = (k + 1) % SHARES;
+    } while (k != home);
     return false;
 }
 
@@ -264,7 +262,7 @@ cop__region_work(cop__chunk *chunk, unsigned lane)
     uint32_t last, chunks, items = work_along(chunk, lane, &last, &chunks);
     cop__add_seq_cst(&region->done, items);
     /* The region may be in its next run from here on; that is no harm to what follows. */
-    if (cop__load_seq_cst(&region->waiting) != 0)
+    if (cop__load_seq_cst(&region->waiting))
         cop__futex_wake(&region->done, 1);
     return chunks;
 }
@@ -276,10 +274,10 @@ sleep_until_done(cop__region *region, uint32_t need)
 {
     uint32_t done;
     cop__count_up(&region->stalls, 1);
-    (void)cop__swap_seq_cst(&region->waiting, 1u);
+    (void)cop__swap_seq_cst(&region->waiting, true);
     while ((done = cop__load_seq_cst(&region->done)) != need)
         cop__futex_wait(&region->done, done, UINT64_MAX);
-    cop__store_relaxed(&region->waiting, 0u);
+    cop__store_relaxed(&region->waiting, false);
 }
 
 static void
@@ -304,7 +302,8 @@ wait_for_workers(cop__region *region, uint32_t need, double spin_ns)
 static uint32_t
 useful(const cop_pool *pool, uint32_t n)
 {
-    return n < pool->cpus - 1 ? n : pool->cpus - 1;
+    uint32_t others = pool->cpus - 1;
+    return n < others ? n : others;
 }
 
 /* A share for each that may come: the owner's first. */
@@ -362,8 +361,7 @@ cop__region_run(cop__region *region, uint32_t items, uint32_t least_chunk, cop__
     if (claim(region, 0, &chunk))
         mine = work_along(&chunk, 0, &last, &chunks);
     cop__count_up(&region->runs, 1);
-    if (mine < items)
-        wait_for_workers(region, items - mine, STALL_NS + region->expected_ns * last);
+    wait_for_workers(region, items - mine, STALL_NS + region->expected_ns * last);
     region->expected_ns = 0;
 }
 
@@ -397,18 +395,15 @@ cop__region_worth(cop__region *region, uint32_t items, double ns_per_item)
 {
     if (cop__region_always && region != NULL)
         return region->wake = items > 1 && cop__load_relaxed(&region->lanes) > 1;
-    if (!region || items < 2 || !(ns_per_item > COP_REGION_ITEM_NS) ||
-        cop__load_relaxed(&region->lanes) == 1)
+    if (!region || !(ns_per_item > COP_REGION_ITEM_NS) || cop__load_relaxed(&region->lanes) == 1)
         return false;
     cop_pool *pool = region->pool;
     uint32_t threads = cop__load_relaxed(&pool->threads);
     uint32_t parked = cop__event_parked(&pool->events);
-    if (threads == 0 || pool->cpus == 1)
-        return false;
     uint32_t most = useful(pool, threads < items - 1 ? threads : items - 1);
     double saving_ns = saving(items, ns_per_item, most);
     if (saving_ns < WORTH_NS)
-        return false;
+        return false; /* so it is where nobody could come, and with less than two items */
     uint64_t now = parked > 0 || region->off_until != 0 ? cop__clock_ns() : 0;
     if (now < region->off_until)
         return false;
@@ -416,7 +411,7 @@ cop__region_worth(cop__region *region, uint32_t items, double ns_per_item)
     region->expected_ns = ns_per_item;
     region->wake = parked > 0 && worth_waking(region, saving_ns, now);
     uint32_t awake = useful(pool, threads > parked ? threads - parked : 0);
-    return region->wake || (awake > 0 && saving(items, ns_per_item, awake) >= WORTH_NS);
+    return region->wake || saving(items, ns_per_item, awake) >= WORTH_NS;
 }
 
 static void

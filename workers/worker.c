@@ -17,6 +17,7 @@
 #include "workers/cpus.h"
 
 #define HANDFUL 32u
+#define CPUS_MAX (COP_POOL_THREADS_MAX + 1) /* that workers are bound to: one is the caller's */
 #define LINGER 400u /* looks at a region that has just run out of items */
 #define LOOKS_A_TIME 16u /* at everything, between two looks at the clock */
 
@@ -326,20 +327,19 @@ dress(const cop__worker *worker)
 {
     const cop_pool *pool = worker->pool;
     char name[16];
-    uint32_t numbers[COP_POOL_THREADS_MAX + 1];
-    snprintf(name, sizeof name, "%s-%u", pool->name, worker->index % (COP_POOL_THREADS_MAX + 1));
+    uint32_t numbers[CPUS_MAX];
+    snprintf(name, sizeof name, "%s-%u", pool->name, worker->index % COP_POOL_THREADS_MAX);
     pthread_setname_np(worker->thread, name);
     if (!pool->affinity)
         return;
-    uint32_t cpus = cop__cpus_of_mask(numbers, COP_POOL_THREADS_MAX + 1);
-    cpus = cpus < COP_POOL_THREADS_MAX + 1 ? cpus : COP_POOL_THREADS_MAX + 1;
+    uint32_t cpus = cop__cpus_of_mask(numbers, CPUS_MAX);
     if (cpus == 0)
         return;
-    uint32_t number = numbers[(worker->index + 1) % cpus];
-    cpu_set_t *mask = CPU_ALLOC(number + 1);
+    uint32_t number = numbers[(worker->index + 1) % cpus], wide = number + 1;
+    cpu_set_t *mask = CPU_ALLOC(wide);
     if (!mask)
         return;
-    size_t size = CPU_ALLOC_SIZE(number + 1);
+    size_t size = CPU_ALLOC_SIZE(wide);
     CPU_ZERO_S(size, mask);
     CPU_SET_S(number, size, mask);
     if (pthread_setaffinity_np(worker->thread, size, mask) != 0)

@@ -111,8 +111,9 @@ typedef struct cop_graph_query {
 #define COP_GRAPH_QUERY_INIT {sizeof(cop_graph_query), NULL, 1, 100000, UINT64_MAX}
 
 /* Tells the nodes of one moment, with their edges; sources behind what reads them. A reducer has no
- * edges, since it follows a pattern: it is told as EAGER or BRANCH. The edges of a lazy or background atom are what it read when it was last needed; none before, and it is found from
- * itself only, not from what it reads. query may be NULL.
+ * edges, since it follows a pattern: it is told as EAGER or BRANCH. An effect that reads nothing is not
+ * told. The edges of a lazy or background atom are what it read when it was last needed; none before,
+ * and it is found from itself only, not from what it reads. query may be NULL.
  * COP_E_GONE (around), COP_E_LIMIT: there are more than `most`, and those were told. COP_E_INVALID,
  * COP_E_MEMORY, COP_E_TIMEOUT. Holds up commits for O(nodes told and their lists). */
 COP_PUBLIC cop_status cop_graph_each(cop_store *store, const cop_graph_query *query,

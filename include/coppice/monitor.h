@@ -277,8 +277,8 @@ COP_PUBLIC cop_status cop_trace_start(cop_store *store, size_t spans);
 /* Ends it; what is recorded is kept until the next start. Nothing when none is recorded. COP_E_CLOSING,
  * COP_E_FORKED. Thread-safe. */
 COP_PUBLIC cop_status cop_trace_stop(cop_store *store);
-/* Writes what was recorded as JSON of the Chrome trace-event format, which chrome://tracing and Perfetto
- * open. Times count from the start of the trace. COP_E_STATE (none, or it is still being recorded), COP_E_IO
+/* Writes what was recorded as JSON of the Chrome trace-event format, which the Performance panel
+ * of Chromium and Perfetto open. Times count from the start of the trace. COP_E_STATE (none, or it is still being recorded), COP_E_IO
  * (the sink stopped), COP_E_INVALID, COP_E_CLOSING, COP_E_FORKED. Thread-safe; the sink must not call
  * cop_trace_start, _stop or _write. Blocking. O(spans). */
 COP_PUBLIC cop_status cop_trace_write(cop_store *store, cop_sink_function sink, void *context);

@@ -129,7 +129,8 @@ COP_PUBLIC uint64_t cop_watch_told(cop_watch *watch);
  * COP_E_PINS and COP_E_LIMIT as cop_pin. Thread-safe; blocking until the deadline, and for as long as
  * another thread's call on this watcher finds out what changed. */
 COP_PUBLIC cop_status cop_watch_next(cop_watch *watch, uint64_t deadline, cop_watch_batch *batch);
-/* A descriptor (timerfd) that is readable when cop_watch_next has something to tell; not to be read.
+/* A descriptor (timerfd) that is readable when cop_watch_next has something to tell, or some 50 us later when
+ * many watchers have; not to be read.
  * Owned by the watcher. It is kept up by the pool; without one, by whoever commits, which costs a
  * commit what it takes to look at what it changed. COP_E_IO, COP_E_INVALID (it has a function). */
 COP_PUBLIC cop_status cop_watch_fd(cop_watch *watch, int *fd);

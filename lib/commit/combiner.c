@@ -115,6 +115,7 @@ cop__disposed_soon(cop_store *store)
 void
 cop__right_leave(cop_store *store)
 {
+    COP_ASSERT(cop__load_relaxed(&store->right) != 0);
     do {
         if (cop__load_relaxed(&store->want_reclaim) &&
             cop__swap_seq_cst(&store->want_reclaim, 0u))

@@ -41,9 +41,10 @@ bytes_from_new_chunk(cop_txn *txn, size_t n)
     chunk->next = txn->chunks;
     txn->chunks = chunk;
     char *first = (char *)(chunk + 1);
-    if (bytes - sizeof *chunk - n >= txn->arena_left) { /* go on in the chunk with more room */
+    size_t left = bytes - sizeof *chunk - n;
+    if (left >= txn->arena_left) { /* go on in the chunk with more room */
         txn->arena_next = first + n;
-        txn->arena_left = bytes - sizeof *chunk - n;
+        txn->arena_left = left;
     }
     return first;
 }

@@ -50,7 +50,7 @@ cop__executor_room(cop__executor *e, void *vector, size_t *capacity, size_t need
     void **p = vector;
     if (cop__likely(need <= *capacity))
         return true;
-    size_t wide = *capacity * 2 > need ? *capacity * 2 : need + 64;
+    size_t wide = cop__memory_more(*capacity, need);
     void *grown = cop__memory_realloc(e->frame.store->memory, COP_MEMORY_GRAPH, *p,
                                       *capacity * element, wide * element);
     if (grown == NULL)

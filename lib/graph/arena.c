@@ -7,7 +7,7 @@ static unsigned
 class_of(uint32_t n)
 {
     if (n <= COP_ARENA_EXACT)
-        return n == 0 ? 0 : n - 1;
+        return n - 1;
     return COP_ARENA_EXACT + (unsigned)(28 - __builtin_clz(n - 1)) - 1;
 }
 

@@ -20,7 +20,7 @@ typedef struct cop__arena {
     uint64_t words_free; /* on the free lists */
 } cop__arena;
 
-/* What a run of n words really has. */
+/* What a run of n words really has; n is positive everywhere. */
 uint32_t cop__arena_size(uint32_t n);
 /* The index of a run of at least n words, or 0 when refused. */
 uint32_t cop__arena_take(cop__arena *arena, cop__memory *memory, uint32_t n);

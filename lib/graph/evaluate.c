@@ -60,7 +60,7 @@ list_room(cop__evaluator *run, size_t more)
 {
     if (run->count + more <= run->capacity)
         return true;
-    size_t wide = run->capacity * 2 > run->count + more ? run->capacity * 2 : run->count + more + 32;
+    size_t wide = cop__memory_more(run->capacity, run->count + more);
     uint64_t *list = cop__memory_realloc(run->graph->memory, COP_MEMORY_GRAPH, run->list,
                                          run->capacity * sizeof *list, wide * sizeof *list);
     if (list == NULL) {
@@ -122,8 +122,6 @@ draft_slot(const cop__evaluator *run, uint32_t id)
 static const cop__slot *
 atom_slot(const cop__evaluator *run, cop_atom atom)
 {
-    if (run->snapshot != NULL)
-        return cop__root_atom(run->snapshot, atom);
     const cop__slot *slot = draft_slot(run, atom.id);
     return slot != NULL && slot->reserved == atom.generation && cop__slot_alive(slot) ? slot : NULL;
 }
@@ -204,8 +202,6 @@ static cop_status
 wait_for_atom(cop__evaluator *run, uint32_t id)
 {
     const cop__record *record = cop__record_of(run->graph, id);
-    if (run->snapshot != NULL)
-        return COP_OK;
     if (record != NULL && record->node != 0)
         return cop__run_wait_for(run, record->node & ~COP_OWNED_CHILD);
     const cop__slot *slot = draft_slot(run, id);
@@ -217,7 +213,7 @@ static bool
 stand_above_owner(cop__evaluator *run, uint32_t id)
 {
     const cop__record *record = cop__record_of(run->graph, id);
-    if (run->snapshot != NULL || record == NULL || !(record->node & COP_OWNED_CHILD))
+    if (record == NULL || !(record->node & COP_OWNED_CHILD))
         return true;
     const cop__node *owner = &run->graph->nodes[record->node & ~COP_OWNED_CHILD];
     const cop__slot *slot = draft_slot(run, owner->id);
@@ -327,12 +323,9 @@ resolve(cop__evaluator *run, const char *path, size_t length, cop_atom *atom)
         return COP_E_MEMORY;
     cop__found found = cop__path_resolve(view_of(run), path, length);
     uint32_t id = found.found ? found.id : found.ancestor;
-    const cop__slot *slot = run->snapshot != NULL ? cop__root_slot(run->snapshot, id)
-                                                  : cop__draft_slot(run->graph->tree, id);
+    const cop__slot *slot = cop__draft_slot(run->graph->tree, id);
     if (found.found)
         *atom = (cop_atom){id, slot->reserved};
-    if (run->snapshot != NULL)
-        return found.found ? COP_OK : COP_E_ABSENT;
     const cop__record *record = cop__record_of(run->graph, id);
     bool owned = record != NULL && (record->node & COP_OWNED_CHILD);
     if (owned || (!found.found && may_make(run->graph, id))) { /* its owner may yet erase or make it */

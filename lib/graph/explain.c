@@ -226,7 +226,7 @@ tell_list(const inquiry *q, cop__keep *keep, const cop__seen_list *list, size_t 
 {
     *count = *total = 0;
     cop_explained *told =
-        list != NULL ? cop__keep_room(keep, list->count * sizeof *told + 1) : NULL;
+        list != NULL ? cop__keep_room(keep, list->count * sizeof *told) : NULL;
     if (told == NULL)
         return NULL;
     for (size_t i = 0; i < list->count; i++)

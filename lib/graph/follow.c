@@ -243,20 +243,18 @@ watch_child(cop__graph *graph, const cop__follower *f, const char *segment, size
     return cop__pattern_add(graph, path, f->pattern_length + 1 + length, f->node, role);
 }
 
-static bool
+/* tree->failed says when memory ran out. */
+static void
 watch_all(cop__graph *graph, cop__follower *f)
 {
     const char *key = f->text + f->pattern_length;
     bool groups = f->grouping != NULL;
     f->watch[0] = cop__pattern_add(graph, f->text, f->pattern_length, f->node,
                                    groups ? ROLE_OBJECT : ROLE_MEMBER);
-    if (f->watch[0] == 0 || !groups)
-        return f->watch[0] != 0;
+    if (!groups)
+        return;
     f->watch[1] = watch_child(graph, f, key, f->key_length, ROLE_KEY);
-    if (f->watch[1] == 0)
-        return false;
     f->watch[2] = watch_child(graph, f, key + f->key_length, f->value_length, ROLE_VALUE);
-    return f->watch[2] != 0;
 }
 
 bool
@@ -279,10 +277,9 @@ cop__follow_open(cop__graph *graph, cop__node *node, const cop__reduce_definitio
     f->touched = true; /* so that the draft's end finds it */
     f->next_touched = graph->follow.touched;
     graph->follow.touched = f;
-    if (status == COP_OK && watch_all(graph, f))
-        return true;
-    graph->tree->failed = COP_E_MEMORY;
-    return false;
+    refused(graph, status);
+    watch_all(graph, f);
+    return graph->tree->failed == COP_OK;
 }
 
 static void

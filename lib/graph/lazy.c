@@ -198,10 +198,10 @@ cop__lazy_promote(cop__graph *graph, uint32_t id)
         definition.label = lazy->side->label;
         definition.label_length = strlen(lazy->side->label);
     }
-    if (!cop__graph_define(graph, &definition, id))
-        return 0;
-    cop__lazy_look_promoted(lazy, graph->records[id].node);
-    cop__follow_promoted(graph, id);
+    if (cop__graph_define(graph, &definition, id)) {
+        cop__lazy_look_promoted(lazy, graph->records[id].node);
+        cop__follow_promoted(graph, id);
+    }
     return graph->tree->failed == COP_OK ? graph->records[id].node : 0;
 }
 
@@ -246,7 +246,6 @@ cop__lazies_batch(cop__graph *graph)
     const cop__tree *tree = graph->tree;
     if (all->live == all->fresh.count || !tree->now.structure)
         return;
-    all->dying.count = 0;
     for (size_t i = 0; i < tree->undo_count; i++)
         if (tree->undo[i].level == 0 && tree->undo[i].space == COP_SPACE_VALUES)
             page_happened(graph, &tree->undo[i]);

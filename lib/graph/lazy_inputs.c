@@ -49,7 +49,7 @@ walk_add(input_walk *walk, cop__lazy *lazy)
         return COP_OK;
     walk->count++;
     if (walk->todo_count == walk->todo_capacity) {
-        size_t more = walk->todo_capacity ? walk->todo_capacity * 2 : 16;
+        size_t more = cop__memory_more(walk->todo_capacity, walk->todo_count + 1);
         void *grown = cop__memory_realloc(walk->memory, COP_MEMORY_GRAPH, walk->todo,
                                           walk->todo_capacity * sizeof *walk->todo,
                                           more * sizeof *walk->todo);

@@ -20,11 +20,23 @@ typedef struct seen_inputs {
     const cop__session *session; /* has the values of lazy atoms; NULL: they are not told */
 } seen_inputs;
 
-static const cop__input *
-input_before(const cop__memo *had, size_t i, uint64_t what)
+#define NEAR 8u /* places to where an input is sought in the list of the run before */
+
+static bool
+same_input(const seen_inputs *inputs, const cop__input *a, const cop__input *b)
 {
-    for (size_t k = i; had != NULL && k < had->inputs && k < i + 8; k++)
-        if (had->input[k].what == what)
+    if (a->what != b->what || (a->what & COP_DEPENDS_WHAT) != COP_DEPENDS_PATH)
+        return a->what == b->what;
+    return a->more == b->more && memcmp(inputs->texts + a->word[1],
+                                        cop__memo_texts(inputs->had) + b->word[1], a->more) == 0;
+}
+
+static const cop__input *
+input_before(const seen_inputs *inputs, size_t i)
+{
+    const cop__memo *had = inputs->had;
+    for (size_t k = i > NEAR ? i - NEAR : 0; had != NULL && k < had->inputs && k <= i + NEAR; k++)
+        if (same_input(inputs, &inputs->input[i], &had->input[k]))
             return &had->input[k];
     return NULL;
 }
@@ -33,13 +45,12 @@ input_before(const cop__memo *had, size_t i, uint64_t what)
 static void
 value_of_words(const cop__input *input, cop_value *value)
 {
-    unsigned type = (unsigned)(input->word[0] & COP_SLOT_TYPE);
+    cop_value held;
+    memcpy(&held, input->word, sizeof input->word);
+    bool outside = cop_value_is_text(&held) && held.inlined == COP_VALUE_OUTSIDE;
     memset(value, 0, sizeof *value);
-    if (type == COP_NONE || type >= COP_OBJECT || input->more != 0)
-        return;
-    memcpy(value, input->word, sizeof input->word);
-    if (cop_value_is_text(value) && value->inlined == COP_VALUE_OUTSIDE)
-        memset(value, 0, sizeof *value);
+    if (held.type < COP_OBJECT && !outside)
+        *value = held;
 }
 
 /* The session keeps what its run has read. */
@@ -70,7 +81,7 @@ see_input(const void *context, size_t i, cop__seen *seen)
 {
     const seen_inputs *inputs = context;
     const cop__input *input = &inputs->input[i];
-    const cop__input *before = input_before(inputs->had, i, input->what);
+    const cop__input *before = input_before(inputs, i);
     uint64_t what = input->what & COP_DEPENDS_WHAT;
     memset(seen, 0, sizeof *seen);
     seen->dependency = input->what;
@@ -84,6 +95,8 @@ see_input(const void *context, size_t i, cop__seen *seen)
     }
     if (what == COP_DEPENDS_LIST) {
         seen->value = cop_i64((int64_t)input->word[1] - 1);
+        if (before != NULL)
+            seen->before = cop_i64((int64_t)before->word[1] - 1);
     } else {
         see_value(inputs, input, seen);
         if (before != NULL && what == COP_DEPENDS_VALUE)

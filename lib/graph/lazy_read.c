@@ -15,7 +15,7 @@ cop__session_grow(const cop__session *session, void *vector, size_t *capacity, s
     void **p = vector;
     if (need <= *capacity)
         return true;
-    size_t more = *capacity * 2 > need ? *capacity * 2 : need + 15;
+    size_t more = cop__memory_more(*capacity, need);
     void *grown = cop__memory_realloc(cop__session_memory(session), COP_MEMORY_GRAPH, *p,
                                       *capacity * element, more * element);
     if (grown == NULL)

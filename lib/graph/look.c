@@ -311,8 +311,6 @@ void
 cop__look_node_gone(cop__graph *graph, const cop__node *node)
 {
     cop__look *look = cop__look_of(graph, node);
-    if (look == NULL)
-        return;
     look->node = 0;
     cop__look_gone(graph, look);
 }
@@ -363,8 +361,6 @@ cop_status
 cop__look_run(cop__graph *graph, cop__node *node, uint32_t limit, cop_value *result)
 {
     cop__look *look = cop__look_of(graph, node);
-    if (look == NULL)
-        return cop__run_function(&graph->run, node, limit, result);
     if (look->open)
         look->now.discarded++;
     else
@@ -391,7 +387,7 @@ void
 cop__look_ran(cop__graph *graph, const cop__node *node, const cop_value *value)
 {
     cop__look *look = cop__look_of(graph, node);
-    if (look == NULL || !look->open)
+    if (!look->open)
         return;
     cop__looked_run *run = &look->now;
     cop__seen self;

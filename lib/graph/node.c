@@ -324,7 +324,6 @@ void
 cop__graph_end(cop__graph *graph)
 {
     cop__looks_end(graph); /* they clear marks of nodes */
-    cop__looks_end(graph);
     cop__own_free(graph);
     for (uint32_t i = 1; i < graph->node_count; i++)
         if (graph->nodes[i].flags & COP_NODE_LIVE)

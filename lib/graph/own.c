@@ -118,7 +118,6 @@ erase(cop__graph *graph, uint32_t id)
 {
     if (has_children(graph, id) && !tell_gone_below(graph, id))
         return false;
-    graph->own.moved = true;
     graph->count.changed++;
     return tell_gone(graph, id) && cop__atom_erase(graph->tree, id);
 }
@@ -160,7 +159,6 @@ create(cop__graph *graph, const cop__node *node, uint32_t branch, uint32_t posit
     if (slot == NULL)
         return false;
     slot->type |= COP_SLOT_COMPUTED;
-    graph->own.moved = true;
     graph->count.changed++;
     if (!cop__own_record(graph, *id, cop__node_number(graph, node) | COP_OWNED_CHILD))
         return false;
@@ -284,8 +282,9 @@ same_key(const cop__graph *graph, uint32_t id, const cop__own_entry *entry)
            memcmp(name->path + name->key, graph->own.text + entry->segment, entry->length) == 0;
 }
 
-/* The old children from `id` on find their entries. Those that have none are left in `rest`. */
-static bool
+/* The old children from `id` on find their entries. Those that have none are left in `rest`;
+ * tree->failed says when there is no room for them. */
+static void
 match_rest(cop__graph *graph, uint32_t branch, uint32_t id, cop__list_walk *walk, uint32_t *ranks,
            uint32_t *kept, size_t *going)
 {
@@ -296,15 +295,13 @@ match_rest(cop__graph *graph, uint32_t branch, uint32_t id, cop__list_walk *walk
                                    (size_t)(name->length - name->key));
         ++*ranks;
         if (k == 0) {
-            if (!push(graph, &own->rest, &own->rest_capacity, going, id))
-                return false;
+            (void)push(graph, &own->rest, &own->rest_capacity, going, id);
             continue;
         }
         own->entry[k].id = id;
         own->entry[k].rank = *ranks;
         ++*kept;
     } while (cop__list_walk_next(draft_view(graph), walk, &id));
-    return true;
 }
 
 static bool
@@ -340,7 +337,9 @@ compare_list(cop__graph *graph, const cop__node *node, uint32_t number)
     if (!more && k == 0)
         return true;
     own->moved = true;
-    if (more && (!match_rest(graph, number, id, &walk, &ranks, &kept, &going) ||
+    if (more)
+        match_rest(graph, number, id, &walk, &ranks, &kept, &going);
+    if (more && (graph->tree->failed != COP_OK ||
                  !choose_staying(graph, k, ranks, kept, &moving) ||
                  !erase_rest(graph, branch->id, going, at + kept == 0)))
         return false;
@@ -446,6 +445,7 @@ cop__own_put(cop__graph *graph, cop__node *node, const char *segment, size_t len
     uint32_t id;
     if (name != NULL)
         return write_value(graph, node, name->id, value) && done(graph, node);
+    graph->own.moved = true;
     if (!create(graph, node, node->id, position, segment, length, value, &id))
         return false;
     cop__interest_list_changed(graph, node->id);
@@ -458,6 +458,7 @@ cop__own_remove(cop__graph *graph, cop__node *node, const char *segment, size_t 
     const cop__name *name = cop__child_find(draft_view(graph), node->id, segment, length);
     if (name == NULL)
         return true;
+    graph->own.moved = true;
     if (!erase(graph, name->id))
         return false;
     cop__interest_list_changed(graph, node->id);

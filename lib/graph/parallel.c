@@ -90,7 +90,7 @@ lane_grow(cop__lane *lane, void *vector, size_t *capacity, size_t need, size_t e
     void **p = vector;
     if (need <= *capacity)
         return true;
-    size_t more = *capacity + *capacity / 2 > need ? *capacity + *capacity / 2 : need + 16;
+    size_t more = cop__memory_more(*capacity, need);
     void *grown = cop__memory_realloc(lane->run.graph->memory, COP_MEMORY_GRAPH, *p,
                                       *capacity * element, more * element);
     if (grown == NULL)
@@ -142,8 +142,6 @@ cop__lanes_end(cop__graph *graph)
                            graph->front_blocks.capacity * sizeof *graph->front_blocks.item);
     cop__memory_table_free(graph->memory, COP_MEMORY_GRAPH, graph->stash,
                            graph->stash_capacity * sizeof *graph->stash);
-    graph->lanes = NULL;
-    graph->lane_count = 0;
 }
 
 /* Room that lanes must not have to make: for marks of every block, and what they may copy. */

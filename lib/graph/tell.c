@@ -40,7 +40,7 @@ room(collection *c, void *vector, size_t *capacity, size_t need, size_t element)
     void **p = vector;
     if (need <= *capacity)
         return true;
-    size_t wide = *capacity * 2 > need ? *capacity * 2 : need + 16;
+    size_t wide = cop__memory_more(*capacity, need);
     void *grown = realloc(*p, wide * element);
     if (grown == NULL) {
         c->refused = true;
@@ -87,7 +87,7 @@ static int
 id_order(const void *left, const void *right)
 {
     const uint32_t *a = left, *b = right;
-    return *a < *b ? -1 : *a > *b;
+    return (*a > *b) - (*a < *b);
 }
 
 /* The highest branch above an atom whose children the node lists, or the atom. */
@@ -167,7 +167,7 @@ edge_order(const void *left, const void *right)
 {
     const cop_graph_edge *a = left, *b = right;
     if (a->atom.id != b->atom.id)
-        return a->atom.id < b->atom.id ? -1 : 1;
+        return (a->atom.id > b->atom.id) - (a->atom.id < b->atom.id);
     if (a->atom.generation == 0 && a->path != NULL && b->path != NULL)
         return strcmp(a->path, b->path);
     return (int)a->what - (int)b->what;
@@ -359,9 +359,12 @@ seed(collection *c)
         add_atom(c, c->query->around->id);
         return;
     }
-    for (uint32_t i = 1; i < c->graph->node_count && !c->refused; i++)
-        if (c->graph->nodes[i].flags & COP_NODE_LIVE)
-            add(c, c->graph->nodes[i].id, i);
+    for (uint32_t i = 1; i < c->graph->node_count && !c->refused; i++) {
+        const cop__node *node = &c->graph->nodes[i];
+        if ((node->flags & COP_NODE_LIVE) &&
+            (!(node->flags & COP_NODE_EFFECT) || cop__dependency_count(node) > 0))
+            add(c, node->id, i);
+    }
     seed_lazy(c);
 }
 

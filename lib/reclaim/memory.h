@@ -61,4 +61,11 @@ bool cop__memory_permit(cop__memory *memory);
  * RLIMIT_AS. */
 uint64_t cop__memory_default_limit(void);
 
+/* How many things to make room for, where there was room for `had` and is to be for `need`. */
+static inline size_t
+cop__memory_more(size_t had, size_t need)
+{
+    return had * 2 > need ? had * 2 : need + 16;
+}
+
 #endif

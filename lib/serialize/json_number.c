@@ -224,7 +224,7 @@ cop__json_f64(char out[COP__JSON_NUMBER_MAX], double f)
         *p++ = '-';
     bits &= UINT64_MAX >> 1;
     if (bits == 0)
-        return (size_t)(put_fixed(p, "0", 1, 1) - out);
+        return (size_t)(stpcpy(p, "0.0") - out);
     struct decimal d = decompose(bits);
     while (d.digits % 10 == 0) {
         d.digits /= 10;

@@ -73,9 +73,15 @@ take_options(const cop_json_read_options *options, cop_json_read_options *taken,
         taken->max_bytes = defaults.max_bytes;
     if (!taken->max_atoms)
         taken->max_atoms = defaults.max_atoms;
-    if (taken->max_atoms > UINT32_MAX - 1)
-        taken->max_atoms = UINT32_MAX - 1; /* positions are 32 bits */
+    /* Positions are 32 bits. */
+    taken->max_atoms = taken->max_atoms < UINT32_MAX - 1 ? taken->max_atoms : UINT32_MAX - 1;
     return COP_OK;
+}
+
+static bool
+begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
 }
 
 /* jansson tells how far it had read. Answers where the fault is, and whether the token there is a
@@ -95,7 +101,7 @@ fault_offset(const char *text, size_t length, const json_error_t *fault, bool *w
     if (begin >= length || text[begin] != '"')
         return begin;
     if (end != read) /* inside a string: a bad escape was read, a control character was put back */
-        return strncmp(fault->text, "invalid escape", 14) == 0 ? read - 1 : read;
+        return begins(fault->text, "invalid escape") ? read - 1 : read;
     *whole_string = true;
     return begin;
 }
@@ -109,8 +115,7 @@ parse_fault(const char *text, size_t length, const json_error_t *fault, cop_erro
         return cop__fail(error, COP_E_MEMORY, "out of memory while parsing JSON");
     size_t offset = fault_offset(text, length, fault, &whole_string);
     /* jansson says this of a good string too when it found no memory for it. */
-    bool called_bad = strncmp(fault->text, "invalid token", 13) == 0 ||
-                      strncmp(fault->text, "string or '}'", 13) == 0;
+    bool called_bad = begins(fault->text, "invalid token") || begins(fault->text, "string or '}'");
     if (whole_string && called_bad)
         return cop__fail(error, COP_E_MEMORY, "out of memory while parsing JSON");
     snprintf(message, sizeof message, "malformed JSON: %s", fault->text);
@@ -263,8 +268,8 @@ static size_t
 segment_bytes(const char *key, size_t length)
 {
     size_t bytes = length ? length : 2;
-    for (size_t i = 0; i < length; i++)
-        bytes += key[i] == '~' || key[i] == '/' || key[i] == '*';
+    for (const char *c = key; *c; c++)
+        bytes += *c == '~' || *c == '/' || *c == '*';
     return bytes;
 }
 

@@ -233,7 +233,9 @@ cop__json_base64_encode(const unsigned char *bytes, size_t n, char out[4])
     out[3] = n > 2 ? alphabet[word & 63] : '=';
 }
 
-/* The six bits of a character, or 64. */
+#define NO_DIGIT 64u
+
+/* The six bits of a character, or NO_DIGIT. */
 static uint32_t
 sextet(char c)
 {
@@ -243,7 +245,7 @@ sextet(char c)
         return (uint32_t)(c - 'a' + 26);
     if (c >= '0' && c <= '9')
         return (uint32_t)(c - '0' + 52);
-    return c == '+' ? 62 : c == '/' ? 63 : 64;
+    return c == '+' ? 62 : c == '/' ? 63 : NO_DIGIT;
 }
 
 /* Four characters that carry `bytes` bytes, 1 to 3; false when malformed. */
@@ -253,7 +255,7 @@ decode_four(const char *text, size_t bytes, unsigned char *out)
     uint32_t word = 0, bad = 0;
     for (size_t i = 0; i < 4; i++) {
         uint32_t six = i <= bytes ? sextet(text[i]) : 0;
-        bad |= six & 64;
+        bad |= six & NO_DIGIT;
         word = word << 6 | (six & 63);
     }
     for (size_t i = 0; i < bytes; i++)

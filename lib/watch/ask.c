@@ -7,9 +7,9 @@
  * the one sees what was published, or the other sees the sleeper and changes the word that it is
  * about to sleep on. It sleeps no longer than until a pass or the watcher is due.
  *
- * A DESCRIPTOR is a timerfd, set to when the watcher is due: to a past time it is readable at once.
- * It is set under the lock whenever that changes, so it always shows what is true, and is never
- * read.
+ * A DESCRIPTOR is a timerfd, set to when the watcher is due: to a past time it is readable at once (see
+ * descriptor_due in tell.c). It is set under the lock whenever that changes, so it always shows what is
+ * true, and is never read.
  */
 #include "watch/watch.h"
 
@@ -177,6 +177,7 @@ descriptor_make(cop__watch_room *room, cop_watch *watch)
     watch->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (watch->fd < 0)
         return COP_E_IO;
+    watch->armed_ns = COP_TIMER_NEVER;
     cop__add_seq_cst(&room->descriptors, 1u);
     (void)cop__watch_pass(room); /* what was published before is looked at here */
     cop__watch_schedule(room, watch);

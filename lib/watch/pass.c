@@ -196,6 +196,7 @@ static void
 touched_end(cop__watch_room *room, cop__watch_frame *base, uint64_t to)
 {
     cop__watch_target *target;
+    room->at_once = 0;
     while ((target = room->touched) != NULL) {
         room->touched = target->touched_next;
         target->touched = false;

@@ -78,7 +78,9 @@ typedef struct cop__watch_entry {
 typedef struct cop__watch_list {
     cop__memory *memory;
     _Atomic uint32_t references;
-    bool refused; /* some are missing */
+    bool refused;   /* some are missing */
+    bool unordered; /* one came before another that it follows */
+    uint32_t last_key;
     cop__watch_entry *entry;
     size_t count, capacity;
     char *text;
@@ -225,6 +227,7 @@ struct cop_watch {
     bool closed, paused, running, queued, gap;
     uint32_t references; /* its owner's, and of each thread that is in a call */
     int fd;
+    uint64_t armed_ns; /* when it is due, as the descriptor knows */
     uint64_t told;
     uint64_t noted;                  /* changes since `from` */
     uint64_t changed_ns, told_ns;    /* first change not told; last telling */
@@ -259,6 +262,8 @@ typedef struct cop__watch_room {
     _Atomic uint64_t gaps;            /* that they did not ask for by a version that is not known */
     size_t gather_count; /* watchers of the least max_delay_ns */
     bool wake; /* a watcher that is asked for may be due */
+    uint32_t at_once; /* descriptors of this pass that were due at once */
+    uint64_t soon_ns; /* when those after the first one become readable */
     cop_watch *ready_first, *ready_last; /* functions to be called now */
     cop__timer *waiting;                 /* and later */
 } cop__watch_room;

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """GET /metrics: what it holds, and what the parsers of others say to it."""
+import json
 import re
 import shutil
 import subprocess
 
 from harness import Server, check, equal, problem
+from program_tests import run
 
 OPEN = "application/openmetrics-text"
 
@@ -130,6 +132,34 @@ def test_monitor_large():
         w = warnings.get("memory near its limit")
         check(w and w["path"] == "" and w["figure"] >= w["limit"] == 90 and " bytes are held" in w["text"] and
               "memory.limit_bytes" in w["advice"], "a warning with figures and advice", warnings)
+
+
+def test_trace(s):
+    equal(s.call("GET", "/v1/trace").status, 409, "nothing was recorded")
+    answer = s.call("POST", "/v1/trace", b"")
+    equal(answer.status, 409, "the monitor is off")
+    check("performance.monitor" in answer.json["detail"], "says what to do", answer.body)
+    equal(s.call("PATCH", "/v1/options", {"performance.monitor": True}).status, 200, "monitor on")
+    for query in "spans=0", "spans=x", "spans=16777217":
+        equal(s.call("POST", "/v1/trace?" + query, b"").status, 400, query)
+    equal(s.call("POST", "/v1/trace?spans=50", b"").status, 204, "begun")
+    equal(s.call("GET", "/v1/trace").status, 409, "still recorded")
+    for i in range(40):
+        s.put("/traced", i)
+    for _ in range(2):
+        equal(s.call("DELETE", "/v1/trace").status, 204, "ended, again too")
+    answer = s.call("GET", "/v1/trace")
+    equal(answer.status, 200, "trace")
+    events = answer.json["traceEvents"]
+    check(len(events) >= 50 and answer.json["otherData"]["lost"] > 0, "the newest 50", len(events))
+    check({"apply", "publish"} <= {e["name"] for e in events}, "parts of commits", events[:9])
+    at = ["--server", "http://127.0.0.1:%d" % s.port, "--seconds", "1"]
+    status, out, err = run("trace", *at, "--spans", "9")
+    equal((status, err), (0, ""), "coppice trace")
+    check("traceEvents" in json.loads(out), "its output", out[:99])
+    equal(s.call("PATCH", "/v1/options", {"performance.monitor": False}).status, 200, "monitor off")
+    status, out, err = run("trace", *at)
+    check(status == 1 and out == "" and "performance.monitor" in err, "coppice trace, monitor off", err)
 
 
 def test_metrics(s):

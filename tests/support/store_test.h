@@ -10,6 +10,7 @@
 
 #include "tests/support/dump.h"
 #include "tests/support/fault_alloc.h"
+#include "tests/support/graph_check.h"
 #include "tests/support/quick_check.h"
 
 #define CHECK_STATUS(expression, expected)                                              \
@@ -58,9 +59,19 @@ t_all_released(void)
     ck_assert_uint_eq(atomic_load(&t_faults.destroyed), 1);
 }
 
+/* Of a graph that is not too large to be looked at so often. */
+static inline void
+t_graph_holds(cop_store *store, size_t most, bool clean)
+{
+    const char *wrong = graph_check(store, most, clean);
+
+    ck_assert_msg(wrong == NULL, "the graph: %s", wrong);
+}
+
 static inline void
 t_close(cop_store *store)
 {
+    t_graph_holds(store, 20000, false);
     cop_store_close(store);
     t_all_released();
 }
@@ -81,9 +92,11 @@ t_commit(cop_txn *txn)
 {
     uint64_t version = 0;
     cop_error error = COP_ERROR_INIT;
+    cop_store *store = graph_check_store(txn);
     cop_status status = cop_txn_commit(txn, &version, &error);
 
     ck_assert_msg(status == COP_OK, "commit: %s: %s", cop_status_name(status), error.message);
+    t_graph_holds(store, 100, true);
     return version;
 }
 
@@ -234,6 +247,7 @@ t_verify(cop_store *store)
     cop_stats stats = COP_STATS_INIT;
 
     ck_assert_msg(wrong == NULL, "%s", wrong);
+    t_graph_holds(store, 1000, false);
     CHECK_OK(cop_stats_take(store, &stats));
     ck_assert_uint_eq(stats.atoms, cop_snapshot_atoms(snapshot));
     ck_assert_uint_eq(stats.version, cop_snapshot_version(snapshot));

@@ -556,6 +556,7 @@ START_TEST(without_memory_it_stays_due)
         if (status != COP_OK)
             CHECK_STATUS(status, COP_E_MEMORY);
         refused |= status != COP_OK;
+        t_graph_holds(store, 100, false);
         serve();
         t_is_i64(store, d, 2 * (k + 1000));
     }

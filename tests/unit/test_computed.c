@@ -1069,6 +1069,7 @@ refuse_one(int operation, int way, int64_t k, const char *expected, const char *
         fault_alloc_disarm(&t_faults);
         untouched = !fault_alloc_fired(&t_faults);
     }
+    t_graph_holds(s.store, 1000, false);
     if (status != COP_OK) {
         ck_assert_msg(status == COP_E_MEMORY, "operation %d, way %d, k %" PRId64 ": %s", operation,
                       way, k, cop_status_name(status));

@@ -1247,6 +1247,7 @@ START_TEST(without_memory_nothing_is_lost)
         ck_assert(status == COP_OK || status == COP_E_MEMORY);
         atomic_store(&store->memory->fail_countdown, -1);
         atomic_store(&store->memory->fail_for_ever, false);
+        t_graph_holds(store, 1000, false);
         set(store, w.atom[2], 10 + k);
         CHECK_OK(cop_effects_settle(store, COP_FOREVER));
         ck_assert_int_eq(w.saw, 10 + k);

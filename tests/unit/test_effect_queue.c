@@ -14,6 +14,7 @@ static cop__effect_queue queue;
 static unsigned runs[MOST_EFFECTS], cuts[MOST_EFFECTS];
 static uint32_t last_index, last_round;
 static void (*while_running)(uint32_t index, uint32_t round);
+static void (*when_cut)(uint32_t index, uint32_t round);
 static unsigned served;
 static bool serve_refuses;
 
@@ -35,6 +36,8 @@ cut(void *context, uint32_t index, uint32_t round)
     ck_assert_ptr_eq(context, &queue);
     ck_assert_uint_ge(round, BOUND);
     cuts[index]++;
+    if (when_cut != NULL)
+        when_cut(index, round);
 }
 
 static bool
@@ -59,6 +62,7 @@ setup(void)
     memset(runs, 0, sizeof runs);
     memset(cuts, 0, sizeof cuts);
     while_running = NULL;
+    when_cut = NULL;
     served = 0;
     serve_refuses = false;
     cop__effect_queue_init(&queue, &rest, memory, &options);
@@ -447,6 +451,144 @@ END_TEST
 
 /* --- rest and waiting -------------------------------------------------------------------------------------- */
 
+/* --- beside a model ------------------------------------------------------------------------------- */
+
+enum { MODEL = 330 };
+
+typedef struct model {
+    bool open, due;
+    uint32_t round; /* the least since it last ran */
+    unsigned runs, cuts;
+} model;
+
+static model expected[MODEL];
+static uint32_t draws;
+
+static uint32_t
+draw(uint32_t below)
+{
+    draws = draws * 1664525u + 1013904223u;
+    return (uint32_t)(((uint64_t)draws * below) >> 32);
+}
+
+static void
+model_post(uint32_t index, uint32_t round)
+{
+    model *m = &expected[index];
+
+    if (!m->open)
+        return;
+    m->round = m->due && m->round < round ? m->round : round;
+    m->due = true;
+}
+
+static void
+model_admit(uint32_t index)
+{
+    if (expected[index].open)
+        return;
+    expected[index].open = true;
+    CHECK_OK(cop__effect_queue_admit(&queue, index));
+}
+
+static void
+model_retire(uint32_t index, bool inside)
+{
+    expected[index].open = expected[index].due = false;
+    cop__effect_queue_retire(&queue, index, inside);
+}
+
+/* What runs was due, and since the round that the model has; it may post and retire others. */
+static void
+model_run(uint32_t index, uint32_t round)
+{
+    model *m = &expected[index];
+
+    ck_assert(m->open && m->due);
+    ck_assert_uint_eq(round, m->round);
+    ck_assert_uint_lt(round, BOUND);
+    m->due = false;
+    m->runs++;
+    if (draw(6) == 0) {
+        uint32_t other = draw(3) == 0 ? index : draw(MODEL);
+        model_post(other, round + 1);
+        post(other, round + 1);
+    }
+    if (draw(20) == 0) {
+        uint32_t near = index / 64 * 64 + draw(64);
+        uint32_t other = near < MODEL ? near : index;
+        model_retire(other, other == index);
+    }
+}
+
+static unsigned
+model_due(void)
+{
+    unsigned due = 0;
+
+    for (unsigned i = 0; i < MODEL; i++)
+        due += expected[i].due;
+    return due;
+}
+
+static void
+model_agrees(int fd, bool has_run)
+{
+    unsigned due = model_due();
+
+    ck_assert_uint_eq(rest.pending, due);
+    ck_assert_uint_eq(cop__effect_queue_ready(&queue), due > 0);
+    ck_assert(due == 0 || readable(fd)); /* what is due may be retired: then it is so for nothing */
+    ck_assert(due > 0 || !has_run || !readable(fd));
+    for (unsigned i = 0; i < MODEL; i++)
+        ck_assert(runs[i] == expected[i].runs && cuts[i] == expected[i].cuts);
+}
+
+/* Who is due in a round too far does not run: it is cut off. */
+static void
+model_cut(uint32_t index, uint32_t round)
+{
+    model *m = &expected[index];
+
+    ck_assert(m->open && m->due);
+    ck_assert_uint_eq(round, m->round);
+    m->due = false;
+    m->cuts++;
+}
+
+START_TEST(beside_a_model)
+{
+    int fd;
+
+    draws = (uint32_t)_i;
+    memset(expected, 0, sizeof expected);
+    CHECK_OK(cop__effect_queue_fd(&queue, &fd));
+    while_running = model_run;
+    when_cut = model_cut;
+    for (uint32_t i = 0; i < MODEL; i++)
+        model_admit(i);
+    for (int round = 0; round < 200; round++) {
+        for (uint32_t n = draw(40); n > 0; n--) {
+            uint32_t index = draw(MODEL), since = draw(3) ? 0 : draw(BOUND + 1);
+            if (draw(12) == 0) {
+                model_retire(index, false);
+            } else if (draw(4) == 0) {
+                model_admit(index);
+            } else {
+                model_post(index, since);
+                post(index, since);
+            }
+        }
+        model_agrees(fd, false);
+        uint64_t most = draw(2) ? draw(10) : 0;
+        uint64_t ran = cop__effect_queue_run(&queue, most);
+        ck_assert(most == 0 ? model_due() == 0 : ran <= most);
+        ck_assert(ran == most || model_due() == 0);
+        model_agrees(fd, true);
+    }
+}
+END_TEST
+
 START_TEST(queues_share_their_rest)
 {
     cop__effect_queue other;
@@ -568,6 +710,7 @@ add(TCase *tests)
     tcase_add_test(tests, many_effects);
     tcase_add_test(tests, admitting_needs_memory);
     tcase_add_test(tests, ending_drops_what_is_due);
+    tcase_add_loop_test(tests, beside_a_model, 1, 20);
     tcase_add_test(tests, queues_share_their_rest);
     tcase_add_test(tests, waiting_has_a_deadline);
     tcase_add_test(tests, sleepers_are_woken);

@@ -141,14 +141,19 @@ looked(cop_store *store)
 
 START_TEST(names_are_told)
 {
-    ck_assert_str_eq(cop_graph_kind_name(COP_GRAPH_EFFECT), "effect");
-    ck_assert_str_eq(cop_graph_kind_name((cop_graph_kind)99), "unknown");
-    ck_assert_str_eq(cop_depends_name(COP_ON_CHILDREN), "children");
-    ck_assert_str_eq(cop_depends_name((cop_depends)99), "unknown");
-    ck_assert_str_eq(cop_run_cause_name(COP_CAUSE_REPEATED), "repeated");
-    ck_assert_str_eq(cop_run_cause_name((cop_run_cause)99), "unknown");
-    ck_assert_str_eq(cop_run_outcome_name(COP_RUN_EQUAL), "equal");
-    ck_assert_str_eq(cop_run_outcome_name((cop_run_outcome)99), "unknown");
+    static const char *const kinds[] = {"source", "eager", "lazy", "background", "branch", "effect", "unknown"};
+    static const char *const whats[] = {"value", "branch", "children", "path", "unknown"};
+    static const char *const causes[] = {"defined", "dependency", "repeated", "unknown"};
+    static const char *const outcomes[] = {"none", "changed", "same", "equal", "unknown"};
+
+    for (unsigned i = 0; i < 7; i++)
+        ck_assert_str_eq(cop_graph_kind_name((cop_graph_kind)i), kinds[i]);
+    for (unsigned i = 0; i < 5; i++)
+        ck_assert_str_eq(cop_depends_name((cop_depends)i), whats[i]);
+    for (unsigned i = 0; i < 4; i++)
+        ck_assert_str_eq(cop_run_cause_name((cop_run_cause)i), causes[i]);
+    for (unsigned i = 0; i < 5; i++)
+        ck_assert_str_eq(cop_run_outcome_name((cop_run_outcome)i), outcomes[i]);
 }
 END_TEST
 

@@ -85,6 +85,17 @@ START_TEST(syntax_with_line_and_column)
 }
 END_TEST
 
+/* A place behind the last token is the end. */
+START_TEST(no_token_at_the_end)
+{
+    size_t end = 0;
+    ck_assert_uint_eq(cop__json_token_at("[1 ] x", 4, 2, &end), 3);
+    ck_assert_uint_eq(end, 4);
+    ck_assert_uint_eq(cop__json_token_at("[1 ] x", 4, 4, &end), 4);
+    ck_assert_uint_eq(end, 4);
+}
+END_TEST
+
 START_TEST(position_and_message)
 {
     cop_error error = COP_ERROR_INIT;
@@ -237,6 +248,8 @@ START_TEST(length_of_paths)
     ck_assert_uint_eq(error.line, 2);
     ck_assert_uint_eq(error.column, 4094 + 12);
     CHECK_STATUS(read_key(store, "", 4094, "{\"\":1}", NULL), COP_E_LIMIT);
+    CHECK_OK(read_key(store, "", 4089, "{\"~/*\":1}", NULL)); /* two bytes for each of them */
+    CHECK_STATUS(read_key(store, "", 4090, "{\"~/*\":1}", NULL), COP_E_LIMIT);
     CHECK_STATUS(read_key(store, "dd", 4094, "1", NULL), COP_E_LIMIT);
     CHECK_OK(read_key(store, "dd", 4093, "1", NULL));
     j_load(store, "list", "[{}]");
@@ -500,6 +513,7 @@ static void
 add(TCase *tests)
 {
     tcase_add_test(tests, syntax_with_line_and_column);
+    tcase_add_test(tests, no_token_at_the_end);
     tcase_add_test(tests, position_and_message);
     tcase_add_test(tests, max_depth);
     tcase_add_test(tests, max_bytes);

@@ -452,6 +452,25 @@ START_TEST(streamed)
 }
 END_TEST
 
+/* A text as long as the buffer goes at once, and nothing after it. */
+START_TEST(as_long_as_the_buffer)
+{
+    cop_store *store = t_open();
+    char *text = malloc(16384 + 2);
+    ck_assert_ptr_nonnull(text);
+    for (size_t n = 16383; n <= 16385; n++) {
+        memset(text, 'x', n);
+        text[0] = text[n - 1] = '"';
+        text[n] = '\0';
+        j_load(store, "d", text);
+        ck_assert_str_eq(j_text(store, "d", NULL), text);
+        ck_assert_uint_eq(j_sink.calls, n > 16384 ? 2 : 1);
+    }
+    free(text);
+    t_close(store);
+}
+END_TEST
+
 /* The end of the buffer falls on every byte of what follows a long string. */
 START_TEST(buffer_ends_anywhere)
 {
@@ -581,6 +600,7 @@ add(TCase *tests)
     tcase_add_test(tests, as_ascii);
     tcase_add_test(tests, edges_of_utf8);
     tcase_add_test(tests, streamed);
+    tcase_add_test(tests, as_long_as_the_buffer);
     tcase_add_test(tests, buffer_ends_anywhere);
     tcase_add_test(tests, writing_refused);
     tcase_add_test(tests, sink_stops);

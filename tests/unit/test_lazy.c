@@ -1122,6 +1122,7 @@ START_TEST(without_memory_a_definition_is_refused_whole)
         atomic_store(&store->memory->fail_countdown, -1);
         if (status != COP_OK)
             CHECK_STATUS(status, COP_E_MEMORY);
+        t_graph_holds(store, 100, false);
         ck_assert_int_eq(destroyed, 0);
     }
     ck_assert_int_eq(now(t_find(store, "s")), 11);
@@ -1146,6 +1147,7 @@ START_TEST(without_memory_a_read_is_refused_or_right)
                 CHECK_STATUS(status, COP_E_MEMORY);
             ck_assert(status == COP_OK || value.type == COP_NONE);
             refused |= status != COP_OK;
+            t_graph_holds(store, 100, false);
             for (int i = 0; i < 3; i++)
                 cop__lazies_evict(&store->graph, 0);
         }

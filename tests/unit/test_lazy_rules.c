@@ -237,6 +237,152 @@ START_TEST(circles_are_named)
 }
 END_TEST
 
+/* --- paths on the way to another ------------------------------------------------------------------ */
+
+typedef struct route {
+    const char *path[3];
+    const cop_atom *below; /* read between the first and the second path; NULL: nothing */
+} route;
+
+static cop_status
+goes(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    const route *r = context;
+    int64_t sum = 0;
+
+    for (int i = 0; i < 3; i++) {
+        cop_value value;
+        cop_status status = cop_read_at(evaluation, P(r->path[i]), &value);
+        if (status == COP_OK && value.type == COP_I64)
+            sum = 10 * sum + cop_value_i64(&value);
+        else if (status != COP_OK && status != COP_E_ABSENT)
+            return status;
+        if (i == 0 && r->below != NULL)
+            status = cop_read(evaluation, *r->below, &value);
+        if (status == COP_E_PENDING || status == COP_E_CYCLE)
+            return status;
+        if (i == 0 && r->below != NULL)
+            sum = 1000 * sum + cop_value_i64(&value);
+    }
+    *result = cop_i64(sum);
+    return COP_OK;
+}
+
+/* Where each path leads is looked at in every version, however the runs were nested in which it was
+ * noted. */
+START_TEST(paths_in_nested_runs)
+{
+    static const char *const paths[] = {"p/one", "path/two/of/this", "q", "longer/one/of/them", "r/r", "s"};
+    cop_atom low, high;
+    route below = {.path = {paths[0], paths[1], paths[2]}};
+    route above = {.path = {paths[3], paths[4], paths[5]}, .below = &low};
+    int64_t digit[6] = {0};
+
+    low = define(COP_LAZY, goes, &below);
+    high = define(COP_LAZY, goes, &above);
+    for (int i = 0; i < 40; i++) {
+        int k = i * 5 % 6;
+        if (digit[k] != 0 && i % 3 == 0) {
+            t_erase_at(store, paths[k]);
+            digit[k] = 0;
+        } else {
+            digit[k] = 1 + i % 9;
+            t_set_at(store, paths[k], cop_i64(digit[k]));
+        }
+        int64_t sum = 0, sums[2];
+        for (int j = 0; j < 2; j++) {
+            sum = digit[3 * j];
+            if (j == 1)
+                sum = 1000 * sum + sums[0];
+            for (int l = 1; l < 3; l++)
+                sum = digit[3 * j + l] != 0 ? 10 * sum + digit[3 * j + l] : sum;
+            sums[j] = sum;
+        }
+        ck_assert_int_eq(now(high), sums[1]);
+        ck_assert_int_eq(now(low), sums[0]);
+        t_graph_holds(store, 100, true);
+    }
+}
+END_TEST
+
+/* What is read without depending is of the version; a change of it alone runs nothing. */
+static int untracked_runs;
+
+static cop_status
+half_tracked(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    const cop_atom *atom = context;
+    cop_value value, gone;
+    int64_t x;
+    cop_status status = cop_read_i64(evaluation, source, &x);
+
+    untracked_runs++;
+    if (status == COP_OK)
+        status = cop_read_untracked(evaluation, atom[0], &value);
+    if (status == COP_OK && cop_read_untracked(evaluation, atom[1], &gone) != COP_E_GONE)
+        status = COP_E_STATE;
+    *result = cop_i64(status == COP_OK ? x + 100 * cop_value_i64(&value) : 0);
+    return status;
+}
+
+START_TEST(untracked_reads)
+{
+    cop_atom atom[2] = {t_make(store, "beside", cop_i64(1)), t_make(store, "gone", cop_i64(1))};
+
+    t_erase(store, atom[1]);
+    untracked_runs = 0;
+    cop_atom half = define(_i ? COP_LAZY : COP_EAGER, half_tracked, atom);
+    ck_assert_int_eq(now(half), 101);
+    t_set(store, atom[0], cop_i64(5));
+    ck_assert_int_eq(now(half), 101);
+    ck_assert_int_eq(untracked_runs, 1);
+    t_set(store, source, cop_i64(2));
+    ck_assert_int_eq(now(half), 502);
+    ck_assert_int_eq(untracked_runs, 2);
+}
+END_TEST
+
+/* --- a circle that is found by comparing ---------------------------------------------------------- */
+
+static cop_atom ring[2], gate;
+
+/* The source, and if the gate is open the other one. */
+static cop_status
+through_the_gate(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    int64_t x, open, other = 0;
+    cop_status status = cop_read_i64(evaluation, source, &x);
+
+    if (status == COP_OK)
+        status = cop_read_i64(evaluation, context == NULL ? gate : source, &open);
+    if (status == COP_OK && (context == NULL ? open : x) > 0)
+        status = cop_read_i64(evaluation, ring[context == NULL], &other);
+    *result = cop_i64(x + other);
+    return status;
+}
+
+/* Member 1 has read the source and member 0 before: it compares them, and comes round. A transaction
+ * rests on all that was compared: a change of the source is a conflict. */
+START_TEST(a_circle_found_by_comparing)
+{
+    cop_value value;
+
+    gate = t_make(store, "gate", cop_i64(0));
+    ring[0] = define(COP_LAZY, through_the_gate, NULL);
+    ring[1] = define(COP_LAZY, through_the_gate, &gate);
+    ck_assert_int_eq(now(ring[1]), 2);
+    t_set(store, gate, cop_i64(1));
+    cop_txn *txn = t_begin(store);
+    CHECK_OK(cop_txn_get(txn, ring[_i], &value));
+    ck_assert_int_eq(value.type, COP_ERROR);
+    t_set_at(store, "other", cop_i64(1));
+    t_set(store, _i < 2 ? source : gate, cop_i64(-1));
+    CHECK_OK(cop_txn_set_at(txn, P("seen"), &value, NULL));
+    t_commit_fails(store, txn, COP_E_CONFLICT);
+    ck_assert_int_eq(now(ring[0]), -1 + (_i < 2 ? -1 : 0));
+}
+END_TEST
+
 /* --- counts -------------------------------------------------------------------------------------
  */
 
@@ -280,6 +426,9 @@ add(TCase *tests)
     tcase_add_test(tests, a_ladder_is_walked_once);
     tcase_add_loop_test(tests, the_error_that_was_read_is_handed_on, 0, 4);
     tcase_add_loop_test(tests, circles_are_named, 0, 2);
+    tcase_add_test(tests, paths_in_nested_runs);
+    tcase_add_loop_test(tests, untracked_reads, 0, 2);
+    tcase_add_loop_test(tests, a_circle_found_by_comparing, 0, 2);
     tcase_add_test(tests, each_kind_of_run_is_counted);
 }
 

@@ -303,7 +303,10 @@ START_TEST(check_bounds)
         if (info->maximum < UINT64_MAX) {
             *field = info->maximum + 1;
             ck_assert_int_eq(cop_options_check(&options, &error), COP_E_RANGE);
-            ck_assert_int_eq(strncmp(error.message, info->name, strlen(info->name)), 0);
+            char text[160];
+            snprintf(text, sizeof text, "%s: %" PRIu64 " is out of range: %" PRIu64 " to %" PRIu64,
+                     info->name, *field, info->minimum, info->maximum);
+            ck_assert_str_eq(error.message, text);
             ck_assert_int_eq(cop_options_check(&options, NULL), COP_E_RANGE);
         }
         if (info->minimum > 0) {
@@ -604,6 +607,21 @@ START_TEST(file_name_too_long_to_show)
 }
 END_TEST
 
+/* 99 bytes are shown whole. */
+START_TEST(longest_file_name_to_show)
+{
+    char name[101] = "", expected[128];
+    for (size_t n = 97; n < sizeof name; n++) {
+        memset(name, 'd', n);
+        name[0] = '/';
+        ck_assert_int_eq(cop_options_load_file(&options, name, &error), COP_E_IO);
+        snprintf(expected, sizeof expected, "%s%s:0: ", n < 100 ? "" : "...",
+                 n < 100 ? name : name + n - 96);
+        ck_assert_int_eq(strncmp(error.message, expected, strlen(expected)), 0);
+    }
+}
+END_TEST
+
 START_TEST(file_too_long)
 {
     size_t n = (1 << 20) + 1;
@@ -801,6 +819,7 @@ file_tests(void)
     tcase_add_test(files, file_with_nul);
     tcase_add_test(files, file_unreadable);
     tcase_add_test(files, file_name_too_long_to_show);
+    tcase_add_test(files, longest_file_name_to_show);
     tcase_add_test(files, file_too_long);
     tcase_add_test(files, file_too_deep);
 #ifndef SANITIZED

@@ -371,10 +371,13 @@ START_TEST(an_unchanged_child_runs_nobody)
 }
 END_TEST
 
+static int times_asked;
+
 static bool
 close_enough(void *context, const cop_value *before, const cop_value *now)
 {
     (void)context;
+    times_asked++;
     return before->type == COP_I64 && now->type == COP_I64 &&
            llabs(cop_value_i64(before) - cop_value_i64(now)) < 10;
 }
@@ -392,8 +395,13 @@ START_TEST(an_equality_of_its_own_is_asked_for_each_child)
     script(store, "a=5 b=30");
     ck_assert_str_eq(show(store, "own"), "{a=1 b=30}");
     script(store, "fail");
-    script(store, "a=6 b=31");
+    times_asked = 0;
+    script(store, "a=6 b=31"); /* new ones: nothing to be equal to */
     ck_assert_str_eq(show(store, "own"), "{a=6 b=31}");
+    ck_assert_int_eq(times_asked, 0);
+    script(store, "c=1 a=6 d/e=2 b=30");
+    ck_assert_str_eq(show(store, "own"), "{c=1 a=6 d={e=2} b=31}");
+    ck_assert_int_eq(times_asked, 1); /* of b: who holds the same is not asked about */
     t_close(store);
 }
 END_TEST
@@ -952,6 +960,32 @@ START_TEST(an_owner_in_an_array)
     ck_assert_str_eq(show(store, "path"), "absent");
     ck_assert_str_eq(show(store, "list/0/own"), "{k=6 7={k=1}}");
     t_verify(store);
+    t_close(store);
+}
+END_TEST
+
+/* What an owner in an element may emit is counted from the element on, as paths are. */
+START_TEST(room_in_an_array)
+{
+    cop_store *store = t_open();
+    char *path = malloc(COP_PATH_MAX + 1);
+    cop_value array = cop_array(), object = cop_object();
+
+    ck_assert_ptr_nonnull(path);
+    memset(path, 'x', COP_PATH_MAX + 1);
+    t_set_at(store, "list", array);
+    t_set_at(store, "list/-", object);
+    t_set_at(store, "list/-", cop_i64(1));
+    for (int i = 0; i < 2; i++) { /* below "own", which takes four */
+        emitter fits = {path, COP_PATH_MAX - 4, {0}}, longer = {path, COP_PATH_MAX - 3, {0}};
+        (void)define(store, i ? "list/0/own" : "own", emit_odd, &fits, true);
+        CHECK_STATUS(fits.status[0], COP_OK);
+        t_erase_at(store, i ? "list/0/own" : "own");
+        (void)define(store, i ? "list/0/own" : "own", emit_odd, &longer, true);
+        CHECK_STATUS(longer.status[0], COP_E_LIMIT);
+    }
+    t_verify(store);
+    free(path);
     t_close(store);
 }
 END_TEST
@@ -1531,6 +1565,7 @@ add(TCase *tests)
     tcase_add_test(tests, disposal_in_mid_batch);
     tcase_add_test(tests, disposal_inside_its_own_function);
     tcase_add_test(tests, an_owner_in_an_array);
+    tcase_add_test(tests, room_in_an_array);
     tcase_add_test(tests, single_children_are_put_and_taken);
     tcase_add_test(tests, readers_beside_each_other);
     tcase_add_test(tests, thousands_of_children);

@@ -137,6 +137,48 @@ START_TEST(who_leaves_searches_no_more)
 }
 END_TEST
 
+/* --- who waits for threads ---------------------------------------------------------------------
+ */
+
+static void
+check_told(const _Atomic unsigned *told, unsigned first, unsigned second, unsigned third)
+{
+    ck_assert_uint_eq(told[0], first);
+    ck_assert_uint_eq(told[1], second);
+    ck_assert_uint_eq(told[2], third);
+}
+
+/* Told when a pool without threads has got some, until they listen no more. */
+START_TEST(listeners_are_told_of_threads)
+{
+    cop_pool *pool = open_pool(0);
+    _Atomic unsigned told[3] = {0, 0, 0};
+    cop__pool_listener listeners[4];
+
+    for (unsigned i = 0; i < 4; i++)
+        listeners[i] = (cop__pool_listener){NULL, count_one, (void *)&told[i % 3]};
+    for (unsigned i = 0; i < 3; i++)
+        cop__pool_listen(pool, &listeners[i]);
+    CHECK_OK(cop_pool_resize(pool, 0));
+    check_told(told, 0, 0, 0);
+    CHECK_OK(cop_pool_resize(pool, 1));
+    check_told(told, 1, 1, 1);
+    CHECK_OK(cop_pool_resize(pool, 2));
+    check_told(told, 1, 1, 1);
+    CHECK_OK(cop_pool_resize(pool, 0));
+    cop__pool_unlisten(pool, &listeners[3]); /* which is not among them */
+    cop__pool_unlisten(pool, &listeners[1]);
+    CHECK_OK(cop_pool_resize(pool, 1));
+    check_told(told, 2, 1, 2);
+    cop__pool_unlisten(pool, &listeners[2]); /* the first that is asked */
+    cop__pool_unlisten(pool, &listeners[0]);
+    CHECK_OK(cop_pool_resize(pool, 0));
+    CHECK_OK(cop_pool_resize(pool, 1));
+    check_told(told, 2, 1, 2);
+    cop_pool_close(pool);
+}
+END_TEST
+
 /* --- a region's runs without a gap --------------------------------------------------------------
  */
 
@@ -354,6 +396,7 @@ add(TCase *tests)
     tcase_add_test(tests, who_parks_searches_no_more);
     tcase_add_test(tests, any_worker_can_be_stolen_from);
     tcase_add_test(tests, who_leaves_searches_no_more);
+    tcase_add_test(tests, listeners_are_told_of_threads);
     tcase_add_test(tests, a_region_does_not_keep_a_worker);
     tcase_add_loop_test(tests, a_loop_of_two_ranges, 0, 2);
     tcase_add_test(tests, a_stall_counts_once);

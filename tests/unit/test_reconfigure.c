@@ -70,6 +70,43 @@ START_TEST(all_or_nothing)
 }
 END_TEST
 
+static void
+no_log(void *context, cop_log_level level, const char *message)
+{
+    (void)context;
+    (void)level;
+    (void)message;
+}
+
+static void
+count_destroyed(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+/* What a store was given when it was opened is its own: it is not in its options, and they leave it
+ * as it is. */
+START_TEST(a_log_is_not_shown)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    cop_store *store = NULL;
+    unsigned destroyed = 0;
+    cop_error error;
+
+    options.log = no_log;
+    options.log_context = &destroyed;
+    options.log_destroy = count_destroyed;
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    options = now(store);
+    ck_assert(options.log == NULL && options.log_context == NULL && options.log_destroy == NULL);
+    ck_assert(options.allocator.allocate == NULL && options.allocator.release == NULL);
+    CHECK_OK(change(store, &options, &error));
+    ck_assert_uint_eq(destroyed, 0);
+    cop_store_close(store);
+    ck_assert_uint_eq(destroyed, 1);
+}
+END_TEST
+
 START_TEST(limits_are_in_force)
 {
     cop_store *store = t_open();
@@ -142,6 +179,7 @@ add(TCase *tests)
 {
     tcase_add_test(tests, live_options_change);
     tcase_add_test(tests, all_or_nothing);
+    tcase_add_test(tests, a_log_is_not_shown);
     tcase_add_test(tests, limits_are_in_force);
     tcase_add_test(tests, beside_commits);
 }

@@ -791,9 +791,14 @@ START_TEST(what_is_refused)
     CHECK_STATUS(cop_group_define(store, NULL, 0, P("in/*"), "k", "v", COP_REDUCE_SUM, NULL, NULL,
                                   &error),
                  COP_E_INVALID);
-    CHECK_STATUS(cop_group_define(store, P("g"), P("in/*"), NULL, "v", COP_REDUCE_SUM, NULL, NULL,
-                                  &error),
-                 COP_E_INVALID);
+    for (int i = 0; i < 2; i++) {
+        atom = (cop_atom){1, 1};
+        CHECK_STATUS(cop_group_define(store, P("g"), P("in/*"), i ? "k" : NULL, i ? NULL : "v",
+                                      COP_REDUCE_SUM, NULL, &atom, &error),
+                     COP_E_INVALID);
+        ck_assert(atom.id == 0 && atom.generation == 0);
+        ck_assert_str_eq(error.message, "a group needs the names of its key and value");
+    }
     char *pattern = t_bytes(COP_PATH_MAX, 1);
     CHECK_STATUS(cop_group_define(store, P("g"), pattern, COP_PATH_MAX - 2, "k", "vv", COP_REDUCE_SUM,
                                   NULL, NULL, &error),
@@ -904,6 +909,7 @@ world_is(world *w, bool changed)
         is_absent(w->store, "groups/g");
     is_path(w->store, "top/0/path",
             changed ? cop_string("in/c/value", 10) : cop_string("in/b/value", 10));
+    t_graph_holds(w->store, 1000, changed);
 }
 
 START_TEST(refused_memory_leaves_all_as_it_was)
@@ -948,6 +954,7 @@ START_TEST(refused_definitions_leave_nothing)
         fired = by_hook ? atomic_exchange(&memory->fail_countdown, -1) < 0
                         : fault_alloc_fired(&t_faults);
         fault_alloc_disarm(&t_faults);
+        t_graph_holds(store, 1000, false);
         if (one != COP_OK)
             CHECK_OK(cop_reduce_define(store, P("sum"), P("in/*/value"), COP_REDUCE_SUM, NULL, &a,
                                        NULL));

@@ -229,6 +229,7 @@ check_all(void)
         ck_assert_int_eq(number_of(snapshot, above[i]), expected(chosen, numbers, i) + 1);
     }
     cop_snapshot_drop(snapshot);
+    t_graph_holds(store, 5000, false);
 }
 
 START_TEST(nothing_is_missed_after_a_wave_without_memory)
@@ -250,6 +251,75 @@ START_TEST(nothing_is_missed_after_a_wave_without_memory)
         ck_assert(status == COP_OK || status == COP_E_MEMORY);
         check_all();
     }
+    close_all();
+}
+END_TEST
+
+/* --- what lanes change -------------------------------------------------------------------------- */
+
+enum { BRANCHES = NODES };
+
+static int64_t
+bit_of(int64_t chosen, int64_t i)
+{
+    return chosen >> (i % 11) & 1;
+}
+
+/* One bit of the selector; of every seventh, a text in place of 1. */
+static cop_status
+one_bit(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    int64_t chosen, i = (int64_t)((cop_atom *)context - above);
+    cop_status status = cop_read_i64(evaluation, selector, &chosen);
+
+    spend_time();
+    if (status == COP_OK)
+        *result = i % 7 == 0 && bit_of(chosen, i) ? cop_string(P("a text too long for a slot"))
+                                                  : cop_i64(bit_of(chosen, i));
+    return status;
+}
+
+/* Each node stands in a branch of its own, which has changed in the versions in which the node has. */
+START_TEST(branches_know_what_lanes_have_changed)
+{
+    static cop_atom branch[BRANCHES];
+    uint64_t changed[BRANCHES], version;
+    int64_t before = 0;
+    char path[32];
+
+    open_all();
+    cop__region_always = true;
+    for (int i = 0; i < BRANCHES; i++) {
+        snprintf(path, sizeof path, "n/%d/v", i);
+        CHECK_OK(cop_computed_define(store, P(path), one_bit, &above[i], NULL, &node[i], NULL));
+        path[strlen(path) - 2] = '\0';
+        branch[i] = t_find(store, path);
+    }
+    for (int i = 0; i < BRANCHES; i++)
+        changed[i] = 0;
+    for (int round = 0; round < 25; round++) {
+        uint64_t shared = regions();
+        int64_t chosen = draw(2048);
+        CHECK_OK(set(selector, chosen));
+        version = cop_store_version(store);
+        const cop_snapshot *snapshot = t_take(store);
+        for (int i = 0; i < BRANCHES; i++) {
+            uint64_t at = 0;
+            bool differs = bit_of(chosen, i) != bit_of(before, i);
+            CHECK_OK(cop_changed(snapshot, branch[i], &at));
+            if (differs)
+                ck_assert_uint_eq(at, version);
+            else if (changed[i] != 0)
+                ck_assert_uint_eq(at, changed[i]);
+            changed[i] = at;
+        }
+        cop_snapshot_drop(snapshot);
+        if (round > 0 && chosen != before)
+            ck_assert_uint_gt(regions(), shared);
+        before = chosen;
+        t_graph_holds(store, 5000, true);
+    }
+    cop__region_always = false;
     close_all();
 }
 END_TEST
@@ -409,6 +479,7 @@ add_tests(TCase *tests)
     tcase_add_test(tests, who_reads_by_path_for_the_first_time_runs_alone);
     tcase_add_test(tests, all_circles_of_a_level_are_settled);
     tcase_add_loop_test(tests, nothing_is_missed_after_a_wave_without_memory, 0, 24);
+    tcase_add_test(tests, branches_know_what_lanes_have_changed);
 }
 
 int

@@ -475,18 +475,20 @@ END_TEST
 /* Enough value pages for a third level of nodes. */
 START_TEST(spaces_grow_by_levels)
 {
-    uint32_t wanted = COP_FANOUT * COP_FANOUT + 70, id;
+    uint32_t wanted = COP_FANOUT * COP_FANOUT + 70, count, id;
     uint64_t digest;
 
     for (unsigned part = 0; part < 2; part++) {
         cop__draft_begin(&tree);
         digest = tree_digest(&tree);
+        count = tree.space[COP_SPACE_VALUES].count;
         while (tree.space[COP_SPACE_VALUES].count < wanted - (part == 0 ? 200 : 0))
             ck_assert(cop__atom_create(&tree, &(cop_value){.type = COP_NULL}, &id));
         if (part == 1) {
             cop__draft_abandon(&tree);
             ck_assert_uint_eq(tree_digest(&tree), digest);
             ck_assert_uint_eq(tree.space[COP_SPACE_VALUES].levels, 2);
+            ck_assert_uint_eq(tree.space[COP_SPACE_VALUES].count, count);
             tree_is_right();
             cop__draft_begin(&tree);
             while (tree.space[COP_SPACE_VALUES].count < wanted)

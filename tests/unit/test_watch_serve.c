@@ -30,6 +30,7 @@ START_TEST(by_polling)
 
     CHECK_STATUS(cop_watch_next(one, 0, &batch), COP_E_INVALID);
     CHECK_STATUS(cop_watch_fd(one, &fd), COP_E_INVALID);
+    ck_assert_int_eq(fd, -1);
     set(store, "a", 1);
     ck_assert_str_eq(t_heard(&a), "");
     CHECK_OK(cop_store_poll(store));
@@ -224,6 +225,35 @@ START_TEST(a_descriptor)
     cop_watch_resume(watch);
     ck_assert(is_readable(fd, 0));
     cop_watch_close(watch);
+    t_close(store);
+}
+END_TEST
+
+/* One change that is told to many: the first is readable at once, the others soon after. */
+START_TEST(many_descriptors)
+{
+    enum { MANY = 200 };
+    static cop_watch *watch[MANY];
+    cop_store *store = t_open();
+    struct pollfd all[MANY];
+
+    for (int i = 0; i < MANY; i++) {
+        watch[i] = t_watch(store, "a");
+        CHECK_OK(cop_watch_fd(watch[i], &all[i].fd));
+        all[i].events = POLLIN;
+    }
+    for (int round = 0; round < 3; round++) {
+        t_set_at(store, "a", cop_i64(2 * round));
+        t_set_at(store, "a", cop_i64(2 * round + 1)); /* those that are due stay so */
+        ck_assert_int_gt(poll(all, MANY, 0), 0);
+        for (int i = 0; i < MANY; i++) {
+            ck_assert(is_readable(all[i].fd, 5000));
+            (void)t_told(watch[i]);
+            ck_assert(!is_readable(all[i].fd, 0));
+        }
+    }
+    for (int i = 0; i < MANY; i++)
+        cop_watch_close(watch[i]);
     t_close(store);
 }
 END_TEST
@@ -893,6 +923,7 @@ main(void)
     tcase_add_test(tcase, by_pool);
     tcase_add_test(tcase, a_stuck_one);
     tcase_add_test(tcase, a_descriptor);
+    tcase_add_test(tcase, many_descriptors);
     tcase_add_test(tcase, a_descriptor_with_a_pool);
     tcase_add_test(tcase, pausing);
     tcase_add_test(tcase, from_inside);

@@ -377,27 +377,40 @@ submitted(uint64_t n)
     measured->of[COP_MEASURE_QUEUE_WAIT] = (cop__measured){n, 5 * n, 5, bucket, 1};
 }
 
+#define MOST 1024u /* transactions that one batch takes */
+
+/* Of a store the rule looks at no more than that. */
+static cop_store *
+taking_most(cop_store *store)
+{
+    memset(store, 0, sizeof *store);
+    atomic_init(&store->batcher.most, MOST);
+    return store;
+}
+
 START_TEST(full_batches)
 {
-    batches(COP_BATCH_MAX, 999);
+    cop_store store;
+    found.store = taking_most(&store);
+    batches(MOST, 999);
     rule_batches(&found);
     ck_assert_str_eq(noted(), ""); /* too few */
     batches(0, 0);
     batches(10, 100);
-    batches(COP_BATCH_MAX, 901);
+    batches(MOST, 901);
     rule_batches(&found);
     char want[128];
     snprintf(want, sizeof want,
-             "0.0 %u/%u: nine of ten of 1001 batches had all %u transactions that one takes",
-             COP_BATCH_MAX, COP_BATCH_MAX, COP_BATCH_MAX);
+             "0.0 %u/%u: nine of ten of 1001 batches had the %u transactions that fill one",
+             MOST, MOST, MOST);
     SAYS(COP_WARNING_BATCHES_FULL, want);
     batches(0, 0);
     batches(10, 102);
-    batches(COP_BATCH_MAX, 900); /* the tenth part is not full */
+    batches(MOST, 900); /* the tenth part is not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     batches(0, 0);
-    batches(COP_BATCH_MAX - 1, 1000); /* nearly, but not full */
+    batches(MOST * 97 / 100, 1000); /* nearly, but not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     found.measured = NULL;
@@ -408,6 +421,8 @@ END_TEST
 
 START_TEST(batches_with_one)
 {
+    cop_store store;
+    found.store = taking_most(&store);
     batches(1, 1000);
     submitted(899);
     rule_batches(&found);

@@ -27,16 +27,30 @@
 /* Answers up to this size are made in memory and sent with a length; longer ones are streamed. */
 #define COP_HTTP_BUFFERED_MAX ((size_t)1 << 20)
 
-#define COP_HTTP_COUNTERS(X) \
-    X(requests)              \
-    X(refused)               \
-    X(writes)                \
-    X(streamed)              \
-    X(deadlines_passed)    \
-    X(waits)               \
-    X(watches)             \
-    X(watch_events)        \
-    X(watch_resets)
+/* X(name, "help"): what only grows */
+#define COP_HTTP_COUNTERS(X)                                                \
+    X(requests, "requests")                                                 \
+    X(refused, "requests answered by a problem")                            \
+    X(writes, "transactions committed for clients")                         \
+    X(streamed, "answers that were streamed")                               \
+    X(deadlines_passed, "connections cut because a request took too long")  \
+    X(waits, "questions to /v1/graph/why")                                  \
+    X(watches, "streams of events begun")                                   \
+    X(watch_events, "events told")                                          \
+    X(watch_resets, "resets among the events told")
+
+/* X(name, "help"): of this moment */
+#define COP_HTTP_GAUGES(X)                                    \
+    X(connections, "connections open")                        \
+    X(leases, "versions held for clients")                    \
+    X(watchers, "clients that watch")                         \
+    X(buffered_bytes, "bytes of bodies and answers in memory")
+
+struct cop__http_gauges {
+#define COP_HTTP_GAUGE_FIELD(name, help) uint64_t name;
+    COP_HTTP_GAUGES(COP_HTTP_GAUGE_FIELD)
+#undef COP_HTTP_GAUGE_FIELD
+};
 
 /* One TCP connection, known to the deadline thread. */
 struct cop__http_connection {
@@ -77,7 +91,7 @@ struct cop_http_server {
     uint64_t hash_key[2];
 
     struct cop__budget budget;
-#define COP_HTTP_COUNTER_FIELD(name) _Atomic uint64_t name;
+#define COP_HTTP_COUNTER_FIELD(name, help) _Atomic uint64_t name;
     COP_HTTP_COUNTERS(COP_HTTP_COUNTER_FIELD)
 #undef COP_HTTP_COUNTER_FIELD
 
@@ -206,13 +220,14 @@ bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size
 bool cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                        struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c, metrics.c, options.c, graph.c, why.c, watch.c,
- * trace.c: the routes. */
+/* state.c, write.c, transaction.c, snapshots.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c,
+ * watch.c, trace.c: the routes. */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
 enum MHD_Result cop__http_snapshots(struct cop__http_request *request);
 enum MHD_Result cop__http_metrics(struct cop__http_request *request);
+enum MHD_Result cop__http_monitor(struct cop__http_request *request);
 enum MHD_Result cop__http_stats(struct cop__http_request *request);
 enum MHD_Result cop__http_health(struct cop__http_request *request);
 enum MHD_Result cop__http_options_get(struct cop__http_request *request);
@@ -222,6 +237,9 @@ enum MHD_Result cop__http_why(struct cop__http_request *request);
 enum MHD_Result cop__http_watch(struct cop__http_request *request);
 enum MHD_Result cop__http_trace(struct cop__http_request *request);
 enum MHD_Result cop__http_problems(struct cop__http_request *request);
+
+/* stats.c */
+struct cop__http_gauges cop__http_gauges(struct cop_http_server *server);
 
 /* write.c: builds a transaction and commits it, again while what it read was changed under it.
  * build answers COP_OK, or fills in the problem and answers anything else. */

@@ -17,32 +17,36 @@ gather(void *context, const char *bytes, size_t n)
 }
 
 static bool
-put_single(struct cop__buffer *buffer, bool open, const char *name, bool counter, uint64_t value)
+put_single(struct cop__buffer *buffer, bool open, const char *name, bool counter, const char *help,
+           uint64_t value)
 {
     char text[512];
     const char *total = counter ? "_total" : "", *family = open ? "" : total;
     int n = snprintf(text, sizeof text,
-                     "# HELP coppice_http_%s%s see GET /v1/stats\n"
-                     "# TYPE coppice_http_%s%s %s\n"
-                     "coppice_http_%s%s %" PRIu64 "\n",
-                     name, family, name, family, counter ? "counter" : "gauge", name, total, value);
+                     "# HELP coppice_%s%s %s\n"
+                     "# TYPE coppice_%s%s %s\n"
+                     "coppice_%s%s %" PRIu64 "\n",
+                     name, family, help, name, family, counter ? "counter" : "gauge", name, total,
+                     value);
     return cop__buffer_add(buffer, text, (size_t)n);
 }
 
 static bool
 put_server(struct cop_http_server *server, bool open, struct cop__buffer *buffer)
 {
-    bool fine = true;
-#define PUT_COUNTER(name)                                \
-    fine = fine && put_single(buffer, open, #name, true, \
+    const struct cop__http_gauges gauges = cop__http_gauges(server);
+    bool fine = put_single(buffer, open, "workers_threads", false, "worker threads that run",
+                           cop_pool_threads(server->options.pool));
+#define PUT_COUNTER(name, help)                                        \
+    fine = fine && put_single(buffer, open, "http_" #name, true, help, \
                               atomic_load_explicit(&server->name, memory_order_relaxed));
     COP_HTTP_COUNTERS(PUT_COUNTER)
 #undef PUT_COUNTER
-    pthread_mutex_lock(&server->mutex);
-    size_t connections = server->connections_count;
-    pthread_mutex_unlock(&server->mutex);
-    return fine && put_single(buffer, open, "connections", false, connections) &&
-           put_single(buffer, open, "watchers", false, cop__http_watchers(server));
+#define PUT_GAUGE(name, help) \
+    fine = fine && put_single(buffer, open, "http_" #name, false, help, gauges.name);
+    COP_HTTP_GAUGES(PUT_GAUGE)
+#undef PUT_GAUGE
+    return fine;
 }
 
 enum MHD_Result

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define DEADLINE_MS 10000
+#define THREADS "workers.threads"
 
 /* ---- telling ---- */
 
@@ -130,7 +131,8 @@ static bool
 refuse(struct cop__problem *problem, cop__problem_kind kind, const char *name, const char *detail)
 {
     bool named = strncmp(detail, name, strlen(name)) == 0;
-    cop__problem_set(problem, kind, "%.60s%s%s", named ? "" : name, named ? "" : ": ", detail);
+    cop__problem_set(problem, kind, "%.60s%s%s; nothing has changed", named ? "" : name,
+                     named ? "" : ": ", detail);
     snprintf(problem->option, sizeof problem->option, "%.60s", name);
     return false;
 }
@@ -197,28 +199,62 @@ resize(struct cop_http_server *server, const cop_options *options)
     return cop_pool_resize(server->options.pool, (uint32_t)threads);
 }
 
-/* The pool, once the store agrees; both as before when that fails. */
-static bool
-apply(struct cop__http_request *r, const cop_options *before, cop_options *next)
+static cop_status
+fail_threads(cop_error *error, cop_status status, const char *why)
 {
-    struct cop_http_server *server = r->server;
-    cop_error error = COP_ERROR_INIT;
+    if (!error)
+        return status;
+    *error = (cop_error)COP_ERROR_INIT;
+    error->status = status;
+    snprintf(error->message, sizeof error->message, THREADS ": %s", why);
+    return status;
+}
+
+/* The pool, once the store agrees; both as before when that fails. Needs the mutex. */
+static cop_status
+apply(struct cop_http_server *server, const cop_options *before, const cop_options *next,
+      cop_error *error)
+{
     bool threads = before->workers_threads != next->workers_threads;
     if (threads && !server->options.pool)
-        return refuse(&r->problem, COP_PROBLEM_OPTION_FIXED, "workers.threads",
-                      "this server was opened without a pool");
+        return fail_threads(error, COP_E_STATE, "this server was opened without a pool");
     uint64_t deadline = cop_deadline_in_ms(DEADLINE_MS);
-    cop_status status = cop_store_reconfigure(server->store, next, deadline, &error);
-    if (status != COP_OK)
-        return cop__problem_status(&r->problem, status, &error);
-    status = threads ? resize(server, next) : COP_OK;
+    cop_status status = cop_store_reconfigure(server->store, next, deadline, error);
+    if (status != COP_OK || !threads)
+        return status;
+    status = resize(server, next);
     if (status == COP_OK)
-        return cop_store_options(server->store, next) == COP_OK ||
-               cop__problem_status(&r->problem, COP_E_CLOSING, NULL);
+        return COP_OK;
     (void)resize(server, before);
     (void)cop_store_reconfigure(server->store, before, deadline, NULL);
-    cop__problem_status(&r->problem, status, NULL);
-    snprintf(r->problem.option, sizeof r->problem.option, "workers.threads");
+    return fail_threads(error, status, cop_status_message(status));
+}
+
+cop_status
+cop_http_reconfigure(cop_http_server *server, const cop_options *options, cop_error *error)
+{
+    cop_options before;
+    cop_status status = cop_options_check(options, error);
+    if (status != COP_OK)
+        return status;
+    cop_options_init(&before);
+    pthread_mutex_lock(&server->options_mutex);
+    (void)cop_store_options(server->store, &before); /* it is open while it is served */
+    status = apply(server, &before, options, error);
+    pthread_mutex_unlock(&server->options_mutex);
+    return status;
+}
+
+/* Of what is left to refuse only the threads are of one option. */
+static bool
+refuse_change(struct cop__problem *problem, cop_status status, const cop_error *error)
+{
+    bool threads = strncmp(error->message, THREADS ": ", sizeof THREADS + 1) == 0;
+    if (threads && status == COP_E_STATE)
+        return refuse(problem, COP_PROBLEM_OPTION_FIXED, THREADS, error->message);
+    cop__problem_status(problem, status, error);
+    if (threads)
+        snprintf(problem->option, sizeof problem->option, THREADS);
     return false;
 }
 
@@ -226,10 +262,14 @@ static bool
 change(struct cop__http_request *r, const json_t *patch, cop_options *options)
 {
     cop_options before;
+    cop_error error = COP_ERROR_INIT;
     if (!read_options(r, &before))
         return false;
     *options = before;
-    return take_patch(r, patch, options) && apply(r, &before, options);
+    if (!take_patch(r, patch, options))
+        return false;
+    cop_status status = apply(r->server, &before, options, &error);
+    return status == COP_OK ? read_options(r, options) : refuse_change(&r->problem, status, &error);
 }
 
 enum MHD_Result

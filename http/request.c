@@ -20,6 +20,7 @@ static const struct cop__http_route routes[] = {
     {"/v1/watch", true, COP_HTTP_GET, cop__http_watch},
     {"/v1/graph", false, COP_HTTP_GET, cop__http_graph},
     {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why},
+    {"/v1/monitor", false, COP_HTTP_GET, cop__http_monitor},
     {"/v1/stats", false, COP_HTTP_GET, cop__http_stats},
     {"/v1/trace", false, COP_HTTP_GET | COP_HTTP_POST | COP_HTTP_DELETE, cop__http_trace},
     {"/metrics", false, COP_HTTP_GET, cop__http_metrics},

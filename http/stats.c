@@ -14,25 +14,34 @@ relaxed(_Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+struct cop__http_gauges
+cop__http_gauges(struct cop_http_server *server)
+{
+    struct cop__http_gauges gauges;
+    pthread_mutex_lock(&server->mutex);
+    gauges.connections = server->connections_count;
+    pthread_mutex_unlock(&server->mutex);
+    pthread_mutex_lock(&server->leases_mutex);
+    gauges.leases = server->leases_count;
+    pthread_mutex_unlock(&server->leases_mutex);
+    gauges.watchers = cop__http_watchers(server);
+    gauges.buffered_bytes = relaxed(&server->budget.used);
+    return gauges;
+}
+
 static json_t *
 describe_server(struct cop_http_server *server)
 {
     json_t *json = json_object();
-#define COP_HTTP_COUNTER_MEMBER(name) \
+#define COP_HTTP_COUNTER_MEMBER(name, help) \
     json_object_set_new(json, #name, json_integer((json_int_t)relaxed(&server->name)));
     COP_HTTP_COUNTERS(COP_HTTP_COUNTER_MEMBER)
 #undef COP_HTTP_COUNTER_MEMBER
-    pthread_mutex_lock(&server->mutex);
-    size_t connections = server->connections_count;
-    pthread_mutex_unlock(&server->mutex);
-    pthread_mutex_lock(&server->leases_mutex);
-    size_t leases = server->leases_count;
-    pthread_mutex_unlock(&server->leases_mutex);
-    json_object_set_new(json, "connections", json_integer((json_int_t)connections));
-    json_object_set_new(json, "leases", json_integer((json_int_t)leases));
-    json_object_set_new(json, "watchers", json_integer((json_int_t)cop__http_watchers(server)));
-    json_object_set_new(json, "buffered_bytes",
-                        json_integer((json_int_t)relaxed(&server->budget.used)));
+    const struct cop__http_gauges gauges = cop__http_gauges(server);
+#define COP_HTTP_GAUGE_MEMBER(name, help) \
+    json_object_set_new(json, #name, json_integer((json_int_t)gauges.name));
+    COP_HTTP_GAUGES(COP_HTTP_GAUGE_MEMBER)
+#undef COP_HTTP_GAUGE_MEMBER
     return json;
 }
 

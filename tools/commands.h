@@ -13,11 +13,12 @@ int run_load(const struct command *command, int argc, char **argv);
 int run_why(const struct command *command, int argc, char **argv);        /* why_cmd.c */
 int run_graph(const struct command *command, int argc, char **argv);      /* graph_cmd.c */
 int run_watch(const struct command *command, int argc, char **argv);      /* watch_cmd.c */
-int run_set_option(const struct command *command, int argc, char **argv); /* set_option_cmd.c */
 int run_trace(const struct command *command, int argc, char **argv);   /* trace_cmd.c */
 int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
 int run_top(const struct command *command, int argc, char **argv);     /* top_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */
+int run_options_set(int argc, char **argv);                            /* options_set.c */
+int run_options_get(int argc, char **argv);
 int run_stress(const struct command *command, int argc, char **argv);  /* stress_cmd.c */
 int run_tune(const struct command *command, int argc, char **argv);    /* tune_cmd.c */
 int run_version(const struct command *command, int argc, char **argv); /* coppice.c */

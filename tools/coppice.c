@@ -8,6 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef COP_HAVE_HTTP
+#define OPTIONS_USAGE "[OPTION...] | get [NAME...] | set NAME=VALUE..."
+#define OPTIONS_MORE "'get' and 'set' are of a running server: 'coppice options set --help'.\n"
+#else
+#define OPTIONS_USAGE "[OPTION...]"
+#define OPTIONS_MORE ""
+#endif
+
 static const struct command commands[] = {
 #ifdef COP_HAVE_HTTP
     {"serve", "[OPTION...]", "Serves a store over HTTP, and feeds it", run_serve, NULL},
@@ -31,13 +39,10 @@ static const struct command commands[] = {
     {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
      "Percentiles need the server's option performance.monitor.\n"},
 #endif
-#ifdef COP_HAVE_HTTP
-    {"set-option", "[OPTION...] NAME VALUE...", "Changes live options of the running server",
-     run_set_option,
-     "'coppice options' says which are live. Several are changed together or not at all.\n"},
-#endif
-    {"options", "[OPTION...]", "Lists the store's options with their values", run_options,
-     "Values come from the defaults, then the file, then the environment, then --set.\n"},
+    {"options", OPTIONS_USAGE, "Lists the store's options; gets or sets those of a server",
+     run_options,
+     "Values come from the defaults, then the file, then the environment, then --set.\n"
+     OPTIONS_MORE},
     {"stress", "[OPTION...]", "Loads a store, and checks the library's promises meanwhile",
      run_stress,
      "The store is in a process of its own; servers cannot be loaded. When a promise is found to "

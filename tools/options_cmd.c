@@ -142,9 +142,15 @@ run_options(const struct command *command, int argc, char **argv)
         {"json", ARG_FLAG, &json, 0, 0, NULL, "as JSON"},
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, NULL},
     };
+#ifdef COP_HAVE_HTTP
+    if (argc > 0 && strcmp(argv[0], "set") == 0)
+        return run_options_set(argc - 1, argv + 1);
+    if (argc > 0 && strcmp(argv[0], "get") == 0)
+        return run_options_get(argc - 1, argv + 1);
+#endif
     if (args_parse(command, args, argc, argv, &argc, &code)) {
         if (argc)
-            code = usage_error(command, "options takes no argument");
+            code = usage_error(command, "there is no 'options %s'", argv[0]);
         else if (store_options_load(&options, config, &settings, &usage) != COP_OK)
             code = usage ? EXIT_USAGE : EXIT_FAILED;
         else if (json)

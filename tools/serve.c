@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `coppice serve`: a store, what feeds it, and the HTTP server; until SIGINT or SIGTERM. The
- * signals are blocked in every thread and taken by the main thread's wait, so that no handler is
- * needed.
+ * `coppice serve`: a store, what feeds it, and the HTTP server; until SIGINT or SIGTERM. SIGHUP has
+ * the configuration file read again; without one it is the end of a terminal, and so of the server.
+ * The signals are blocked in every thread and taken by the main thread's wait, so that no handler
+ * is needed.
  */
 #include <coppice/coppice.h>
 #include <coppice/effect.h>
@@ -77,7 +78,8 @@ parse(const struct command *command, struct serve *s, int argc, char **argv, boo
         {"port", ARG_U64, &s->port, 0, 65535, "PORT", "0: any free one (7227)"},
         {"threads", ARG_U64, &s->threads, 1, 256, "N", "threads that serve (CPUs, at most 4)"},
         {"allow-host", ARG_LIST, &s->hosts, 0, 0, "NAME", "answer to this Host too; repeatable"},
-        {"config", ARG_TEXT, &s->config, 0, 0, "FILE", "store options from a file"},
+        {"config", ARG_TEXT, &s->config, 0, 0, "FILE",
+         "store options from a file; SIGHUP reads it again"},
         {"set", ARG_LIST, &s->settings, 0, 0, "NAME=VALUE", "set a store option; repeatable"},
         {"max-connections", ARG_U64, &s->max_connections, 1, 1000000, "N", "at once (512)"},
         {"max-header-bytes", ARG_U64, &s->max_header_bytes, 1024, 1048576, "N", "(32768)"},
@@ -220,19 +222,106 @@ print_banner(const struct serve *s)
     fflush(stdout);
 }
 
-/* Until a signal comes. */
+/* ---- reading the configuration again ---- */
+
+static void
+complain_fixed(const struct serve *s, const cop_options *now, const cop_options *next, size_t row)
+{
+    const char *name = cop_options_info(row)->name;
+    char old[64], wanted[64];
+    cop_options_get(now, name, old, sizeof old);
+    cop_options_get(next, name, wanted, sizeof wanted);
+    complain("%s: %s stays %s until a restart, not %s: it is not live", s->config, name, old,
+             wanted);
+}
+
+static void
+keep_fixed(const struct serve *s, const cop_options *now, cop_options *next)
+{
+    size_t row = cop_options_differ(now, next, 0);
+    for (; row < cop_options_count(); row = cop_options_differ(now, next, row + 1)) {
+        if (cop_options_info(row)->live)
+            continue;
+        complain_fixed(s, now, next, row);
+        cop_options_copy(next, now, row);
+    }
+}
+
+static void
+print_changes(const struct serve *s, const cop_options *before, const cop_options *now)
+{
+    char old[64], value[64];
+    size_t row = cop_options_differ(before, now, 0), changes = 0;
+    for (; row < cop_options_count(); row = cop_options_differ(before, now, row + 1)) {
+        const char *name = cop_options_info(row)->name;
+        cop_options_get(before, name, old, sizeof old);
+        cop_options_get(now, name, value, sizeof value);
+        printf("coppice: %s = %s, was %s\n", name, value, old);
+        changes++;
+    }
+    if (!changes)
+        printf("coppice: %s was read again, and changes nothing\n", s->config);
+    fflush(stdout);
+}
+
+/* As if the server were started with the file, the environment and the command line of now; what is
+ * not live stays. */
+static void
+reload(const struct serve *s)
+{
+    cop_options before, next, now;
+    cop_error error = COP_ERROR_INIT;
+    bool usage;
+    cop_options_init(&before);
+    cop_options_init(&now);
+    if (store_options_load(&next, s->config, &s->settings, &usage) != COP_OK) {
+        complain("%s was read again: nothing has changed", s->config);
+        return;
+    }
+    (void)cop_store_options(s->store, &before); /* it is open */
+    keep_fixed(s, &before, &next);
+    if (cop_http_reconfigure(s->server, &next, &error) != COP_OK) {
+        complain("%s was read again: nothing has changed: %s", s->config, error.message);
+        return;
+    }
+    (void)cop_store_options(s->store, &now);
+    status_clear();
+    if (!s->quiet)
+        print_changes(s, &before, &now);
+}
+
+/* ---- until it ends ---- */
+
+/* Until a signal comes that ends it. */
 static void
 wait_for_end(const struct serve *s, const sigset_t *signals)
 {
     unsigned period_ms = status_open(s->store);
     const struct timespec period = {.tv_sec = period_ms / 1000,
                                     .tv_nsec = (long)(period_ms % 1000) * 1000000};
-    while (sigtimedwait(signals, NULL, &period) < 0) {
-        if (errno == EAGAIN && !s->quiet)
+    for (;;) {
+        int number = sigtimedwait(signals, NULL, &period);
+        if (number == SIGHUP && s->config)
+            reload(s);
+        else if (number > 0)
+            break;
+        else if (errno == EAGAIN && !s->quiet)
             status_show();
         cop_store_poll(s->store);
     }
     status_clear();
+}
+
+static void
+take_signals(const struct serve *s, sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGHUP);
+    if (s->config)
+        signal(SIGHUP, SIG_DFL);           /* nohup ignores it, which is not meant then */
+    sigprocmask(SIG_BLOCK, signals, NULL); /* before there is another thread */
 }
 
 /* A client that watches takes two descriptors; the limit that is usual is for programs with few. */
@@ -280,12 +369,9 @@ run_serve(const struct command *command, int argc, char **argv)
     sigset_t signals;
     bool run;
     set_defaults(&s);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
     int code = parse(command, &s, argc, argv, &run);
     if (run) {
-        sigprocmask(SIG_BLOCK, &signals, NULL); /* before there is another thread */
+        take_signals(&s, &signals);
         code = open_all(&s);
     }
     if (run && code == EXIT_DONE) {

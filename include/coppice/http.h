@@ -67,6 +67,13 @@ typedef struct cop_http_options {
 COP_PUBLIC cop_status cop_http_open(cop_store *store, const cop_http_options *options,
                                     cop_http_server **server, cop_error *error);
 
+/* Changes live options of the served store, and the threads of the pool, as PATCH /v1/options does: all
+ * of them or none, one change at a time with the clients'. COP_E_STATE: one that is fixed differs, or
+ * workers.threads without a pool; else as cop_store_reconfigure and cop_pool_resize. The message names the
+ * option. Thread-safe. Blocking, for at most 10 s. */
+COP_PUBLIC cop_status cop_http_reconfigure(cop_http_server *server, const cop_options *options,
+                                           cop_error *error);
+
 /* Stops listening, cuts connections that are still open, ends all leases and waits for the threads.
  * Legal for NULL. Blocking, not from a thread of the server. */
 COP_PUBLIC void cop_http_close(cop_http_server *server);

@@ -89,7 +89,7 @@ typedef void (*cop_overrun_function)(void *context, const cop_overrun *overrun, 
 typedef struct cop_monitor_options {
     size_t size;           /* sizeof(cop_monitor_options) */
     uint64_t sample_every; /* 0: chosen as said above; n: every n-th commit is measured, 1 all */
-    /* 0: the store's option performance.budget_ms (which may be 0: none); UINT64_MAX: none. */
+    /* 0: the store's option performance.budget_ms, also when it changes (0 there: none); UINT64_MAX: none. */
     uint64_t commit_budget_ns;
     uint64_t computed_budget_ns; /* of a run; see cop_measurements_hottest for which runs are timed */
     uint64_t notify_budget_ns;

@@ -9,6 +9,15 @@
  *     cop_options_init(&options);
  *     cop_options_load_file(&options, "coppice.conf", &error);
  *     cop_options_load_environment(&options, &error);
+ *
+ * Reading the file again while the store is open, as `coppice serve` does for SIGHUP: load `next` as
+ * above, take `now` by cop_store_options; what differs and is not live keeps its value, the rest
+ * takes effect together.
+ *     for (row = cop_options_differ(&now, &next, 0); row < cop_options_count();
+ *          row = cop_options_differ(&now, &next, row + 1))
+ *         if (!cop_options_info(row)->live)
+ *             cop_options_copy(&next, &now, row);      (and say that it needs a restart)
+ *     cop_store_reconfigure(store, &next, deadline, &error);
  */
 #ifndef COPPICE_OPTIONS_H
 #define COPPICE_OPTIONS_H
@@ -41,8 +50,8 @@ extern "C" {
     X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, 0, "versions kept")      \
     X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX, 0,                            \
       "bytes history may hold; 0: a quarter of memory.limit_bytes")                                \
-    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 0,                        \
-      "time a commit may take before it is counted as an overrun")                                 \
+    X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 1,                        \
+      "time a commit may take before it is counted as an overrun; 0: any")                               \
     X(performance_monitor, "performance.monitor", BOOL, 0, 0, 1, 1,                                \
       "measure commits: see coppice/monitor.h")                                                    \
     X(effects_rounds, "effects.rounds", U64, 100, 1, 1000000, 0,                                   \
@@ -134,6 +143,12 @@ COP_PUBLIC cop_status cop_options_load_file(cop_options *options, const char *fi
 /* Reads COPPICE_*; unknown COPPICE_ variables are ignored. All or nothing. COP_E_INVALID, COP_E_RANGE; the
  * message names the variable. Not thread-safe against setenv. */
 COP_PUBLIC cop_status cop_options_load_environment(cop_options *options, cop_error *error);
+
+/* The first row from `first` on in which the two differ, or cop_options_count(). Both were initialised.
+ * Thread-safe for options that nobody changes meanwhile. */
+COP_PUBLIC size_t cop_options_differ(const cop_options *a, const cop_options *b, size_t first);
+/* Gives one option the value that it has in `from`. COP_E_INVALID: there is no such row. */
+COP_PUBLIC cop_status cop_options_copy(cop_options *to, const cop_options *from, size_t row);
 
 /* COP_OK when every field is within its bounds and the size is known. COP_E_INVALID, COP_E_RANGE: the
  * message names the option. */

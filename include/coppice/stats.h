@@ -35,6 +35,10 @@ extern "C" {
     X(snapshots, "snapshots", "snapshots held")                                        \
     X(held_versions, "versions", "versions held besides the newest, at the last scan") \
     X(oldest_held_version, "version", "oldest version held, else the newest")          \
+    X(oldest_held_age, "ms", "since that version was published; 0 when it is the newest")   \
+    X(watchers, "watchers", "watchers open")                                               \
+    X(watch_tellings, "count", "times that watchers were told of changes, or of gaps")     \
+    X(watch_gaps, "count", "gaps told for a watcher's bound, or for want of memory")        \
     X(scans, "count", "scans of the reader slots")                                     \
     X(pages, "pages", "512-byte pages in use, dead ones included")                     \
     X(pages_dead, "pages", "pages waiting for a reader or for the freeing quota")      \

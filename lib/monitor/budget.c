@@ -53,6 +53,17 @@ limit_set(cop__budgets *budgets, cop_overrun_kind kind, uint64_t given, uint64_t
 {
     uint64_t limit = given != 0 ? given : by_default;
     cop__store_relaxed(&budgets->limit_ns[kind], limit != 0 ? limit : UINT64_MAX);
+    budgets->by_default[kind] = given == 0;
+}
+
+void
+cop__budgets_default(cop__budgets *budgets, uint64_t default_ns)
+{
+    pthread_mutex_lock(&budgets->lock);
+    for (int kind = 0; kind < COP_OVERRUNS; kind++)
+        if (budgets->by_default[kind])
+            limit_set(budgets, (cop_overrun_kind)kind, 0, default_ns);
+    pthread_mutex_unlock(&budgets->lock);
 }
 
 void

@@ -57,6 +57,7 @@ typedef struct cop__budgets {
     pthread_mutex_t lock;
     pthread_cond_t told;
     _Atomic uint64_t limit_ns[COP_OVERRUNS]; /* UINT64_MAX: none */
+    bool by_default[COP_OVERRUNS];           /* it is the store's option */
     uint64_t count[COP_OVERRUNS];
     uint32_t worst_count[COP_OVERRUNS];
     cop_overrun worst[COP_OVERRUNS][COP_WORST_MAX]; /* longest first */
@@ -80,6 +81,8 @@ void cop__budgets_init(cop__budgets *budgets);
  * there. */
 void cop__budgets_start(cop__budgets *budgets, const cop_monitor_options *options,
                         uint64_t default_ns);
+/* The store's option has changed: the limits that are by default follow it. */
+void cop__budgets_default(cop__budgets *budgets, uint64_t default_ns);
 /* Nobody is called any more: waits for a call under way, and destroys. Not with the right. */
 void cop__budgets_stop(cop__budgets *budgets);
 /* Nobody uses it any more. */

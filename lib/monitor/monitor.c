@@ -172,6 +172,22 @@ can_call(cop_store *store)
     return status == COP_OK && cop__evaluating ? COP_E_IN_EVALUATION : status;
 }
 
+static uint64_t
+budget_ns(const cop_store *store)
+{
+    return store->options.performance_budget_ms * 1000000u;
+}
+
+void
+cop__monitor_budget(cop_store *store)
+{
+    cop__monitor *monitor = cop__load_relaxed(&store->monitor_home);
+    if (monitor == NULL)
+        return;
+    cop__budgets_default(monitor->budgets, budget_ns(store));
+    monitor->budget_ns = cop__load_relaxed(&monitor->budgets->limit_ns[COP_OVERRUN_COMMIT]);
+}
+
 /* Needs the right. */
 static cop_status
 monitor_start(cop_store *store, const cop_monitor_options *options)
@@ -182,7 +198,7 @@ monitor_start(cop_store *store, const cop_monitor_options *options)
         monitor = monitor_new(store->memory);
     if (monitor == NULL)
         return COP_E_MEMORY;
-    monitor_restart(monitor, options, store->options.performance_budget_ms * 1000000u);
+    monitor_restart(monitor, options, budget_ns(store));
     cop__store_release(&store->monitor_home, monitor);
     cop__store_release(&store->monitor, monitor);
     return COP_OK;

@@ -28,6 +28,8 @@ void cop__monitor_tell(cop_store *store);
 void cop__monitor_path(const cop_snapshot *snapshot, cop_atom atom, char path[COP_OVERRUN_PATH]);
 /* Switches it as the options performance.monitor say. Needs the right. COP_E_MEMORY. */
 cop_status cop__monitor_switch(cop_store *store, bool on);
+/* performance.budget_ms has changed. Needs the right. */
+void cop__monitor_budget(cop_store *store);
 /* Folds all that is recorded into the totals. Needs the reader's lock. COP_E_TIMEOUT. */
 cop_status cop__monitor_collect(cop__monitor *monitor, uint64_t deadline);
 /* COP_E_TIMEOUT. */

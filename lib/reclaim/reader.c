@@ -387,8 +387,10 @@ note_held(void *context, void *root)
     COP_ALWAYS(store->stamps_count < store->stamps_capacity);
     const cop_snapshot *snapshot = root;
     store->stamps[store->stamps_count++] = snapshot->stamp;
-    if (snapshot->version < store->oldest_noted)
+    if (snapshot->version < store->oldest_noted) {
         store->oldest_noted = snapshot->version;
+        store->oldest_noted_ns = snapshot->time_ns;
+    }
 }
 
 static bool
@@ -437,6 +439,7 @@ held_find(cop_store *store)
         return false;
     cop__store_relaxed(&store->count.pins, store->stamps_count);
     cop__store_relaxed(&store->count.oldest_pin, store->oldest_noted);
+    cop__store_relaxed(&store->count.oldest_pin_ns, store->oldest_noted_ns);
     cop__count_add(&store->count.resolved, resolved);
     pthread_mutex_lock(&store->snapshot_lock);
     room = stamps_reserve(store, store->stamps_count + store->held_records);

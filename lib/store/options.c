@@ -99,11 +99,29 @@ cop_options_init(cop_options *options)
 }
 
 size_t
+cop_options_differ(const cop_options *a, const cop_options *b, size_t first)
+{
+    size_t row = first;
+    while (row < ROWS && field_get(a, row) == field_get(b, row))
+        row++;
+    return row < ROWS ? row : ROWS;
+}
+
+cop_status
+cop_options_copy(cop_options *to, const cop_options *from, size_t row)
+{
+    if (row >= ROWS)
+        return COP_E_INVALID;
+    field_set(to, row, field_get(from, row));
+    return COP_OK;
+}
+
+size_t
 cop__options_fixed(const cop_options *now, const cop_options *next)
 {
-    size_t row = 0;
-    while (row < ROWS && (table[row].live || field_get(now, row) == field_get(next, row)))
-        row++;
+    size_t row = cop_options_differ(now, next, 0);
+    while (row < ROWS && table[row].live)
+        row = cop_options_differ(now, next, row + 1);
     return row;
 }
 

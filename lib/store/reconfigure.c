@@ -51,6 +51,7 @@ change(cop_store *store, const cop_options *next, cop_error *error)
     cop__options_copy_live(&store->options, &options);
     pthread_mutex_unlock(&store->snapshot_lock);
     cop__store_relaxed(&store->memory->limit, options.memory_limit_bytes);
+    cop__monitor_budget(store);
     cop__batcher_configure(store);
     cop__combine(store, UINT32_MAX); /* what was gathered for another window */
     return COP_OK;

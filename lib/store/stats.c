@@ -3,6 +3,7 @@
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
 #include "store/store_internal.h"
+#include "watch/room.h"
 
 static void
 fill_counts(cop_store *store, cop_stats *stats)
@@ -27,9 +28,20 @@ fill_counts(cop_store *store, cop_stats *stats)
     stats->scans = cop__load_relaxed(&store->count.scans);
 }
 
+/* A version and its time are taken from one scan or of two that follow each other: near enough. */
+static void
+note_oldest(cop_stats *stats, uint64_t version, uint64_t time_ns, uint64_t now)
+{
+    if (version >= stats->oldest_held_version)
+        return;
+    stats->oldest_held_version = version;
+    stats->oldest_held_age = now > time_ns ? (now - time_ns) / 1000000 : 0;
+}
+
 static void
 fill_held(cop_store *store, cop_stats *stats)
 {
+    uint64_t now = cop__realtime_ns();
     pthread_mutex_lock(&store->gate->lock);
     stats->readers = store->gate->owned;
     pthread_mutex_unlock(&store->gate->lock);
@@ -37,13 +49,13 @@ fill_held(cop_store *store, cop_stats *stats)
     stats->snapshots = store->holds;
     stats->held_versions = store->held_records + stats->pins;
     stats->oldest_held_version = stats->version;
+    stats->oldest_held_age = 0;
     for (const cop_snapshot *s = store->held_first; s != NULL; s = s->next_held)
-        if (s->version < stats->oldest_held_version)
-            stats->oldest_held_version = s->version;
+        note_oldest(stats, s->version, s->time_ns, now);
     pthread_mutex_unlock(&store->snapshot_lock);
-    uint64_t pinned = cop__load_relaxed(&store->count.oldest_pin);
-    if (stats->pins > 0 && pinned < stats->oldest_held_version)
-        stats->oldest_held_version = pinned;
+    if (stats->pins > 0)
+        note_oldest(stats, cop__load_relaxed(&store->count.oldest_pin),
+                    cop__load_relaxed(&store->count.oldest_pin_ns), now);
 }
 
 /* Pins are known from scans only: runs one, unless a commit is under way. */
@@ -88,6 +100,7 @@ cop_stats_take(cop_store *store, cop_stats *stats)
     stats->atoms = cop__load_relaxed(&store->count.atoms);
     fill_counts(store, stats);
     fill_held(store, stats);
+    cop__watch_counts(cop__load_acquire(&store->watch), stats);
     fill_memory(store, stats);
     stats->membarrier = !store->fence;
     stats->huge_pages = store->options.memory_huge_pages;

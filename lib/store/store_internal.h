@@ -61,7 +61,7 @@ struct cop_store {
     _Alignas(128) cop__tree tree;
     uint64_t *stamps; /* scratch of a scan */
     size_t stamps_count, stamps_capacity;
-    uint64_t oldest_noted; /* version, of a scan */
+    uint64_t oldest_noted, oldest_noted_ns; /* version, and its publication, of a scan */
     size_t limbo_left; /* that the last scan could not file */
     cop__graph graph;
     bool watch_posted; /* published: the watchers' room is to be told when the right is given back */
@@ -76,7 +76,7 @@ struct cop_store {
     /* counters: written under the right, read by anyone */
     struct {
         _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
-            abandoned, scans, pins, resolved, leaked, oldest_pin, atoms, pages,
+            abandoned, scans, pins, resolved, leaked, oldest_pin, oldest_pin_ns, atoms, pages,
             pages_dead, value_bytes, values_dead, names, name_bytes, names_dead, windows,
             window_wait, window_wait_max;
     } count;

@@ -3,7 +3,7 @@
 #ifndef COP_WATCH_ROOM_H
 #define COP_WATCH_ROOM_H
 
-#include <coppice/store.h>
+#include <coppice/stats.h>
 
 struct cop__watch_room;
 
@@ -21,6 +21,8 @@ typedef void (*cop__watch_behind_function)(void *context, const char *path, size
  * left out; not those that are paused. The function is called under the room's lock. NULL is legal. */
 void cop__watch_behind(struct cop__watch_room *room, uint64_t least_ns,
                        cop__watch_behind_function function, void *context);
+/* Its figures. NULL is legal. Lock-free. */
+void cop__watch_counts(struct cop__watch_room *room, cop_stats *stats);
 /* The store is closing: nothing is told any more, and no version held. NULL is legal. */
 void cop__watch_closing(struct cop__watch_room *room);
 /* Nobody uses the store any more. NULL is legal. */

@@ -78,6 +78,14 @@ cop__watch_due(const cop_watch *watch)
 }
 
 void
+cop__watch_counts(cop__watch_room *room, cop_stats *stats)
+{
+    stats->watchers = room != NULL ? cop__load_relaxed(&room->count) : 0;
+    stats->watch_tellings = room != NULL ? cop__load_relaxed(&room->tellings) : 0;
+    stats->watch_gaps = room != NULL ? cop__load_relaxed(&room->gaps) : 0;
+}
+
+void
 cop__watch_behind(cop__watch_room *room, uint64_t least_ns, cop__watch_behind_function function,
                   void *context)
 {
@@ -191,6 +199,7 @@ cop__watch_mark(cop__watch_room *room, cop_watch *watch, cop__watch_frame *base,
     }
     watch->noted += changes;
     if (watch->overflow == COP_WATCH_GAP && watch->noted > watch->bound) {
+        cop__add_relaxed(&room->gaps, (uint64_t)!watch->gap);
         cop__watch_forget(room, watch);
         watch->gap = true;
     }
@@ -376,6 +385,8 @@ cop__watch_fill(cop__watch_room *room, cop__watch_telling *telling, cop_watch_ba
         telling->gap = telling->list == NULL;
         if (telling->list != NULL)
             list_share(room, telling);
+        else
+            cop__add_relaxed(&room->gaps, 1u);
     }
     if (batch_fill(room, telling, batch))
         return true;
@@ -393,6 +404,8 @@ cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told)
         watch->told = telling->told;
         watch->told_ns = telling->told_ns;
     }
+    if (told)
+        cop__count_add(&room->tellings, 1u);
     if (watch->target->dirty == 0) {
         cop__watch_list_drop(watch->target->list);
         watch->target->list = NULL;

@@ -258,7 +258,9 @@ typedef struct cop__watch_room {
     cop__watch_scratch scratch;
     cop__watch_log log;
     cop_watch *all;
-    size_t count, gather_count; /* watchers; those of the least max_delay_ns */
+    _Atomic uint64_t count, tellings; /* watchers, and what they were told; written under the lock */
+    _Atomic uint64_t gaps;            /* that they did not ask for by a version that is not known */
+    size_t gather_count; /* watchers of the least max_delay_ns */
     bool wake; /* a watcher that is asked for may be due */
     uint32_t at_once; /* descriptors of this pass that were due at once */
     uint64_t soon_ns; /* when those after the first one become readable */

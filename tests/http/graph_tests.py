@@ -367,12 +367,12 @@ def test_live_options():
         problem(refused, 405, "method", "DELETE")
         equal(refused.headers["Allow"], "GET, HEAD, PATCH", "what is allowed")
         equal(s.call("GET", "/v1/options").json, before, "nothing of it was changed")
-        equal(run("set-option", *at, "workers.threads", "1", "snapshots.max", "10"), (0, "", ""), "set-option")
+        equal(run("options", "set", *at, "workers.threads=1", "snapshots.max=10"), (0, "", ""), "options set")
         equal(s.stats()["workers"], {"threads": 1}, "does it")
-        equal(json.loads(run("set-option", *at, "--json", "workers.threads", "2")[1])["workers.threads"], 2,
-              "set-option --json")
-        code, out, err = run("set-option", *at, "readers.max", "5")
-        check((code, out) == (1, "") and err.startswith("coppice: set-option: readers.max"), "refused", err)
+        equal(json.loads(run("options", "set", *at, "--json", "workers.threads=2")[1])["workers.threads"], 2,
+              "options set --json")
+        code, out, err = run("options", "set", *at, "readers.max=5")
+        check((code, out) == (1, "") and err.startswith("coppice: options set: readers.max"), "refused", err)
         equal(patch(s, {"memory.limit_bytes": "1Mi"}).status, 200, "a limit below what is held")
         problem(s.put("/big", "x" * 2000000), 507, "memory", "refuses writes")
         equal(patch(s, {"memory.limit_bytes": 0}).status, 200, "and back")

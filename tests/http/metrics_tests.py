@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from harness import check, equal
+from harness import Server, check, equal, problem
 from program_tests import run
 
 OPEN = "application/openmetrics-text"
@@ -47,6 +47,93 @@ def check_open_parser(text):
     check(int(done.stdout or 0) > 30, "families", done.stdout)
 
 
+def check_complete(text, stats):
+    """Each figure of /v1/stats is a metric."""
+    names = {"coppice_" + name for name in stats if not isinstance(stats[name], dict)}
+    names |= {"coppice_%s_%s" % (group, name) for group in ("graph", "http", "workers") for name in stats[group]}
+    names |= {'coppice_memory_bytes{kind="%s"}' % kind for kind in stats["bytes_by_kind"]}
+    equal({name for name in names if sample(text, name) is None and sample(text, name + "_total") is None}, set(),
+          "no figure is missing")
+
+
+def test_metrics_held(s):
+    held = s.call("POST", "/v1/snapshots", {}).json
+    s.put("/metered/held", held["version"])
+    text = s.call("GET", "/metrics").body.decode()
+    equal((sample(text, "coppice_http_leases"), sample(text, "coppice_oldest_held_version")), (1, held["version"]),
+          "a version held for a client")
+    check(sample(text, "coppice_held_versions") >= 1 and sample(text, "coppice_oldest_held_age") >= 0, "for how long")
+    s.call("DELETE", "/v1/snapshots/%d" % held["id"])
+    text = s.call("GET", "/metrics").body.decode()
+    equal((sample(text, "coppice_http_leases"), sample(text, "coppice_oldest_held_age")), (0, 0), "no more")
+
+
+MEASURES = {"apply", "propagate", "publish", "tell", "reclaim", "commit", "batch", "operations", "queue_wait",
+            "notify", "serialize", "window_wait"}
+
+
+def test_monitor(s):
+    told = s.call("GET", "/v1/monitor").json
+    s.call("PATCH", "/v1/options", {"performance.monitor": True})
+    s.put("/watched", {"wide": list(range(100)), "deep": {"er": {"x": 1}}})
+    for i in range(20):
+        s.put("/watched/x", i)
+    told = s.call("GET", "/v1/monitor?buckets&branches=64").json
+    equal((told["running"], set(told["measures"])), (True, MEASURES), "what is measured")
+    for name, m in told["measures"].items():
+        check(m["p50"] <= m["p90"] <= m["p99"] <= m["p999"] <= m["greatest"] and m["unit"], name, m)
+        counts = [count for _, count in m["buckets"]]
+        check(counts == sorted(set(counts)) and (not m["count"] or counts[-1] == m["count"]),
+              "the buckets of " + name, m["buckets"])
+        for share, bound in (("p50", 0.5), ("p99", 0.99)):
+            if m["count"]:
+                up_to = next(b for b, count in m["buckets"] if count >= bound * m["count"])
+                check(0.99 * m[share] <= up_to <= 1.07 * m[share] + 1, "%s of %s" % (share, name), (m[share], up_to))
+    equal(told["measures"]["batch"]["buckets"][0][0], 1, "small numbers are exact")
+    equal((told["hottest"], told["warnings"], told["branches_complete"]), ([], [], True), "nothing is amiss")
+    equal(told["overruns"].keys(), {"commit", "computed", "notify"}, "budgets")
+    here = {b["path"]: b["atoms"] for b in told["branches"]}
+    equal([here.get(p) for p in ("watched", "watched/wide", "watched/deep", "watched/deep/er")], [105, 100, 2, 1],
+          "branches")
+    sizes = [b["atoms"] for b in told["branches"]]
+    equal(sizes, sorted(sizes, reverse=True), "the biggest first")
+    told = s.call("GET", "/v1/monitor?branches=1&hottest=0&worst=0&pretty").json
+    check(len(told["branches"]) == 1 and "buckets" not in told["measures"]["commit"], "as little as is asked for", told)
+    check("branches" not in s.call("GET", "/v1/monitor?branches=0").json, "or none")
+    for query in ("branches=65", "branches=x", "hottest=-1", "worst=17", "no"):
+        problem(s.call("GET", "/v1/monitor?" + query), 400, "request", query)
+    equal(s.call("POST", "/v1/monitor", b"").status, 405, "reading only")
+    s.call("PATCH", "/v1/options", {"performance.monitor": False})
+    told = s.call("GET", "/v1/monitor").json
+    check(not told["running"] and told["measures"]["commit"]["count"] >= 21, "what was measured can still be seen")
+    s.call("DELETE", "/v1/state/watched")
+
+
+def test_monitor_large():
+    """More than is looked at, near the limit of memory, over budget."""
+    with Server("--set", "memory.limit_bytes=64Mi", "--set", "performance.budget_ms=1") as s:
+        told = s.call("GET", "/v1/monitor").json
+        equal((told["running"], "measures" in told, told["branches"]), (False, False, []), "never switched on")
+        s.call("PATCH", "/v1/options", {"performance.monitor": True})
+        s.put("/big", {"list": list(range(150000)), "other": {str(i): {"x": 1} for i in range(20000)}, "last": [1, 2]})
+        told = s.call("GET", "/v1/monitor?branches=64").json
+        here = {b["path"]: b["atoms"] for b in told["branches"]}
+        equal((told["branches_complete"], here["big/list"], here.get("big/last")), (False, 150000, 2),
+              "one that is too large to be looked at does not hide the others")
+        check(20000 < here["big/other"] <= 40000 and here["big"] == 5 - 2 + here["big/list"] + here["big/other"] + 2,
+              "at least", here)
+        commit = told["overruns"]["commit"]
+        worst = commit["worst"][0]
+        check(commit["count"] == 1 and worst["took_ns"] > worst["budget_ns"] == 1000000 and
+              sum(worst["parts"].values()) == worst["took_ns"] and worst["operations"] > 0, "over budget", commit)
+        limit = s.stats()["bytes_held"] * 21 // 20
+        s.call("PATCH", "/v1/options", {"memory.limit_bytes": limit})
+        warnings = {w["name"]: w for w in s.call("GET", "/v1/monitor").json["warnings"]}
+        w = warnings.get("memory near its limit")
+        check(w and w["path"] == "" and w["figure"] >= w["limit"] == 90 and " bytes are held" in w["text"] and
+              "memory.limit_bytes" in w["advice"], "a warning with figures and advice", warnings)
+
+
 def test_trace(s):
     equal(s.call("GET", "/v1/trace").status, 409, "nothing was recorded")
     answer = s.call("POST", "/v1/trace", b"")
@@ -85,6 +172,8 @@ def test_metrics(s):
     check(sample(text, "coppice_http_requests_total") >= 1, "requests")
     equal(sample(text, "coppice_monitor_running"), 0.0, "nothing is measured unless asked for")
     check("coppice_duration_seconds" not in text, "no distributions then")
+    check_promtool(text)
+    check_complete(text, s.stats())
     equal(s.call("PATCH", "/v1/options", {"performance.monitor": True}).status, 200, "monitor on")
     for i in range(20):
         s.put("/metered/x", i)

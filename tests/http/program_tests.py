@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The program: its commands, options, ports, what it loads and is fed."""
+import fcntl
 import http.client
 import json
 import os
@@ -7,8 +8,10 @@ import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 
@@ -86,9 +89,10 @@ def test_usage(s):
                       ("serve", "--set", "no.such=1"), ("serve", "--set", "memory.wait_ms=x"),
                       ("serve", "--max-connections", "1", "--threads", "2"),
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
-                      ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("set-option",),
-                      ("set-option", "a"), ("set-option", "a", "b", "c"),
-                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"), ("stress", "x"),
+                      ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("options", "set"),
+                      ("options", "set", "a"), ("options", "set", "a=1", "b"),
+                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"),
+                      ("top", "--once", "--pages", "2"), ("stress", "x"),
                       ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
                       ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
                       ("tune", "--repeat", "0"), ("tune", "--max-threads", "1025")):
@@ -97,12 +101,14 @@ def test_usage(s):
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
-    for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "set-option",
-                    "top", "stress", "tune", "options", "version"):
+    for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "top",
+                    "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
         check(command in run("--help")[1], "--help lists " + command)
+    check(run("options", "get", "--help")[1].startswith("usage: coppice options get "), "options get --help")
+    check(run("options", "set", "--help")[1].startswith("usage: coppice options set "), "options set --help")
     code, out, err = run("version")
     check(code == 0 and re.match(r"coppice \d+\.\d+\.\d+\n$", out), "version", out)
     check("version" in json.loads(run("version", "--json")[1]), "version --json")
@@ -264,25 +270,77 @@ def test_stress_faults():
         check(err.startswith("coppice: broken promise '%s': " % promise), "names " + promise, err)
 
 
+def top_in_terminal(at, columns, rows):
+    """The last page on a terminal of that size, and all that was written."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen([PROGRAM, "top", *at, "--pages", "2", "--interval-ms", "50"], stdout=inner)
+    os.close(inner)
+    written = b""
+    try:
+        while True:
+            written += os.read(outer, 65536)
+    except OSError:
+        pass  # the other end is closed
+    os.close(outer)
+    equal(process.wait(PATIENCE), 0, "top ends")
+    written = written.decode().replace("\r", "")
+    return written.split("\033[H")[-1].replace("\033[K", "").replace("\033[J", "").split("\n"), written
+
+
 def test_top():
-    with Server("--set", "performance.monitor=true") as s:
+    with Server("--set", "performance.monitor=true", "--set", "performance.budget_ms=1") as s:
         at = ["--server", "http://127.0.0.1:%d" % s.port]
         code, out, err = run("top", *at, "--interval-ms", "50", "--pages", "2")
         pages = out.split("version ")[1:]
         check((code, err, len(pages)) == (0, "", 2) and "\033" not in out, "two pages", (code, out, err))
-        check(re.search(r"^commits +\d+$", pages[0], re.M) and re.search(r"^commits +0\.0 /s$", pages[1], re.M),
+        check("\nsince the start:\ncommits 0   " in pages[0] and "\na second:\ncommits 0.0   " in pages[1],
               "a total, then a rate", out)
-        check(re.search(r"^commit( +-){3}$", pages[0], re.M) and "is off" not in out, "no percentiles yet", out)
-        run("set", *at, "top/x", "1")
-        out = run("top", *at, "--pages", "1")[1]
-        check(re.search(r"^commit( +\d+\.\d{3}){3}$", out, re.M), "percentiles of a commit", out)
+        check("\ncommit " not in out and "is off" not in out, "no percentiles of what never happened", out)
+        s.put("/top", {"wide": list(range(30)), "deep": {"er": {"x": 1, "y": "\u001b[2J\u00fc"}}})
+        for i in range(10):
+            s.put("/top/x", i)
+        s.put("/top/e%1b]~1", {"x": 1})
+        out = run("top", *at, "--once")[1]
+        check(re.search(r"^commit( +[\d.]+ (ns|us|ms|s)){5} +12$", out, re.M), "percentiles of commits", out)
+        check(re.search(r"^transactions( +1){5} +12$", out, re.M), "small numbers are exact", out)
+        check(re.search(r"\n    atoms  biggest branches\n       38  top\n       30  top/wide\n", out),
+              "branches by atoms", out)
         check("warning:" not in out, "nothing to warn of", out)
+        check("\033" not in out and "  top/e?]~1\n" in out, "a path cannot write to the terminal", out)
         s.call("GET", "/v1/stats", host="nobody.example")
-        out = run("top", *at, "--pages", "1")[1]
-        check("\nwarning: 1 requests were refused\n" in out, "what was refused", out)
+        held = s.call("POST", "/v1/snapshots", {}).json
+        s.put("/top/x", "newer")
+        out = run("top", *at, "--once")[1]
+        check("\nwarning: requests refused: 1\n" in out, "what was refused", out)
+        check(re.search(r"\nheld versions 1   the oldest %d of [\d.]+ (ns|ms|s) ago   by snapshots 1 " % held["version"],
+                        out), "what is held", out)
+        lines = run("top", *at, "--json", "--pages", "2", "--interval-ms", "50")[1].splitlines()
+        first, second = (json.loads(line) for line in lines)
+        check("rates" not in first and second["rates"]["commits"] == 0 and second["seconds"] > 0.04, "rates as JSON",
+              lines)
+        equal((first["interval"]["commit"]["count"], second["interval"]["commit"]["count"]), (13, 0), "between pages")
+        check(first["monitor"]["running"] and "buckets" not in first["monitor"]["measures"]["commit"],
+              "what the server said", lines[0])
+        equal(len(run("top", *at, "--json", "--once")[1].splitlines()), 1, "one line")
+        lines, written = top_in_terminal(at, 40, 16)
+        check(all(len(line) <= 40 for line in lines) and len(lines) == 16, "a small terminal", lines)
+        check("\033[2J" in written and any(re.match(r"took up to +p50 +p99$", line) for line in lines),
+              "with the columns there is room for", lines)
+        lines, written = top_in_terminal(at, 200, 100)
+        check(any(re.match(r"took up to +p50 +p90 +p99 +p99.9 +max +count$", line) for line in lines),
+              "all columns", lines)
+        with subprocess.Popen([PROGRAM, "top", *at, "--interval-ms", "50"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True) as endless:
+            s.end()
+            check(endless.wait(PATIENCE) == 1 and "no server at" in endless.stderr.read(), "ends with the server")
     with Server() as s:
-        out = run("top", "--server", "http://127.0.0.1:%d" % s.port, "--pages", "1")[1]
-        check("(performance.monitor is off)" in out, "says why there are no percentiles", out)
+        at = ["--server", "http://127.0.0.1:%d" % s.port]
+        out = run("top", *at, "--once")[1]
+        check("The monitor is off" in out and "\n    coppice options set performance.monitor=true\n" in out,
+              "says why there are no percentiles", out)
+        equal(run("options", "set", *at, "performance.monitor=true")[0], 0, "what it says")
+        check("The monitor is off" not in run("top", *at, "--once")[1], "helps")
 
 
 def test_tune():
@@ -361,6 +419,95 @@ def test_options():
         equal(s.get("/kept").json, "here", "and what was there is there")
         equal(s.call("DELETE", "/v1/state/fill").status, 200, "erasing at the limit")
         equal(s.put("/after", 1).status, 201, "and there is room again")
+
+
+def options_of(s):
+    return s.call("GET", "/v1/options").json
+
+
+def test_options_set():
+    with Server() as s:
+        at = ["--server", "http://127.0.0.1:%d" % s.port]
+        before = options_of(s)
+        for settings, complaint in (
+                (("snapshots.max=7", "batch.window_ms=60001"),
+                 "batch.window_ms: 60001 is out of range: 0 to 60000"),
+                (("snapshots.max=7", "batch.window_ms=soon"),
+                 "batch.window_ms: expected a whole number, with k, M, G, Ki, Mi, Gi or no unit, not \"soon\""),
+                (("batch.updates=maybe", "snapshots.max=7"),
+                 "batch.updates: expected true, false, on, off, 1 or 0, not \"maybe\""),
+                (("snapshots.max=7", "no.such=1"), "no.such: there is no such option"),
+                (("snapshots.max=7", "readers.max=5"), "readers.max: this option is fixed when the store is opened")):
+            code, out, err = run("options", "set", *at, *settings)
+            equal((code, out, err), (1, "", "coppice: options set: %s; nothing has changed\n" % complaint),
+                  "refused: %r" % (settings,))
+            equal(options_of(s), before, "nothing of it was taken")
+        equal(run("options", "set", *at, "batch.window_ms=4", "memory.limit_bytes=1Gi", "performance.monitor=on"),
+              (0, "", ""), "several")
+        now = options_of(s)
+        equal((now["batch.window_ms"], now["memory.limit_bytes"], now["performance.monitor"]), (4, 1 << 30, True),
+              "all of them")
+        equal(run("options", "get", *at, "batch.window_ms", "performance.monitor", "memory.on_limit"),
+              (0, "batch.window_ms=4\nperformance.monitor=true\nmemory.on_limit=wait\n", ""), "options get")
+        every = run("options", "get", *at)[1].split()
+        equal(sorted(line.split("=")[0] for line in every), sorted(now), "all of them")
+        equal(run("options", "set", *at, *every), (0, "", ""), "what was got can be set")
+        equal(run("options", "get", *at, "no.such"), (1, "", "coppice: no.such: there is no such option\n"), "none")
+        equal(json.loads(run("options", "set", *at, "--json", "snapshots.max=7", "snapshots.max=8")[1])["snapshots.max"],
+              8, "the last of two counts, as with --set")
+
+
+def wait_for(seen, what):
+    deadline = time.time() + PATIENCE
+    while not seen() and time.time() < deadline:
+        time.sleep(0.02)
+    check(seen(), what)
+
+
+def test_reload():
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        def rewrite(text):
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+            s.output.clear()
+            s.complaints.clear()
+            s.process.send_signal(signal.SIGHUP)
+        file.write("batch = { window_ms = 8; };")
+        file.flush()
+        s = Server("--config", file.name, "--set", "snapshots.max=9")
+        equal(options_of(s)["batch.window_ms"], 8, "as in the file")
+        s.call("PATCH", "/v1/options", {"batch.max_transactions": 5})
+        rewrite("batch = { window_ms = 5; };\nworkers = { threads = 2; };\nsnapshots = { max = 10; };\n"
+                "memory = { wait_ms = 5; };\nreaders = { max = 99; };\n")
+        wait_for(lambda: len(s.output) >= 3, "it is told what has changed")
+        equal(s.output, ["coppice: batch.window_ms = 5, was 8\n", "coppice: batch.max_transactions = 1024, was 5\n",
+                         "coppice: workers.threads = 2, was 0\n"], "live ones take effect, the command line stands")
+        equal(s.complaints, ["coppice: %s: %s until a restart, not %s: it is not live\n" % (file.name, stays, wanted)
+                             for stays, wanted in (("memory.wait_ms stays 100", 5), ("readers.max stays 4096", 99))],
+              "the others are named")
+        before = options_of(s)
+        equal((before["batch.window_ms"], before["snapshots.max"], before["readers.max"], before["workers.threads"]),
+              (5, 9, 4096, 2), "in force")
+        wait_for(lambda: s.stats()["workers"]["threads"] == 2, "and the pool has the threads")
+        nothing = "coppice: %s was read again: nothing has changed\n" % file.name
+        for text, line, fault in (("batch = { window_ms = 4; };\nsnapshots = { max = 0; };\n", 2, "snapshots.max: 0 is"),
+                                  ("batch = { window_ms = 4; };\n\nnonsense", 3, "syntax error"),
+                                  ("batch = { window_ms = 4;\n wind = 1; };", 2, "unknown option batch.wind")):
+            rewrite(text)
+            wait_for(lambda: len(s.complaints) >= 2, "a broken file is told")
+            check(s.complaints[0].startswith("coppice: %s:%d: %s" % (file.name, line, fault)) and
+                  s.complaints[1:] == [nothing], "with its line", s.complaints)
+            equal(options_of(s), before, "and changes nothing")
+        rewrite("batch = { window_ms = 5; };workers = { threads = 2; };")
+        wait_for(lambda: s.output, "told too")
+        equal((s.output, s.complaints), (["coppice: %s was read again, and changes nothing\n" % file.name], []),
+              "the same again")
+        equal(s.end(), 0, "it ends with 0")
+    s = Server()
+    equal(s.end(signal.SIGHUP), 0, "without a file SIGHUP ends it")
+    equal("".join(s.complaints), "", "in order")
 
 
 def test_ports():

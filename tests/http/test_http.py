@@ -37,14 +37,15 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
                                         "transaction_race snapshots")
           + tests_of(refusal_tests, "host_header origin content_types routes stats keep_alive "
                                     "malformed")
-          + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics trace") + tests_of(program_tests, "client usage")
+          + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics metrics_held monitor trace") + tests_of(program_tests, "client usage")
           + tests_of(watch_tests, "watch watch_erased watch_patterns watch_resume watch_reset "
                                   "watch_window watch_refusals"))
 # With servers of their own.
 OWN = (tests_of(transaction_tests, "lease_end")
        + tests_of(limit_tests, "body_limit store_limits header_limit connections deadlines")
        + tests_of(program_tests, "stress stress_server stress_server_ended stress_server_faults stress_bar stress_faults "
-                                "tune top options ports load_and_feed")
+                                 "tune top options options_set reload ports load_and_feed")
+       + tests_of(metrics_tests, "monitor_large")
        + tests_of(watch_tests, "watch_log watch_places watch_slow watch_command")
        + tests_of(host_tests, "host_source status_line")
        + tests_of(graph_tests, "derived why why_at_the_end graph live_options threads_under_load"))

@@ -311,6 +311,51 @@ START_TEST(no_pool_to_resize)
 }
 END_TEST
 
+/* What the host changes, as SIGHUP has it done. */
+START_TEST(host_changes_options)
+{
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_pool_options of_pool = COP_POOL_OPTIONS_INIT;
+    cop_http_server *server;
+    cop_options next = COP_OPTIONS_INIT;
+    cop_error error = COP_ERROR_INIT;
+    cop_pool *pool;
+
+    of_pool.threads = 1;
+    CHECK_OK(cop_pool_open(&of_pool, &pool, NULL));
+    options.pool = pool;
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    CHECK_OK(cop_store_options(store, &next));
+    next.workers_threads = 2;
+    next.snapshots_max = 3;
+    CHECK_OK(cop_http_reconfigure(server, &next, &error));
+    ck_assert_uint_eq(cop_pool_threads(pool), 2);
+    next.workers_threads = 1025;
+    CHECK_STATUS(cop_http_reconfigure(server, &next, &error), COP_E_RANGE);
+    next.workers_threads = 1;
+    next.readers_max++;
+    CHECK_STATUS(cop_http_reconfigure(server, &next, &error), COP_E_STATE);
+    ck_assert_ptr_nonnull(strstr(error.message, "readers.max"));
+    CHECK_STATUS(cop_http_reconfigure(server, &next, NULL), COP_E_STATE);
+    ck_assert_uint_eq(cop_pool_threads(pool), 2);
+    cop_http_close(server);
+    cop_pool_close(pool);
+
+    options.pool = NULL;
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    next.readers_max--;
+    CHECK_STATUS(cop_http_reconfigure(server, &next, &error), COP_E_STATE);
+    ck_assert_str_eq(error.message, "workers.threads: this server was opened without a pool");
+    CHECK_STATUS(cop_http_reconfigure(server, &next, NULL), COP_E_STATE);
+    CHECK_OK(cop_store_options(store, &next));
+    ck_assert_uint_eq(next.workers_threads, 2);
+    ck_assert_uint_eq(next.snapshots_max, 3);
+    cop_http_close(server);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(siphash_vectors)
 {
     static const uint64_t wanted[] = {
@@ -400,6 +445,7 @@ add(TCase *tests)
     tcase_add_test(tests, shorter_options);
     tcase_add_test(tests, threads_change_under_load);
     tcase_add_test(tests, no_pool_to_resize);
+    tcase_add_test(tests, host_changes_options);
     tcase_add_test(tests, siphash_vectors);
     tcase_add_test(tests, etag_lists);
     tcase_add_test(tests, etag_forms);

@@ -369,6 +369,41 @@ START_TEST(nobody_need_be_told)
 }
 END_TEST
 
+/* Reconfiguring changes the budgets that are the store's option, and no others. */
+START_TEST(the_option_changes)
+{
+    cop_store *store = t_open();
+    cop_atom x = t_make(store, "x", cop_i64(1));
+    slow s = {.source = x, .ms = 20};
+    cop_options store_options = COP_OPTIONS_INIT;
+    cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    define(store, "slow", &s);
+    CHECK_OK(cop_store_options(store, &store_options));
+    store_options.performance_budget_ms = 10000; /* while there is no monitor */
+    CHECK_OK(cop_store_reconfigure(store, &store_options, COP_FOREVER, NULL));
+    options.notify_budget_ns = 3 * MS;
+    options.sample_every = 1;
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    t_set(store, x, cop_i64(2));
+    store_options.performance_budget_ms = 5;
+    CHECK_OK(cop_store_reconfigure(store, &store_options, COP_FOREVER, NULL));
+    t_set(store, x, cop_i64(3));
+    cop__monitor_notified(store, P("w"), 4 * MS);
+    cop__monitor_notified(store, P("w"), 2 * MS);
+    store_options.performance_budget_ms = 0;
+    CHECK_OK(cop_store_reconfigure(store, &store_options, COP_FOREVER, NULL));
+    t_set(store, x, cop_i64(4));
+    cop_measurements *m = taken(store);
+    cop_overrun overrun;
+    ck_assert_uint_eq(cop_measurements_overruns(m, COP_OVERRUN_COMMIT), 1);
+    ck_assert_uint_eq(cop_measurements_overruns(m, COP_OVERRUN_NOTIFY), 1);
+    ck_assert(cop_measurements_worst(m, COP_OVERRUN_COMMIT, 0, &overrun));
+    ck_assert_uint_eq(overrun.budget_ns, 5 * MS);
+    cop_measurements_free(m);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(stopping_inside_a_call)
 {
     told t = {.stops = true};
@@ -638,6 +673,7 @@ add(TCase *tests)
     tcase_add_test(tests, the_rate_of_telling_is_bounded);
     tcase_add_test(tests, the_worst_are_kept_in_order);
     tcase_add_test(tests, nobody_need_be_told);
+    tcase_add_test(tests, the_option_changes);
     tcase_add_test(tests, stopping_inside_a_call);
     tcase_add_test(tests, starting_inside_a_call);
     tcase_add_test(tests, stopping_waits_for_a_call);

@@ -352,6 +352,27 @@ START_TEST(check_allocator)
 }
 END_TEST
 
+START_TEST(differ_and_copy)
+{
+    cop_options other = options;
+    size_t last = cop_options_count() - 1;
+
+    ck_assert_uint_eq(cop_options_differ(&options, &other, 0), cop_options_count());
+    other.batch_window_ms++; /* the second row */
+    other.watch_log_bytes++; /* the last */
+    ck_assert_uint_eq(cop_options_differ(&options, &other, 0), 1);
+    ck_assert_uint_eq(cop_options_differ(&options, &other, 1), 1);
+    ck_assert_uint_eq(cop_options_differ(&options, &other, 2), last);
+    ck_assert_uint_eq(cop_options_differ(&options, &other, last + 1), cop_options_count());
+    ck_assert_uint_eq(cop_options_differ(&options, &other, SIZE_MAX), cop_options_count());
+    ck_assert_int_eq(cop_options_copy(&other, &options, 1), COP_OK);
+    ck_assert_uint_eq(other.batch_window_ms, options.batch_window_ms);
+    ck_assert_uint_eq(cop_options_differ(&options, &other, 0), last);
+    ck_assert_int_eq(cop_options_copy(&other, &options, last + 1), COP_E_INVALID);
+    ck_assert_uint_eq(cop_options_differ(&options, &other, 0), last);
+}
+END_TEST
+
 /* --- environment ------------------------------------------------------------------------------ */
 
 static void
@@ -824,6 +845,7 @@ options_suite(void)
     tcase_add_test(text, check_bounds);
     tcase_add_test(text, check_size);
     tcase_add_test(text, check_allocator);
+    tcase_add_test(text, differ_and_copy);
     tcase_add_test(text, random_texts);
     tcase_add_checked_fixture(environ_case, fresh, NULL);
     tcase_add_checked_fixture(environ_case, clear_environment, clear_environment);

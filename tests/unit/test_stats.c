@@ -2,6 +2,9 @@
 /* Statistics, and the limit on memory that they show. */
 #include "tests/support/store_test.h"
 
+#include <coppice/watch.h>
+#include <time.h>
+
 static cop_stats
 stats_of(cop_store *store)
 {
@@ -57,6 +60,83 @@ START_TEST(stats_count)
 }
 END_TEST
 
+static void
+wait_ms(long ms)
+{
+    const struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
+
+    nanosleep(&wait, NULL);
+}
+
+/* How old the oldest version held is, by a snapshot and by a pin; clock ticks are of 10 ms at most. */
+START_TEST(oldest_held)
+{
+    cop_store *store = t_open();
+    const cop_snapshot *held;
+    cop_stats stats;
+    cop_pin_t pin;
+
+    t_set_at(store, "a", cop_i64(1));
+    held = t_take(store);
+    wait_ms(60);
+    ck_assert_uint_eq(stats_of(store).oldest_held_age, 0); /* it is the newest */
+    t_set_at(store, "a", cop_i64(2));
+    pin = cop_pin(store);
+    wait_ms(60);
+    t_set_at(store, "a", cop_i64(3));
+    stats = stats_of(store);
+    ck_assert_uint_eq(stats.oldest_held_version, 1);
+    ck_assert_uint_ge(stats.oldest_held_age, 100);
+    cop_snapshot_drop(held);
+    stats = stats_of(store);
+    ck_assert_uint_eq(stats.oldest_held_version, 2);
+    ck_assert_uint_ge(stats.oldest_held_age, 40);
+    cop_unpin(pin);
+    stats = stats_of(store);
+    ck_assert_uint_eq(stats.oldest_held_version, 3);
+    ck_assert_uint_eq(stats.oldest_held_age, 0);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(watchers_count)
+{
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    cop_store *store = t_open();
+    cop_watch_batch batch;
+    cop_watch *watch;
+
+    t_set_at(store, "a/x", cop_i64(0));
+    ck_assert_uint_eq(stats_of(store).watchers, 0);
+    options.bound = 1;
+    options.overflow = COP_WATCH_GAP;
+    CHECK_OK(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, NULL));
+    for (int i = 1; i <= 2; i++) {
+        t_set_at(store, "a/x", cop_i64(i));
+        if (i == 2) /* one more than it may have waiting */
+            t_set_at(store, "a/y", cop_i64(i));
+        CHECK_OK(cop_watch_next(watch, COP_FOREVER, &batch));
+        cop_watch_batch_end(&batch);
+    }
+    cop_stats stats = stats_of(store);
+    ck_assert_uint_eq(stats.watchers, 1);
+    ck_assert_uint_eq(stats.watch_tellings, 2);
+    ck_assert_uint_eq(stats.watch_gaps, 1);
+    cop_watch_close(watch);
+    options.since = 1000; /* never was: told as a gap, which is what was asked for */
+    CHECK_OK(cop_watch_open(store, P("a"), &options, NULL, NULL, &watch, NULL));
+    CHECK_OK(cop_watch_next(watch, COP_FOREVER, &batch));
+    ck_assert(batch.gap);
+    cop_watch_batch_end(&batch);
+    cop_watch_close(watch);
+    stats = stats_of(store);
+    ck_assert_uint_eq(stats.watchers, 0);
+    ck_assert_uint_eq(stats.watch_tellings, 3);
+    ck_assert_uint_eq(stats.watch_gaps, 1);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(limit_refuses_and_keeps_the_state)
 {
     cop_options options = COP_OPTIONS_INIT;
@@ -105,6 +185,8 @@ static void
 add(TCase *tests)
 {
     tcase_add_test(tests, stats_count);
+    tcase_add_test(tests, oldest_held);
+    tcase_add_test(tests, watchers_count);
     tcase_add_test(tests, limit_refuses_and_keeps_the_state);
 }
 

@@ -836,19 +836,26 @@ START_TEST(one_that_was_taken_back_takes_no_place)
 }
 END_TEST
 
-/* With more to look at than it may, it looks no further and takes nothing along. */
+/* With more to look at than it may, it looks no further and takes nothing along: it ends at an atom
+ * whose dependents are still to be looked at. */
 START_TEST(the_search_for_what_is_common_is_bounded)
 {
+    enum { EFFORT = 65536 };
     store = t_open_window(long_ms);
     cop_atom a = t_make(store, "a", cop_i64(0));
+    for (int i = 0; i < 3; i++)
+        read_by_sum[i] = a;
+    CHECK_OK(cop_computed_define(store, P("sum"), sum, NULL, NULL, NULL, NULL));
+    cop_atom b = t_make(store, "b", cop_i64(0));
     reconfigure(long_ms, 2, 1 << 30, true);
     cop_txn *txn = t_begin(store);
     cop_value value = cop_i64(1);
     cop_ticket *first = NULL, *second, *third;
-    for (int i = 0; i < 70000; i++)
-        CHECK_OK(cop_txn_set(txn, a, &value));
+    for (int i = 0; i < EFFORT - 1; i++)
+        CHECK_OK(cop_txn_set(txn, b, &value));
+    CHECK_OK(cop_txn_set(txn, a, &value));
     CHECK_OK(cop_txn_submit(txn, &first));
-    second = submit_at("b", 1);
+    second = submit_at("c", 1);
     third = submit_atom(a, 2);
     ck_assert(!goes_along(first, second, third));
     t_close(store);

@@ -536,8 +536,9 @@ START_TEST(a_pool_commits_when_the_frame_ends)
     CHECK_OK(cop_store_set_pool(store, pool));
     for (unsigned i = 1; i <= 5; i++)
         ck_assert_uint_eq(decided_by_others(submit_at("a", i)), i);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 
@@ -555,9 +556,10 @@ START_TEST(a_pool_that_comes_later_commits_too)
     ticket = submit_at("a", 2);
     CHECK_OK(cop_store_set_pool(store, other));
     ck_assert_uint_eq(decided_by_others(ticket), version + 1);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
     cop_pool_close(other);
+    t_all_released();
 }
 END_TEST
 
@@ -581,8 +583,9 @@ START_TEST(an_alarm_may_be_too_early)
     cop_ticket *second = submit_at("a", 3);
     ck_assert_uint_eq(version_of(first), 2);
     ck_assert_uint_eq(decided_by_others(second), 3);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 
@@ -596,8 +599,9 @@ START_TEST(an_alarm_that_finds_the_right_taken_comes_again)
     nap(40);
     cop__right_leave(store);
     (void)decided_by_others(ticket);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 
@@ -641,11 +645,18 @@ START_TEST(a_pool_may_be_taken_away_in_between)
         nap(1);
     second = submit_at("b", 1);
     (void)decided_by_others(second);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(busy);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
+
+static void
+nothing(void *context)
+{
+    (void)context;
+}
 
 static void *
 close_pool(void *pool)
@@ -661,7 +672,7 @@ START_TEST(a_closing_pool_refuses_the_task)
     store = t_open_window(long_ms);
     CHECK_OK(cop_store_set_pool(store, busy));
     ck_assert_int_eq(pthread_create(&thread, NULL, close_pool, busy), 0);
-    for (unsigned i = 0; i < PATIENCE_MS && cop_pool_submit(busy, block, NULL) == COP_OK; i++)
+    for (unsigned i = 0; i < PATIENCE_MS && cop_pool_submit(busy, nothing, NULL) == COP_OK; i++)
         nap(1);
     cop_ticket *ticket = submit_at("a", 1);
     ck_assert(!cop__load_seq_cst(&store->batcher.asked));
@@ -965,8 +976,9 @@ START_TEST(a_call_comes_by_the_pool)
         nap(1);
     was_called(&c, COP_OK, 1);
     ck_assert(!pthread_equal(c.thread, pthread_self()));
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 

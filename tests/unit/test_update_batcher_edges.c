@@ -6,6 +6,7 @@
  */
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -18,6 +19,7 @@
 
 #include "commit/combiner.h"
 #include "tests/support/store_test.h"
+#include "workers/pool_internal.h"
 
 #define LONG_MS 60000u /* a window that does not end within a test, but in one of many thousand */
 #define PATIENCE_MS 10000u
@@ -26,7 +28,7 @@ static cop_store *store;
 
 /* ---- steps of others ---- */
 
-static void (*at_clock)(void), (*at_timer)(void);
+static _Thread_local void (*at_clock)(void), (*at_timer)(void), (*at_yield)(void);
 static unsigned refusals; /* of the next calls of epoll_ctl */
 
 static void
@@ -50,6 +52,13 @@ timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimers
 {
     come(&at_timer);
     return (int)syscall(SYS_timerfd_settime, fd, flags, when, before);
+}
+
+int
+sched_yield(void)
+{
+    come(&at_yield);
+    return (int)syscall(SYS_sched_yield);
 }
 
 int
@@ -396,6 +405,49 @@ START_TEST(a_call_on_the_pool_may_flush_and_close_the_store)
 }
 END_TEST
 
+/* ---- another pool ---- */
+
+static void
+alarm_comes(void *context)
+{
+    (void)context;
+}
+
+/* Another thread that was asking sets an alarm, and is done. */
+static void
+set_sooner(void)
+{
+    static cop__alarm alarm = {.function = alarm_comes};
+    cop__timer_set(&store->timers, &alarm, cop_deadline_in_ms(LONG_MS / 2));
+    cop__sub_seq_cst(&store->effects.asking, 1u);
+}
+
+/* The alarm of a store is set in one pool at a time, also while it gets another. */
+START_TEST(an_alarm_moves_to_another_pool)
+{
+    call c = {0};
+    cop_pool *first = pool_of(0), *second = pool_of(0);
+    store = t_open_window(LONG_MS);
+    CHECK_OK(cop_store_set_pool(store, first));
+    cop_ticket *ticket = submit_at("a", 1);
+    CHECK_OK(cop_ticket_on_done(ticket, called, &c, NULL, cop_deadline_in_ms(LONG_MS)));
+    cop_ticket_release(ticket);
+    ck_assert_ptr_eq(first->alarms.top, &store->alarm.timer);
+    cop__add_seq_cst(&store->effects.asking, 1u);
+    at_yield = set_sooner;
+    CHECK_OK(cop_store_set_pool(store, second));
+    ck_assert_ptr_null(first->alarms.top);
+    ck_assert_ptr_eq(second->alarms.top, &store->alarm.timer);
+    ck_assert_uint_eq(store->alarm.timer.due, cop__timers_earliest(&store->timers));
+    ck_assert_uint_le(store->alarm.timer.due, cop_deadline_in_ms(LONG_MS / 2));
+    cop_store_close(store);
+    cop_pool_close(first);
+    cop_pool_close(second);
+    ck_assert_uint_eq(c.calls, 1);
+    t_all_released();
+}
+END_TEST
+
 /* ---- closing and forking ---- */
 
 static _Atomic bool blocked, blocking;
@@ -474,6 +526,7 @@ add(TCase *tests)
     tcase_add_test(tests, what_is_decided_is_not_told_as_late);
     tcase_add_test(tests, a_call_may_flush_and_close_the_store);
     tcase_add_test(tests, a_call_on_the_pool_may_flush_and_close_the_store);
+    tcase_add_test(tests, an_alarm_moves_to_another_pool);
     tcase_add_test(tests, a_store_may_close_before_a_worker_learns_of_its_window);
     tcase_add_test(tests, a_child_has_no_part_in_what_is_gathered);
 }

@@ -413,12 +413,17 @@ alarm_comes(void *context)
     (void)context;
 }
 
-/* Another thread that was asking sets an alarm, and is done. */
+static cop_pool *former, *next;
+
+/* Another thread that was asking sets an alarm, and is done. The store's is in the hands of the former
+ * pool, under whose lock alone it may be changed. */
 static void
 set_sooner(void)
 {
     static cop__alarm alarm = {.function = alarm_comes};
     cop__timer_set(&store->timers, &alarm, cop_deadline_in_ms(LONG_MS / 2));
+    ck_assert_ptr_eq(former->alarms.top, &store->alarm.timer);
+    ck_assert_ptr_null(next->alarms.top);
     cop__sub_seq_cst(&store->effects.asking, 1u);
 }
 
@@ -426,23 +431,24 @@ set_sooner(void)
 START_TEST(an_alarm_moves_to_another_pool)
 {
     call c = {0};
-    cop_pool *first = pool_of(0), *second = pool_of(0);
+    former = pool_of(0);
+    next = pool_of(0);
     store = t_open_window(LONG_MS);
-    CHECK_OK(cop_store_set_pool(store, first));
+    CHECK_OK(cop_store_set_pool(store, former));
     cop_ticket *ticket = submit_at("a", 1);
     CHECK_OK(cop_ticket_on_done(ticket, called, &c, NULL, cop_deadline_in_ms(LONG_MS)));
     cop_ticket_release(ticket);
-    ck_assert_ptr_eq(first->alarms.top, &store->alarm.timer);
+    ck_assert_ptr_eq(former->alarms.top, &store->alarm.timer);
     cop__add_seq_cst(&store->effects.asking, 1u);
     at_yield = set_sooner;
-    CHECK_OK(cop_store_set_pool(store, second));
-    ck_assert_ptr_null(first->alarms.top);
-    ck_assert_ptr_eq(second->alarms.top, &store->alarm.timer);
+    CHECK_OK(cop_store_set_pool(store, next));
+    ck_assert_ptr_null(former->alarms.top);
+    ck_assert_ptr_eq(next->alarms.top, &store->alarm.timer);
     ck_assert_uint_eq(store->alarm.timer.due, cop__timers_earliest(&store->timers));
     ck_assert_uint_le(store->alarm.timer.due, cop_deadline_in_ms(LONG_MS / 2));
     cop_store_close(store);
-    cop_pool_close(first);
-    cop_pool_close(second);
+    cop_pool_close(former);
+    cop_pool_close(next);
     ck_assert_uint_eq(c.calls, 1);
     t_all_released();
 }

@@ -69,7 +69,6 @@ cop__budgets_start(cop__budgets *budgets, const cop_monitor_options *options, ui
     budgets->untold = 0;
     budgets->rate = options->overruns_per_second != 0 ? options->overruns_per_second : DEFAULT_RATE;
     budgets->tokens_ns = SECOND_NS;
-    budgets->filled_ns = cop__clock_ns();
     if (options->overrun != NULL)
         budgets->teller =
             (cop__teller){options->overrun, options->overrun_context, options->overrun_destroy};
@@ -170,10 +169,10 @@ cop__overruns_tell(cop__budgets *budgets, void (*path)(void *context, cop_overru
 static cop__hot *
 hot_place(cop__budgets *budgets, cop_atom atom)
 {
-    uint32_t at = atom.id * UINT32_C(0x9e3779b1) >> 16;
+    uint32_t at = atom.id * UINT32_C(0x9e3779b1) >> COP_HOT_SHIFT;
     cop__hot *coolest = NULL;
     for (unsigned i = 0; i < COP_HOT_PROBES; i++) {
-        cop__hot *hot = &budgets->hot[(at + i) & (COP_HOT_SLOTS - 1)];
+        cop__hot *hot = &budgets->hot[at ^ i];
         if (hot->atom.id == atom.id && hot->atom.generation == atom.generation)
             return hot;
         if (coolest == NULL || hot->total_ns < coolest->total_ns)

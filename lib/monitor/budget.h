@@ -23,8 +23,10 @@
 #include "base/base.h"
 
 #define COP_PENDING_MAX 16u
-#define COP_HOT_SLOTS 1024u /* a power of two */
-#define COP_HOT_PROBES 8u
+#define COP_HOT_BITS 10u
+#define COP_HOT_SLOTS (1u << COP_HOT_BITS)
+#define COP_HOT_SHIFT (32u - COP_HOT_BITS) /* of a hash */
+#define COP_HOT_PROBES 8u                  /* a power of two */
 
 /* What is told of runs, to be added in one go. */
 typedef struct cop__timed_run {

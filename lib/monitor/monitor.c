@@ -2,13 +2,11 @@
 /* Starting and stopping a store's monitor, and taking what it recorded: see monitor.h. */
 #include "monitor/monitor.h"
 
-#include <sched.h>
 #include <time.h>
 
 #include "commit/combiner.h"
 #include "reclaim/gate.h"
 
-#define YIELDS 64u
 #define NAP_NS 50000
 
 /* ---- memory: one mapping with the monitor, its reader and three blocks ---- */
@@ -22,17 +20,10 @@ typedef struct monitor_room {
     cop__monitor_block block[3];
 } monitor_room;
 
-static size_t
-room_bytes(void)
-{
-    size_t page = 4096;
-    return (sizeof(monitor_room) + page - 1) & ~(page - 1);
-}
-
 static cop__monitor *
 monitor_new(cop__memory *memory)
 {
-    monitor_room *room = cop__memory_map(memory, COP_MEMORY_MONITOR, room_bytes(), false);
+    monitor_room *room = cop__memory_map(memory, COP_MEMORY_MONITOR, sizeof *room, false);
     if (room == NULL)
         return NULL;
     cop__phaser_init(&room->monitor.phaser);
@@ -58,20 +49,16 @@ cop__monitor_free(cop_store *store)
     pthread_mutex_destroy(&monitor->reader->lock);
     cop__budgets_end(monitor->budgets);
     cop__trace_end(monitor->trace, store->memory);
-    cop__memory_unmap(store->memory, COP_MEMORY_MONITOR, monitor, room_bytes());
+    cop__memory_unmap(store->memory, COP_MEMORY_MONITOR, monitor, sizeof(monitor_room));
 }
 
 /* ---- reading ---- */
 
-/* One turn of waiting; false when the deadline has passed. */
+/* False when the deadline has passed. */
 static bool
-wait_a_little(unsigned *turn, uint64_t deadline)
+wait_a_little(uint64_t deadline)
 {
-    if ((*turn)++ < YIELDS) {
-        sched_yield();
-        return true;
-    }
-    struct timespec nap = {0, NAP_NS};
+    const struct timespec nap = {0, NAP_NS};
     if (cop__clock_ns() >= deadline)
         return false;
     nanosleep(&nap, NULL);
@@ -81,9 +68,8 @@ wait_a_little(unsigned *turn, uint64_t deadline)
 cop_status
 cop__monitor_lock(cop__monitor *monitor, uint64_t deadline)
 {
-    unsigned turn = 0;
     while (pthread_mutex_trylock(&monitor->reader->lock) != 0)
-        if (!wait_a_little(&turn, deadline))
+        if (!wait_a_little(deadline))
             return COP_E_TIMEOUT;
     return COP_OK;
 }
@@ -92,25 +78,22 @@ cop__monitor_lock(cop__monitor *monitor, uint64_t deadline)
 static cop_status
 old_fold(cop__monitor *monitor, uint64_t deadline)
 {
-    unsigned turn = 0;
     while (!cop__phaser_is_quiet(&monitor->phaser))
-        if (!wait_a_little(&turn, deadline))
+        if (!wait_a_little(deadline))
             return COP_E_TIMEOUT;
     cop__monitor_block *old = monitor->block[monitor->phaser.old];
     for (unsigned i = 0; i < COP_MEASURES; i++)
         cop__histogram_fold(&monitor->reader->total->of[i], &old->of[i]);
-    monitor->reader->unfolded = false;
     return COP_OK;
 }
 
 cop_status
 cop__monitor_collect(cop__monitor *monitor, uint64_t deadline)
 {
-    cop_status status = monitor->reader->unfolded ? old_fold(monitor, deadline) : COP_OK;
+    cop_status status = old_fold(monitor, deadline); /* what a reader left that gave up */
     if (status != COP_OK)
         return status;
     cop__phaser_flip(&monitor->phaser);
-    monitor->reader->unfolded = true;
     return old_fold(monitor, deadline);
 }
 
@@ -179,7 +162,6 @@ monitor_restart(cop__monitor *monitor, const cop_monitor_options *options, uint6
     (void)cop__monitor_lock(monitor, COP_FOREVER);
     (void)cop__monitor_collect(monitor, COP_FOREVER);
     memset(monitor->reader->total, 0, sizeof *monitor->reader->total);
-    monitor->reader->since_ns = cop__realtime_ns();
     pthread_mutex_unlock(&monitor->reader->lock);
 }
 

@@ -9,8 +9,7 @@
  *
  * READING. One reader at a time, under reader->lock: it makes sure that the old block is empty,
  * flips, waits for the sections of what is now old, and folds that into the totals. When the
- * deadline passes meanwhile, the old block is left as `unfolded`, and the next reader goes on
- * there.
+ * deadline passes meanwhile, the old block is left as it is, and the next reader begins with it.
  */
 #ifndef COP_MONITOR_MONITOR_H
 #define COP_MONITOR_MONITOR_H
@@ -20,8 +19,6 @@
 
 typedef struct cop__monitor_reader {
     pthread_mutex_t lock;
-    bool unfolded;
-    uint64_t since_ns; /* CLOCK_REALTIME of the start */
     cop__monitor_block *total;
 } cop__monitor_reader;
 

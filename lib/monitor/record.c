@@ -274,9 +274,8 @@ commit_overrun(cop__monitor *monitor, uint64_t took, uint64_t version)
 static void
 unmeasured_end(cop__monitor *monitor, uint64_t version, uint64_t published_ns)
 {
-    uint64_t took = published_ns - monitor->commit.began; /* wraps when it published nothing */
-    if (cop__likely(took <= monitor->tick_ns || (int64_t)took < 0 ||
-                    took - monitor->tick_ns <= monitor->budget_ns))
+    uint64_t took = published_ns - monitor->commit.began; /* negative when it published nothing */
+    if (cop__likely((int64_t)took <= monitor->seeming_ns))
         return;
     uint64_t apart = clocks_apart(), moved = apart - monitor->apart_ns;
     monitor->apart_ns = apart;
@@ -327,6 +326,15 @@ cop__monitor_add(cop__monitor *monitor, cop_measure measure, uint64_t value)
 
 /* ---- the beginning ---- */
 
+/* What may seem to have taken no longer is within the budget, perhaps. */
+static int64_t
+seeming(const cop__monitor *monitor)
+{
+    uint64_t room = (uint64_t)INT64_MAX - monitor->tick_ns;
+    uint64_t budget = monitor->budget_ns < room ? monitor->budget_ns : room;
+    return (int64_t)(budget + monitor->tick_ns);
+}
+
 void
 cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
 {
@@ -337,7 +345,6 @@ cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
     monitor->apart_ns = clocks_apart();
     monitor->budget_ns = UINT64_MAX;
     monitor->armed = 0;
-    monitor->untimed = UINT32_MAX;
     monitor->wave->timing.ran = run_timed;
     for (unsigned round = 0; round < CALIBRATION_ROUNDS; round++) {
         monitor->countdown = 1;
@@ -352,6 +359,7 @@ cop__monitor_calibrate(cop__monitor *monitor, uint64_t every)
     monitor->cost_ns = least;
     monitor->untimed = WAVE_GAP;
     monitor->budget_ns = cop__load_relaxed(&monitor->budgets->limit_ns[COP_OVERRUN_COMMIT]);
+    monitor->seeming_ns = seeming(monitor);
     monitor->every = every;
     monitor->mean_ns = monitor->passed = monitor->taken = 0;
     monitor->countdown = every > 0 ? every : 1;

@@ -74,6 +74,7 @@ typedef struct cop__monitor {
     uint32_t untimed;   /* measured commits until the runs of one are timed */
     uint64_t budget_ns; /* of a commit */
     uint64_t tick_ns;   /* of the coarse clock */
+    int64_t seeming_ns; /* the longest that one within its budget seems to take by that clock */
     uint64_t apart_ns;  /* how far the clock of the day was ahead of the steady one */
     uint64_t countdown; /* commits until one is measured */
     uint64_t passed;    /* commits since one was, itself counted */

@@ -133,10 +133,10 @@ rule_depth(findings *f)
         if (counts && (deepest == NULL || node->height > deepest->height))
             deepest = node;
     }
-    if (deepest != NULL && deepest->height + UINT64_C(1) >= f->limits.depth)
-        SAY(note(f, COP_WARNING_DEPTH, atom_of(graph, deepest->id), deepest->height + UINT64_C(1),
+    if (deepest != NULL && deepest->height >= f->limits.depth)
+        SAY(note(f, COP_WARNING_DEPTH, atom_of(graph, deepest->id), deepest->height,
                  f->limits.depth),
-            "it stands on a chain of %u computed atoms", deepest->height + 1);
+            "it ends a chain of %u computed atoms", deepest->height);
 }
 
 #endif

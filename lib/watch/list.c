@@ -52,41 +52,19 @@ cop__watch_list_drop(cop__watch_list *list)
     cop__memory_free(memory, COP_MEMORY_WATCH, list, sizeof *list, 16);
 }
 
-static uint32_t
-text_add(cop__watch_list *list, const char *text, size_t length)
+static void
+text_add(cop__watch_list *list, cop__watch_entry *entry, const cop__watch_path *path)
 {
     size_t at = list->text_used;
-    if (at + length >= UINT32_MAX ||
-        !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + length + 1, 1)) {
-        list->refused = true;
-        return 0;
-    }
-    memcpy(list->text + at, text, length);
-    list->text_used += length;
-    return (uint32_t)at + 1;
-}
-
-void
-cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool copy)
-{
-    const cop__watch_path *path = &found->path;
-    if (path->refused || !cop__watch_grow(list->memory, &list->entry, &list->capacity,
-                                          list->count + 1, sizeof *list->entry)) {
+    if (at + path->length >= UINT32_MAX ||
+        !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + path->length, 1)) {
         list->refused = true;
         return;
     }
-    uint32_t text = 0;
-    if (path->text != NULL && (copy || !path->named))
-        text = text_add(list, path->text, path->length);
-    list->entry[list->count++] = (cop__watch_entry){.id = found->atom.id,
-                                                    .generation = (uint16_t)found->atom.generation,
-                                                    .what = (uint8_t)found->what,
-                                                    .anonymous = path->text == NULL,
-                                                    .text = text,
-                                                    .length = (uint32_t)path->length};
+    memcpy(list->text + at, path->text, path->length);
+    list->text_used += path->length;
+    entry->text = (uint32_t)at + 1;
 }
-
-/* ---- order ---- */
 
 /* Erased ones by falling length of their paths, so children before their branch; created ones by
  * rising length. The rest stays as it came, by id. */
@@ -99,14 +77,44 @@ key_of(const cop__watch_entry *entry)
     return (uint32_t)entry->what << 16 | (entry->what == COP_DIFF_CREATED ? length : 0);
 }
 
+void
+cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool copy)
+{
+    const cop__watch_path *path = &found->path;
+    if (path->refused || !cop__watch_grow(list->memory, &list->entry, &list->capacity,
+                                          list->count + 1, sizeof *list->entry)) {
+        list->refused = true;
+        return;
+    }
+    cop__watch_entry *entry = &list->entry[list->count++];
+    *entry = (cop__watch_entry){.id = found->atom.id,
+                                .generation = (uint16_t)found->atom.generation,
+                                .what = (uint8_t)found->what,
+                                .anonymous = path->text == NULL,
+                                .length = (uint32_t)path->length};
+    if (path->text != NULL && (copy || !path->named))
+        text_add(list, entry, path);
+    uint32_t key = key_of(entry);
+    list->unordered |= key < list->last_key;
+    list->last_key = key;
+}
+
+/* ---- order ---- */
+
+static uint8_t
+digit_of(const cop__watch_entry *entry, unsigned shift)
+{
+    return (uint8_t)(key_of(entry) >> shift);
+}
+
 /* One pass of a radix sort, stable. False: all have the same digit, nothing was done. */
 static bool
 sort_by_digit(const cop__watch_entry *from, cop__watch_entry *to, size_t n, unsigned shift)
 {
     size_t at[256] = {0}, sum = 0;
     for (size_t i = 0; i < n; i++)
-        at[key_of(&from[i]) >> shift & 255]++;
-    if (at[key_of(&from[0]) >> shift & 255] == n)
+        at[digit_of(&from[i], shift)]++;
+    if (at[digit_of(&from[0], shift)] == n)
         return false;
     for (unsigned digit = 0; digit < 256; digit++) {
         size_t count = at[digit];
@@ -114,16 +122,7 @@ sort_by_digit(const cop__watch_entry *from, cop__watch_entry *to, size_t n, unsi
         sum += count;
     }
     for (size_t i = 0; i < n; i++)
-        to[at[key_of(&from[i]) >> shift & 255]++] = from[i];
-    return true;
-}
-
-static bool
-all_values(const cop__watch_list *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (list->entry[i].what != COP_DIFF_VALUE)
-            return false;
+        to[at[digit_of(&from[i], shift)]++] = from[i];
     return true;
 }
 
@@ -131,7 +130,7 @@ void
 cop__watch_list_order(cop__watch_list *list)
 {
     size_t bytes = list->capacity * sizeof *list->entry;
-    if (list->refused || list->count < 2 || all_values(list))
+    if (list->refused || !list->unordered)
         return;
     cop__watch_entry *other = cop__memory_alloc(list->memory, COP_MEMORY_WATCH, bytes, 16);
     if (other == NULL) {
@@ -185,8 +184,6 @@ void
 cop__watch_scratch_end(cop__watch_scratch *scratch)
 {
     cop__memory_free(scratch->memory, COP_MEMORY_WATCH, scratch->text, scratch->capacity, 16);
-    scratch->text = NULL;
-    scratch->capacity = 0;
 }
 
 /* ---- finding ---- */

@@ -63,7 +63,7 @@ due_of(const cop_watch *watch)
     if (!is_dirty(watch) || watch->paused || watch->closed)
         return COP_TIMER_NEVER;
     uint64_t due = cop__watch_grid(watch->changed_ns, watch->max_delay_ns);
-    if (watch->min_interval_ns > 0 && watch->told_ns > 0) {
+    if (watch->told_ns > 0) {
         uint64_t next = cop__watch_grid(watch->told_ns, watch->min_interval_ns);
         due = next > due ? next : due;
     }
@@ -363,12 +363,10 @@ cop__watch_told(cop__watch_room *room, cop__watch_telling *telling, bool told)
     cop_watch *watch = telling->watch;
     cop__watch_lock(room);
     watch->running = false;
-    if (!told) {
+    if (!told || (COP_FAULT(watch_twice) && (watch->told & 31) == 9)) {
         watch->told = telling->told;
         watch->told_ns = telling->told_ns;
     }
-    if (COP_FAULT(watch_twice) && told && (watch->told & 31) == 9)
-        watch->told = telling->told;
     if (watch->target->dirty == 0) {
         cop__watch_list_drop(watch->target->list);
         watch->target->list = NULL;

@@ -388,8 +388,7 @@ cop__watch_closing(cop__watch_room *room)
     }
     cop__watch_frame_drop(room, room->base);
     room->base = NULL;
-    cop__add_seq_cst(&room->event, 1u);
-    cop__futex_wake(&room->event, INT32_MAX);
+    room->wake = true;
     cop__watch_unlock(room);
     cop__watch_ready_end(room);
 }

@@ -78,7 +78,9 @@ typedef struct cop__watch_entry {
 typedef struct cop__watch_list {
     cop__memory *memory;
     _Atomic uint32_t references;
-    bool refused; /* some are missing */
+    bool refused;   /* some are missing */
+    bool unordered; /* one came before another that it follows */
+    uint32_t last_key;
     cop__watch_entry *entry;
     size_t count, capacity;
     char *text;

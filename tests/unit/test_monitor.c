@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The performance monitor: switching, what commits record, what is told of it. */
+/* The performance monitor: switching, what commits record. */
 #include <pthread.h>
 #include <time.h>
 
-#include "monitor/monitor.h"
+#include "monitor/measurements.h"
 #include "tests/support/store_test.h"
 
 static cop_store *
@@ -98,6 +98,26 @@ START_TEST(every_commit_is_measured)
     ck_assert_uint_eq(distribution(m, COP_MEASURE_QUEUE_WAIT).count, 0);
     ck_assert_uint_eq(distribution(m, COP_MEASURE_NOTIFY).count, 0);
     cop_measurements_free(m);
+    t_close(store);
+}
+END_TEST
+
+/* Measurements are as large as what is in use. */
+START_TEST(measurements_are_small)
+{
+    cop_store *store = open_monitored(1);
+    cop__monitor_record(store, COP_MEASURE_SERIALIZE, 5);
+    for (uint64_t n = 0; n < 3; n++) {
+        cop_measurements *m = taken(store);
+        ck_assert_uint_eq(m->of[COP_MEASURE_QUEUE_WAIT].buckets, 0);
+        ck_assert_uint_eq(m->of[COP_MEASURE_NOTIFY].buckets, n);
+        ck_assert_uint_eq(m->bytes, sizeof *m + (n + 1) * sizeof(cop__used_bucket));
+        for (uint32_t i = 0; i < n; i++)
+            ck_assert_uint_eq(m->of[COP_MEASURE_NOTIFY].bucket[i].up_to, (i + 1) * (i + 2) / 2);
+        cop_measurements_free(m);
+        for (uint64_t i = 0; i <= n; i++)
+            cop__monitor_record(store, COP_MEASURE_NOTIFY, n * 1000);
+    }
     t_close(store);
 }
 END_TEST
@@ -411,6 +431,55 @@ START_TEST(a_closing_store_refuses)
 }
 END_TEST
 
+/* Cut to fit, with its end. */
+START_TEST(a_path_is_cut)
+{
+    cop_store *store = t_open();
+    char path[COP_OVERRUN_PATH + 8], got[COP_OVERRUN_PATH];
+    cop_atom gone = {4000, 1}, none = {0, 0};
+
+    for (size_t n = COP_OVERRUN_PATH - 2; n <= COP_OVERRUN_PATH + 1; n++) {
+        memset(path, 'p', n);
+        path[n] = '\0';
+        cop_atom atom = t_make(store, path, cop_i64(1));
+        cop_pin_t pin = cop_pin(store);
+        memset(got, 'x', sizeof got);
+        cop__monitor_path(pin.snapshot, atom, got);
+        path[n < sizeof got ? n : sizeof got - 1] = '\0';
+        ck_assert_str_eq(got, path);
+        cop__monitor_path(pin.snapshot, gone, got);
+        ck_assert_str_eq(got, "");
+        got[0] = 'x';
+        cop__monitor_path(pin.snapshot, none, got);
+        ck_assert_str_eq(got, "");
+        got[0] = 'x';
+        cop__monitor_path(NULL, atom, got);
+        ck_assert_str_eq(got, "");
+        cop_unpin(pin);
+    }
+    t_close(store);
+}
+END_TEST
+
+/* The budget of the store's options is in milliseconds. */
+START_TEST(the_options_budget)
+{
+    cop_store *store;
+    cop_options options = COP_OPTIONS_INIT;
+
+    fault_alloc_init(&t_faults);
+    options.allocator = fault_alloc_table(&t_faults);
+    options.performance_budget_ms = 7;
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    CHECK_OK(cop_monitor_start(store, NULL, NULL));
+    cop__monitor *monitor = atomic_load(&store->monitor);
+    ck_assert_uint_eq(monitor->budget_ns, 7000000);
+    for (unsigned kind = 0; kind < COP_OVERRUNS; kind++)
+        ck_assert_uint_eq(monitor->budgets->limit_ns[kind], 7000000);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(the_option_switches_it)
 {
     cop_options options = COP_OPTIONS_INIT;
@@ -441,102 +510,15 @@ START_TEST(the_option_switches_it)
 }
 END_TEST
 
-/* ---- metrics ---- */
-
-typedef struct sheet {
-    char text[65536];
-    size_t used, stop_at;
-} sheet;
-
-static int
-write_sheet(void *context, const char *bytes, size_t n)
-{
-    sheet *s = context;
-    if (s->used + n > s->stop_at)
-        return 1;
-    memcpy(s->text + s->used, bytes, n);
-    s->used += n;
-    s->text[s->used] = '\0';
-    return 0;
-}
-
-static bool
-has(const sheet *s, const char *line)
-{
-    const char *found = strstr(s->text, line);
-    while (found != NULL && found != s->text && found[-1] != '\n')
-        found = strstr(found + 1, line);
-    return found != NULL;
-}
-
-START_TEST(metrics_are_text)
-{
-    static sheet s;
-    cop_store *store = t_open();
-    commits(store, 3);
-    s = (sheet){.stop_at = sizeof s.text - 1};
-    CHECK_OK(cop_metrics_write(store, COP_METRICS_PROMETHEUS, COP_FOREVER, write_sheet, &s));
-    ck_assert(has(&s, "# TYPE coppice_commits_total counter\ncoppice_commits_total 3\n"));
-    ck_assert(has(&s, "# TYPE coppice_version gauge\ncoppice_version 3\n"));
-    ck_assert(has(&s, "coppice_memory_bytes{kind=\"pages\"} "));
-    ck_assert(has(&s, "coppice_graph_waves_total "));
-    ck_assert(has(&s, "coppice_monitor_running 0\n"));
-    ck_assert_ptr_null(strstr(s.text, "duration"));
-    cop_monitor_options options = {sizeof options, 1};
-    CHECK_OK(cop_monitor_start(store, &options, NULL));
-    commits(store, 4);
-    cop__monitor_record(store, COP_MEASURE_NOTIFY, 2000000);
-    s = (sheet){.stop_at = sizeof s.text - 1};
-    CHECK_OK(cop_metrics_write(store, COP_METRICS_OPENMETRICS, COP_FOREVER, write_sheet, &s));
-    ck_assert(has(&s, "# TYPE coppice_commits counter\ncoppice_commits_total 7\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_count{of=\"commit\"} 4\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_bucket{of=\"notify\",le=\"0.001\"} 0\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_bucket{of=\"notify\",le=\"0.0025\"} 1\n"));
-    ck_assert(has(&s, "coppice_duration_seconds_sum{of=\"notify\"} 0.002\n"));
-    ck_assert(has(&s, "coppice_commit_size_bucket{in=\"batch\",le=\"1\"} 4\n"));
-    ck_assert_str_eq(s.text + s.used - 6, "# EOF\n");
-    t_close(store);
-}
-END_TEST
-
-START_TEST(metrics_say_what_is_wrong)
-{
-    static sheet s;
-    cop_store *store = open_monitored(1);
-    cop__monitor *monitor = atomic_load(&store->monitor);
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, NULL, NULL), COP_E_INVALID);
-    CHECK_STATUS(cop_metrics_write(store, (cop_metrics_format)7, 0, write_sheet, &s),
-                 COP_E_INVALID);
-    s.stop_at = 5000;
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, COP_FOREVER, write_sheet, &s),
-                 COP_E_IO);
-    s = (sheet){.stop_at = sizeof s.text - 1};
-    CHECK_OK(cop__monitor_lock(monitor, COP_FOREVER));
-    CHECK_STATUS(
-        cop_metrics_write(store, COP_METRICS_PROMETHEUS, cop_deadline_in_ms(3), write_sheet, &s),
-        COP_E_TIMEOUT);
-    pthread_mutex_unlock(&monitor->reader->lock);
-    cop__evaluating = true;
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, write_sheet, &s),
-                 COP_E_IN_EVALUATION);
-    cop__evaluating = false;
-    const cop_snapshot *held = t_take(store);
-    cop_store_close(store);
-    CHECK_STATUS(cop_metrics_write(store, COP_METRICS_PROMETHEUS, 0, write_sheet, &s),
-                 COP_E_CLOSING);
-    cop_snapshot_drop(held);
-    t_all_released();
-}
-END_TEST
-
 static void
 add(TCase *tests)
 {
     tcase_add_test(tests, the_option_switches_it);
-    tcase_add_test(tests, metrics_are_text);
-    tcase_add_test(tests, metrics_say_what_is_wrong);
+    tcase_add_test(tests, the_options_budget);
+    tcase_add_test(tests, a_path_is_cut);
     tcase_add_test(tests, off_until_started);
     tcase_add_test(tests, every_commit_is_measured);
+    tcase_add_test(tests, measurements_are_small);
     tcase_add_test(tests, a_commit_that_publishes_nothing_is_whole);
     tcase_add_test(tests, a_commit_without_memory_is_whole);
     tcase_add_test(tests, one_in_n_stands_for_n);

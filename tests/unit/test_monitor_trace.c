@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Traces: what is recorded, and that what is written is the JSON that viewers want. */
 #include <jansson.h>
+#include <unistd.h>
 
 #include "monitor/monitor.h"
 #include "tests/support/store_test.h"
@@ -124,6 +125,95 @@ START_TEST(a_trace_holds_each_commit_with_its_parts)
 }
 END_TEST
 
+/* Microseconds with three digits behind the point; a run has a path, of which what JSON must not
+ * hold is escaped. */
+START_TEST(each_character)
+{
+    sheet s = {NULL, 0, 0};
+    cop_store *store = open_monitored();
+    cop__trace *trace = atomic_load(&store->monitor)->trace;
+    cop_atom x = t_make(store, "a b\x1f\x7f\"\\", cop_i64(1)), none = {0, 0};
+    char want[1024];
+    long pid = getpid();
+    int tid = gettid();
+
+    CHECK_OK(cop_trace_start(store, 0));
+    ck_assert_uint_eq(trace->capacity, 65536);
+    uint64_t before = cop__clock_ns();
+    CHECK_OK(cop_trace_start(store, 3));
+    uint64_t began = trace->began_ns;
+    ck_assert(began >= before && began <= cop__clock_ns());
+    cop__trace_add(trace, COP_MEASURE_APPLY, none, began, began + 999);
+    cop__trace_add(trace, COP_TRACE_RUN, x, began + 1234567, began + 1239573);
+    CHECK_OK(cop_trace_stop(store));
+    CHECK_OK(cop_trace_write(store, write_sheet, &s));
+    snprintf(want, sizeof want,
+             "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"lost\":0},\"traceEvents\":[\n"
+             "{\"name\":\"apply\",\"cat\":\"commit\",\"ph\":\"X\",\"pid\":%ld,\"tid\":%d,"
+             "\"ts\":0.000,\"dur\":0.999},\n"
+             "{\"name\":\"run\",\"cat\":\"computed\",\"ph\":\"X\",\"pid\":%ld,\"tid\":%d,"
+             "\"ts\":1234.567,\"dur\":5.006,"
+             "\"args\":{\"path\":\"a b\\u001f\x7f\\\"\\\\\"}}\n]}\n",
+             pid, tid, pid, tid);
+    ck_assert_str_eq(s.text, want);
+    free(s.text);
+    t_close(store);
+}
+END_TEST
+
+/* As many as there is room for, and one more. */
+START_TEST(a_ring)
+{
+    cop_store *store = open_monitored();
+    cop__trace *trace = atomic_load(&store->monitor)->trace;
+
+    CHECK_OK(cop_trace_start(store, 3));
+    for (int n = 1; n <= 7; n++) {
+        cop__trace_add(trace, COP_MEASURE_NOTIFY, (cop_atom){0, 0}, trace->began_ns,
+                       trace->began_ns + (uint64_t)n * 1000);
+        atomic_store(&trace->on, false);
+        json_t *json = written(store);
+        const json_t *events = json_object_get(json, "traceEvents");
+        ck_assert_uint_eq(json_array_size(events), n < 3 ? (size_t)n : 3);
+        ck_assert(number(json_object_get(json, "otherData"), "lost") == (n < 3 ? 0 : n - 3));
+        ck_assert(number(json_array_get(events, 0), "dur") == (n < 3 ? 1 : n - 2));
+        json_decref(json);
+        atomic_store(&trace->on, true);
+    }
+    fault_alloc_arm(&t_faults, 1, false);
+    CHECK_STATUS(cop_trace_start(store, 16777216), COP_E_MEMORY); /* as many as are allowed */
+    CHECK_STATUS(cop_trace_start(store, 16777217), COP_E_INVALID);
+    CHECK_OK(cop_monitor_stop(store));
+    CHECK_STATUS(cop_trace_start(store, 3), COP_E_STATE);
+    t_close(store);
+}
+END_TEST
+
+/* A sink that stops is not asked again. */
+static int
+count_and_stop(void *context, const char *bytes, size_t n)
+{
+    (void)bytes;
+    (void)n;
+    ++*(unsigned *)context;
+    return 1;
+}
+
+START_TEST(a_sink_that_stops)
+{
+    cop_store *store = open_monitored();
+    unsigned calls = 0;
+
+    CHECK_OK(cop_trace_start(store, 1000));
+    for (uint64_t i = 0; i < 1000; i++)
+        cop__monitor_record(store, COP_MEASURE_NOTIFY, 1);
+    CHECK_OK(cop_trace_stop(store));
+    CHECK_STATUS(cop_trace_write(store, count_and_stop, &calls), COP_E_IO);
+    ck_assert_uint_eq(calls, 1);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(the_newest_are_kept)
 {
     cop_store *store = open_monitored();
@@ -186,6 +276,9 @@ static void
 add(TCase *tests)
 {
     tcase_add_test(tests, a_trace_holds_each_commit_with_its_parts);
+    tcase_add_test(tests, each_character);
+    tcase_add_test(tests, a_ring);
+    tcase_add_test(tests, a_sink_that_stops);
     tcase_add_test(tests, the_newest_are_kept);
     tcase_add_test(tests, what_is_wrong_is_refused);
 }

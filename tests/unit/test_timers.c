@@ -91,6 +91,67 @@ START_TEST(alarms)
 }
 END_TEST
 
+static unsigned sooner_calls;
+
+static void
+count_sooner(void *context)
+{
+    ck_assert_ptr_eq(context, &sooner_calls);
+    sooner_calls++;
+}
+
+/* Whoever asks is told of an earliest alarm that is earlier than before, and of no other. */
+START_TEST(sooner)
+{
+    cop__timers timers;
+    cop__alarm a = {.function = fire}, b = {.function = fire};
+
+    cop__timers_init(&timers);
+    cop__timer_set(&timers, &a, 70); /* nobody asks */
+    timers.sooner = count_sooner;
+    timers.context = &sooner_calls;
+    sooner_calls = 0;
+    cop__timer_set(&timers, &b, 70);
+    ck_assert_uint_eq(sooner_calls, 0);
+    cop__timer_set(&timers, &b, 69);
+    ck_assert_uint_eq(sooner_calls, 1);
+    cop__timer_set(&timers, &b, 68); /* moved */
+    ck_assert_uint_eq(sooner_calls, 2);
+    cop__timer_set(&timers, &a, 69);
+    ck_assert_uint_eq(sooner_calls, 2);
+    ck_assert_uint_eq(cop__timers_earliest(&timers), 68);
+    ck_assert(cop__timer_remove(&timers, &b));
+    ck_assert_uint_eq(cop__timers_earliest(&timers), 69);
+    ck_assert(cop__timer_remove(&timers, &a));
+    ck_assert_uint_eq(cop__timers_earliest(&timers), COP_TIMER_NEVER);
+    ck_assert_uint_eq(sooner_calls, 2);
+    cop__timers_end(&timers);
+}
+END_TEST
+
+/* What is due when functions are called is called, what they set for later is not. */
+START_TEST(what_is_due_runs)
+{
+    cop__timers timers;
+    cop__alarm alarm[5];
+
+    cop__timers_init(&timers);
+    atomic_store(&fired, 0);
+    for (uint64_t i = 0; i < 5; i++) {
+        alarm[i] = (cop__alarm){.function = fire, .context = (void *)1};
+        cop__timer_set(&timers, &alarm[i], 10 * i);
+    }
+    for (uint64_t i = 0; i < 5; i++) {
+        cop__timers_run(&timers, 10 * i + 9);
+        ck_assert_uint_eq(fired, i + 1);
+        ck_assert_uint_eq(cop__timers_earliest(&timers), i < 4 ? 10 * i + 10 : COP_TIMER_NEVER);
+    }
+    cop__timers_run(&timers, COP_TIMER_NEVER - 1);
+    ck_assert_uint_eq(fired, 5);
+    cop__timers_end(&timers);
+}
+END_TEST
+
 START_TEST(descriptor)
 {
     cop__timers timers;
@@ -152,6 +213,8 @@ main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, heap);
     tcase_add_test(tcase, alarms);
+    tcase_add_test(tcase, sooner);
+    tcase_add_test(tcase, what_is_due_runs);
     tcase_add_test(tcase, descriptor);
     tcase_add_loop_test(tcase, a_pool_rings, 1, 4);
     suite_add_tcase(suite, tcase);

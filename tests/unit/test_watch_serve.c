@@ -30,6 +30,7 @@ START_TEST(by_polling)
 
     CHECK_STATUS(cop_watch_next(one, 0, &batch), COP_E_INVALID);
     CHECK_STATUS(cop_watch_fd(one, &fd), COP_E_INVALID);
+    ck_assert_int_eq(fd, -1);
     set(store, "a", 1);
     ck_assert_str_eq(t_heard(&a), "");
     CHECK_OK(cop_store_poll(store));

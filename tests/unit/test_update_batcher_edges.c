@@ -197,6 +197,19 @@ START_TEST(a_descriptor_that_was_refused_comes_later)
 }
 END_TEST
 
+START_TEST(an_alarm_of_an_older_window_is_set_anew)
+{
+    store = t_open_window(LONG_MS);
+    cop_ticket *ticket = submit_at("a", 1);
+    uint64_t due = cop__load_seq_cst(&store->batcher.due);
+    store->batcher.alarm.function(store->batcher.alarm.context);
+    ck_assert(cop__timers_earliest(&store->timers) == due || cop__clock_ns() >= due);
+    CHECK_OK(cop_flush(store, COP_FOREVER));
+    cop_ticket_release(ticket);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(an_alarm_without_a_window_does_nothing)
 {
     cop_stats stats = COP_STATS_INIT;
@@ -520,7 +533,7 @@ START_TEST(a_child_has_no_part_in_what_is_gathered)
     cop_ticket *ticket = submit_at("a", 1);
     pid_t child = fork();
     if (child == 0)
-        _exit(child_of(ticket));
+        t_exit_child(child_of(ticket));
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_int_eq(status, 0);
     CHECK_STATUS(cop_ticket_poll(ticket, NULL), COP_E_PENDING);
@@ -536,6 +549,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_window_of_a_length_that_is_no_more);
     tcase_add_test(tests, a_full_bound_is_shown_although_it_was_overtaken);
     tcase_add_test(tests, a_descriptor_that_was_refused_comes_later);
+    tcase_add_test(tests, an_alarm_of_an_older_window_is_set_anew);
     tcase_add_test(tests, an_alarm_without_a_window_does_nothing);
     tcase_add_test(tests, who_waits_for_one_taken_back_is_woken);
     tcase_add_test(tests, a_condition_that_fails_leaves_the_others);

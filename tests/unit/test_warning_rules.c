@@ -434,6 +434,22 @@ START_TEST(batches_with_one)
 }
 END_TEST
 
+/* ---- watchers ---- */
+
+/* Of each kind eight are kept, those with the greatest figures. */
+START_TEST(one_watcher_more_that_is_behind)
+{
+    for (uint64_t ms = 20; ms > 10; ms--)
+        note_behind(&found, "a/b", 3, ms * 1000000);
+    ck_assert_uint_eq(found.count, 8);
+    for (uint32_t i = 0; i < found.count; i++) {
+        ck_assert_uint_eq(found.warning[i].figure, 20 - i);
+        ck_assert_str_eq(found.warning[i].path, "a/b");
+    }
+    found.count = 0;
+}
+END_TEST
+
 /* ---- memory, workers ---- */
 
 START_TEST(memory_near_its_limit)
@@ -535,6 +551,7 @@ add(TCase *tests)
     tcase_add_test(tests, snapshots_held_long);
     tcase_add_test(tests, full_batches);
     tcase_add_test(tests, batches_with_one);
+    tcase_add_test(tests, one_watcher_more_that_is_behind);
     tcase_add_test(tests, memory_near_its_limit);
     tcase_add_test(tests, more_workers_than_cpus);
     tcase_add_test(tests, each_is_told);

@@ -5,7 +5,6 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <coppice/coppice.h>
 
@@ -50,14 +49,14 @@ t_open(void)
     return t_open_window(0);
 }
 
-/* Ends a forked child. What it ran counts in a build with coverage, which _exit alone would forget. */
+/* Ends a forked child. What it ran counts in a build with coverage, which _Exit alone would forget. */
 extern void __gcov_dump(void) __attribute__((weak));
 static inline _Noreturn void
 t_exit_child(int status)
 {
     if (__gcov_dump != NULL)
         __gcov_dump();
-    _exit(status);
+    _Exit(status);
 }
 
 /* Nothing of the store may be left. */

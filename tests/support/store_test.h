@@ -50,12 +50,16 @@ t_open(void)
 }
 
 /* Ends a forked child. What it ran counts in a build with coverage, which _Exit alone would forget. */
-extern void __gcov_dump(void) __attribute__((weak));
+#ifdef COP_COVERAGE
+extern void __gcov_dump(void);
+#endif
+
 static inline _Noreturn void
 t_exit_child(int status)
 {
-    if (__gcov_dump != NULL)
-        __gcov_dump();
+#ifdef COP_COVERAGE
+    __gcov_dump();
+#endif
     _Exit(status);
 }
 

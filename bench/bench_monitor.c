@@ -1,24 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the monitor costs: recording one sample, and a commit with the monitor off, as it comes, and
- * measuring each one. Rounds alternate between the three in one process, so that what the machine
- * does meanwhile meets all of them alike; a ratio is taken within a round.
+ * What the monitor and watchers cost: recording one sample, and a synchronous commit
+ *
+ *   off      with neither
+ *   chosen   with the monitor, as it comes
+ *   every    with the monitor measuring each commit
+ *   watched  with ten watchers of what is written, told by a pool
+ *   stuck    the same, but the function of one of them never returns
+ *
+ * Rounds alternate between these in one process, so that what the machine does meanwhile meets all
+ * of them alike; a ratio is taken within a round: to off, and of stuck to watched. The pool is
+ * there in all of them.
  *
  *     bench_monitor [--json] [--rounds N] [--commits N]
  */
 #include <inttypes.h>
-#include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include <coppice/coppice.h>
+
 #include "bench/clock.h"
 #include "bench/report.h"
 #include "monitor/monitor.h"
 
-enum { OFF, CHOSEN, EVERY, MODES };
-static const char *const mode_names[] = {"off", "chosen", "every"};
+enum { OFF, CHOSEN, EVERY, WATCHED, STUCK, MODES };
+static const char *const mode_names[] = {"off", "chosen", "every", "watched", "stuck"};
 static const char *const figures[] = {"mean", "p50", "p99", "p999"};
 enum { FIGURES = 4 };
 
@@ -34,31 +44,19 @@ need(cop_status status, const char *what)
     exit(1);
 }
 
-/* The 95 % interval of a median, from ranks: normal approximation of the binomial. */
-static void
-interval(const report_samples *samples, double *low, double *high)
-{
-    report_samples sorted = *samples;
-    unsigned n = samples->n, rank = (unsigned)((n - 1.96 * sqrt((double)n)) / 2);
-    report_sort(sorted.value, n);
-    rank = rank < n ? rank : 0; /* too few */
-    *low = sorted.value[rank];
-    *high = sorted.value[n - 1 - rank];
-}
-
 static void
 report(const char *name, const char *system, const char *unit, const report_samples *samples)
 {
     char number[32];
     char fields[96];
     double low, high;
-    interval(samples, &low, &high);
+    report_interval(samples, &low, &high);
     snprintf(fields, sizeof fields, ",\"ci_low\":%.4g,\"ci_high\":%.4g", low, high);
     const report_row row = {"monitor", name, system, unit, fields, samples};
     if (json)
         report_json(&row);
     else
-        printf("%-18s %-7s %8s %-6s [%.4g, %.4g]\n", name, system,
+        printf("%-18s %-7s %8s %-10s [%.4g, %.4g]\n", name, system,
                report_number(report_median(samples), number, sizeof number), unit, low, high);
 }
 
@@ -81,6 +79,23 @@ bench_sample(cop_store *store, report_samples *samples)
 
 /* ---- a commit ---- */
 
+static void
+sleep_ms(long ms)
+{
+    const struct timespec time = {0, ms * 1000000};
+    nanosleep(&time, NULL);
+}
+
+static inline void
+set_one(cop_store *store, cop_atom atom, int64_t i)
+{
+    cop_txn *txn = NULL;
+    cop_value value = cop_i64(i);
+    need(cop_txn_begin(store, &txn), "begin");
+    need(cop_txn_set(txn, atom, &value), "set");
+    need(cop_txn_commit(txn, NULL, NULL), "commit");
+}
+
 static int
 compare_u32(const void *a, const void *b)
 {
@@ -88,14 +103,70 @@ compare_u32(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+enum { WATCHERS = 10 };
+#define WINDOW_NS UINT64_C(16000000)
+static cop_watch *watchers[WATCHERS];
+static atomic_bool stuck, release;
+
 static void
-mode_set(cop_store *store, unsigned mode)
+look(void *context, cop_watch *watch, cop_watch_batch *batch)
+{
+    cop_change change;
+    (void)watch;
+    while (cop_watch_change(batch, &change))
+        ;
+    if (context == NULL)
+        return;
+    atomic_store(&stuck, true);
+    while (!atomic_load(&release))
+        sleep_ms(1);
+}
+
+static void
+watchers_open(cop_store *store, bool one_sticks)
+{
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    options.min_interval_ns = options.max_delay_ns = WINDOW_NS;
+    atomic_store(&release, false);
+    atomic_store(&stuck, false);
+    for (int i = 0; i < WATCHERS; i++)
+        need(cop_watch_open(store, "bench", 5, &options, look, one_sticks && i == 0 ? store : NULL,
+                            &watchers[i], NULL),
+             "watch");
+}
+
+/* Goes on when the one that is to stick does. */
+static void
+watchers_begin(cop_store *store, bool one_sticks, cop_atom atom)
+{
+    watchers_open(store, one_sticks);
+    for (int64_t i = 0; one_sticks && !atomic_load(&stuck); i--) {
+        set_one(store, atom, i);
+        sleep_ms(1);
+    }
+}
+
+static void
+watchers_close(void)
+{
+    atomic_store(&release, true);
+    for (int i = 0; i < WATCHERS; i++) {
+        cop_watch_close(watchers[i]);
+        watchers[i] = NULL;
+    }
+}
+
+static void
+mode_set(cop_store *store, unsigned mode, cop_atom atom)
 {
     cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
     need(cop_monitor_stop(store), "stop");
+    watchers_close();
     options.sample_every = mode == EVERY;
-    if (mode != OFF)
+    if (mode == CHOSEN || mode == EVERY)
         need(cop_monitor_start(store, &options, NULL), "start");
+    if (mode == WATCHED || mode == STUCK)
+        watchers_begin(store, mode == STUCK, atom);
 }
 
 /* Each commit is timed from outside, the same in every mode. */
@@ -104,12 +175,8 @@ bench_commits(cop_store *store, cop_atom atom, uint32_t *took, double figure[FIG
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < commits; i++) {
-        cop_txn *txn = NULL;
-        cop_value value = cop_i64((int64_t)i);
         uint64_t began = bench_wall_ns();
-        need(cop_txn_begin(store, &txn), "begin");
-        need(cop_txn_set(txn, atom, &value), "set");
-        need(cop_txn_commit(txn, NULL, NULL), "commit");
+        set_one(store, atom, (int64_t)i);
         took[i] = (uint32_t)(bench_wall_ns() - began);
         sum += took[i];
     }
@@ -132,39 +199,34 @@ arguments(int argc, char **argv)
             commits = (unsigned)strtoul(argv[++i], NULL, 10);
 }
 
-int
-main(int argc, char **argv)
+static report_samples sample, times[MODES][FIGURES], ratios[MODES][FIGURES], sticking[FIGURES];
+
+static void
+round_run(cop_store *store, cop_atom atom, uint32_t *took, unsigned round)
 {
-    static report_samples sample, times[MODES][FIGURES], ratios[MODES][FIGURES];
-    cop_store *store = NULL;
-    cop_atom atom;
-    char name[32];
-    arguments(argc, argv);
-    if (rounds < 1 || rounds > REPORT_ROUNDS_MAX || commits < 1000) {
-        report_note("--rounds 1 to %d, --commits from 1000", REPORT_ROUNDS_MAX);
-        return 2;
+    double figure[MODES][FIGURES];
+    for (unsigned k = 0; k < MODES; k++) {
+        unsigned mode = (k + round) % MODES; /* none always follows the same */
+        mode_set(store, mode, atom);
+        bench_commits(store, atom, took, figure[mode]);
     }
-    uint32_t *took = calloc(commits, sizeof *took);
-    need(took != NULL ? COP_OK : COP_E_MEMORY, "memory");
-    need(cop_store_open(NULL, &store, NULL), "open");
-    need(cop_atom_at(store, "bench/x", 7, &atom, NULL), "atom");
-    for (unsigned round = 0; round < rounds; round++) {
-        double figure[MODES][FIGURES];
-        for (unsigned k = 0; k < MODES; k++) {
-            unsigned mode = (k + round) % MODES; /* none always follows the same */
-            mode_set(store, mode);
-            bench_commits(store, atom, took, figure[mode]);
+    mode_set(store, EVERY, atom);
+    bench_sample(store, &sample);
+    for (unsigned f = 0; f < FIGURES; f++) {
+        for (unsigned mode = 0; mode < MODES; mode++) {
+            report_add(&times[mode][f], figure[mode][f]);
+            report_add(&ratios[mode][f], figure[mode][f] / figure[OFF][f]);
         }
-        mode_set(store, EVERY);
-        bench_sample(store, &sample);
-        for (unsigned mode = 0; mode < MODES; mode++)
-            for (unsigned f = 0; f < FIGURES; f++) {
-                report_add(&times[mode][f], figure[mode][f]);
-                report_add(&ratios[mode][f], figure[mode][f] / figure[OFF][f]);
-            }
+        report_add(&sticking[f], figure[STUCK][f] / figure[WATCHED][f]);
     }
+}
+
+static void
+report_all(void)
+{
+    char name[32];
     report("sample", "coppice", "ns", &sample);
-    for (unsigned f = 0; f < FIGURES; f++)
+    for (unsigned f = 0; f < FIGURES; f++) {
         for (unsigned mode = 0; mode < MODES; mode++) {
             snprintf(name, sizeof name, "commit_%s", figures[f]);
             report(name, mode_names[mode], "ns", &times[mode][f]);
@@ -172,7 +234,35 @@ main(int argc, char **argv)
             if (mode != OFF)
                 report(name, mode_names[mode], "of off", &ratios[mode][f]);
         }
+        report(name, mode_names[STUCK], "of watched", &sticking[f]);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    cop_pool_options options = COP_POOL_OPTIONS_INIT;
+    cop_store *store = NULL;
+    cop_pool *pool = NULL;
+    cop_atom atom;
+    arguments(argc, argv);
+    if (rounds < 1 || rounds > REPORT_ROUNDS_MAX || commits < 1000) {
+        report_note("--rounds 1 to %d, --commits from 1000", REPORT_ROUNDS_MAX);
+        return 2;
+    }
+    uint32_t *took = calloc(commits, sizeof *took);
+    need(took != NULL ? COP_OK : COP_E_MEMORY, "memory");
+    options.threads = 2; /* one of them sticks */
+    need(cop_pool_open(&options, &pool, NULL), "pool");
+    need(cop_store_open(NULL, &store, NULL), "open");
+    need(cop_store_set_pool(store, pool), "set_pool");
+    need(cop_atom_at(store, "bench/x", 7, &atom, NULL), "atom");
+    for (unsigned round = 0; round < rounds; round++)
+        round_run(store, atom, took, round);
+    report_all();
+    watchers_close();
     cop_store_close(store);
+    cop_pool_close(pool);
     free(took);
     return 0;
 }

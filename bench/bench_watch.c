@@ -7,9 +7,14 @@
  *   pass_N      the same, and a look at what it changed (cop_store_poll) after each
  *   told        one change told to a function that looks at it, 1,000 at once
  *   burst_*     1,000 commits to 100 atoms: without an observer; with one that writes each change
- * it is told as JSON, after each commit; and with one that is told once a frame (16 ms)
+ * it is told as JSON, after each commit; and with one whose own window is a frame (16 ms) given_*
+ * 1,000 updates of 100 atoms handed over with cop_txn_submit, until they are committed and told:
+ * without gathering (batch.updates = false), and in windows of 16 ms; each without an observer, and
+ * with one that writes each change it is told as JSON saved*      how much less the observer costs
+ * (time with it less time without) by the window
  *
- * A round takes all cases in turn; the saving is the median of the rounds' own ratios.
+ * A round takes all cases in turn, every other one in the opposite order; what is saved is the
+ * median of the rounds' own ratios. Intervals are of 95 %.
  */
 #include <getopt.h>
 #include <poll.h>
@@ -180,6 +185,72 @@ burst_alone(void)
     return (double)(bench_cpu_ns() - begin);
 }
 
+/* ---- handed over ---- */
+
+static void
+gather(bool updates)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    need(cop_store_options(store, &options), "options");
+    options.batch_updates = updates;
+    options.batch_window_ms = FRAME_NS / 1000000;
+    need(cop_store_reconfigure(store, &options, COP_FOREVER, NULL), "reconfigure");
+}
+
+static cop_ticket *
+submit_one(cop_atom a)
+{
+    cop_txn *txn;
+    cop_ticket *ticket;
+    cop_value value = cop_i64(++counter);
+    need(cop_txn_begin(store, &txn), "begin");
+    need(cop_txn_set(txn, a, &value), "set");
+    need(cop_txn_submit(txn, &ticket), "submit");
+    return ticket;
+}
+
+/* The host's loop: polls when the descriptor says so, for at most `ms`. */
+static void
+loop(struct pollfd *p, int ms)
+{
+    if (poll(p, 1, ms) == 1)
+        need(cop_store_poll(store), "poll");
+}
+
+static void
+hand_over(struct pollfd *p, cop_watch *watch)
+{
+    cop_ticket *ticket = NULL;
+    for (int i = 0; i < UPDATES; i++) {
+        cop_ticket_release(ticket);
+        ticket = submit_one(atom[i % BURST_ATOMS]);
+        loop(p, 0);
+    }
+    while (cop_ticket_poll(ticket, NULL) == COP_E_PENDING)
+        loop(p, 1000);
+    cop_ticket_release(ticket);
+    while (watch != NULL && cop_watch_told(watch) != cop_store_version(store))
+        loop(p, 1000);
+}
+
+/* ns a burst. The observer has no window of its own: it is told after each commit. */
+static double
+given(bool updates, bool observer)
+{
+    enum { BURSTS = 4 };
+    gather(updates);
+    cop_watch *watch = observer ? watch_open("host", 0, serialize) : NULL;
+    struct pollfd p = {.events = POLLIN};
+    need(cop_store_fd(store, &p.fd), "descriptor");
+    uint64_t begin = bench_cpu_ns();
+    for (int i = 0; i < BURSTS; i++)
+        hand_over(&p, watch);
+    double ns = (double)(bench_cpu_ns() - begin) / BURSTS;
+    cop_watch_close(watch);
+    gather(true);
+    return ns;
+}
+
 enum {
     COMMIT_0,
     COMMIT_1,
@@ -192,19 +263,42 @@ enum {
     EACH,
     FRAME,
     SAVED,
+    GIVEN_EACH_ALONE,
+    GIVEN_EACH,
+    GIVEN_FRAME_ALONE,
+    GIVEN_FRAME,
+    SAVED_GIVEN,
     CASES
 };
 static const struct {
     const char *name, *unit;
 } cases[CASES] = {
-    {"commit_0", "ns/op"},       {"commit_1", "ns/op"},       {"commit_10", "ns/op"},
-    {"commit_1000", "ns/op"},    {"pass_1", "ns/op"},         {"pass_1000", "ns/op"},
-    {"told", "ns/change"},       {"burst_alone", "ns/burst"}, {"burst_each", "ns/burst"},
-    {"burst_frame", "ns/burst"}, {"saved", "percent"},
+    {"commit_0", "ns/op"},       {"commit_1", "ns/op"},
+    {"commit_10", "ns/op"},      {"commit_1000", "ns/op"},
+    {"pass_1", "ns/op"},         {"pass_1000", "ns/op"},
+    {"told", "ns/change"},       {"burst_alone", "ns/burst"},
+    {"burst_each", "ns/burst"},  {"burst_frame", "ns/burst"},
+    {"saved", "percent"},        {"given_each_alone", "ns/burst"},
+    {"given_each", "ns/burst"},  {"given_frame_alone", "ns/burst"},
+    {"given_frame", "ns/burst"}, {"saved_given", "percent"},
 };
 
+/* By the update batcher. */
 static void
-round_run(report_samples of[CASES], unsigned n)
+round_given(report_samples of[CASES], bool opposite)
+{
+    double ns[4];
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned i = opposite ? 3 - k : k; /* with each its pair beside it */
+        ns[i] = given(i >= 2, i % 2 == 1);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        report_add(&of[GIVEN_EACH_ALONE + i], ns[i]);
+    report_add(&of[SAVED_GIVEN], 100.0 * (1.0 - (ns[3] - ns[2]) / (ns[1] - ns[0])));
+}
+
+static void
+round_run(report_samples of[CASES], unsigned n, bool opposite)
 {
     report_add(&of[COMMIT_0], commits(0, n, false));
     report_add(&of[COMMIT_1], commits(1, n, false));
@@ -218,20 +312,24 @@ round_run(report_samples of[CASES], unsigned n)
     report_add(&of[EACH], each);
     report_add(&of[FRAME], frame);
     report_add(&of[SAVED], 100.0 * (1.0 - (frame - alone) / (each - alone)));
+    round_given(of, opposite);
 }
 
 static void
 print(const report_samples of[CASES], bool json)
 {
-    char number[32];
+    char number[32], fields[96];
+    double low, high;
     for (int i = 0; i < CASES; i++) {
-        report_row row = {"watch", cases[i].name, "coppice", cases[i].unit, "", &of[i]};
+        report_interval(&of[i], &low, &high);
+        snprintf(fields, sizeof fields, ",\"ci_low\":%.4g,\"ci_high\":%.4g", low, high);
+        report_row row = {"watch", cases[i].name, "coppice", cases[i].unit, fields, &of[i]};
         if (json)
             report_json(&row);
         else
-            printf("%-14s %10s %-10s +-%.0f %%\n", cases[i].name,
-                   report_number(report_median(&of[i]), number, sizeof number), cases[i].unit,
-                   100 * report_spread(&of[i]));
+            printf("%-18s %10s %-10s [%.4g, %.4g]\n", cases[i].name,
+                   report_number(report_median(&of[i]), number, sizeof number), cases[i].unit, low,
+                   high);
     }
 }
 
@@ -268,7 +366,7 @@ main(int argc, char **argv)
         usage(2);
     open_store();
     for (unsigned long i = 0; i < rounds; i++)
-        round_run(of, quick ? 2000 : 20000);
+        round_run(of, quick ? 2000 : 20000, i % 2 == 1);
     print(of, json);
     cop_store_close(store);
     return 0;

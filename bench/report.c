@@ -57,6 +57,15 @@ report_spread(const report_samples *samples)
 }
 
 void
+report_interval(const report_samples *samples, double *low, double *high)
+{
+    report_samples s = sorted(samples);
+    unsigned rank = s.n > 0 ? (unsigned)fmax(0, (s.n - 1.96 * sqrt((double)s.n)) / 2) : 0;
+    *low = s.n > 0 ? s.value[rank] : 0;
+    *high = s.n > 0 ? s.value[s.n - 1 - rank] : 0;
+}
+
+void
 report_json(const report_row *row)
 {
     report_samples s = sorted(row->samples);

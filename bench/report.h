@@ -34,6 +34,9 @@ double report_median(const report_samples *samples);
 /* Half of (greatest - least), as a part of the median: 0.05 is +-5 %. */
 double report_spread(const report_samples *samples);
 
+/* The 95 % interval of the median, from ranks: normal approximation of the binomial. */
+void report_interval(const report_samples *samples, double *low, double *high);
+
 /* One line: the median as "value", with "low", "high" and "rounds". */
 void report_json(const report_row *row);
 

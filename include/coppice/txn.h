@@ -134,8 +134,8 @@ COP_PUBLIC cop_status cop_ticket_poll(cop_ticket *ticket, uint64_t *version);
 COP_PUBLIC cop_status cop_ticket_wait(cop_ticket *ticket, uint64_t deadline, uint64_t *version,
                                       cop_error *error);
 /*
- * Calls function(context, outcome, version) once: when the transaction is decided, or at the deadline with
- * COP_E_TIMEOUT (the transaction goes on). COP_FOREVER: no deadline. destroy (may be NULL) runs after it. Both
+ * Calls function(context, outcome, version) once: when the transaction is decided, or, when it is not by
+ * then, at the deadline with COP_E_TIMEOUT (the transaction goes on). COP_FOREVER: no deadline. destroy (may be NULL) runs after it. Both
  * run on a worker of the store's pool, on who calls cop_store_poll, or on who closes the store; never
  * within a commit, this call, or cop_txn_submit. They may call whatever the store allows there. At most
  * one for a ticket, which may be released before. COP_E_STATE (it has one), COP_E_INVALID (no

@@ -4,8 +4,10 @@
  * holder of the commit right, and the tasks of a pool (workers/inject.h). Intrusive, after Vyukov's
  * MPSC queue.
  *
- * ORDERING. push swaps the tail (acquire-release), then links the old tail to the node (release).
- * pop acquires the link, so the consumer sees the node whole. Between a producer's two steps
+ * ORDERING. push swaps the tail, then links the old tail to the node; pop reads the link. All are
+ * sequentially consistent: the consumer sees the node whole, and of a producer that looks at something
+ * else after its push and a consumer that changes that before its pop, at least one sees the other.
+ * (A releasing link could still lie in the producer's store buffer while it looks.) Between a producer's two steps
  * there is a gap: pop then takes the finished prefix and answers NULL, it never waits for the
  * producer.
  *
@@ -44,7 +46,7 @@ cop__queue_push(cop__queue *queue, cop__queue_node *node)
 {
     cop__store_relaxed(&node->next, (cop__queue_node *)NULL);
     cop__queue_node *before = cop__swap_seq_cst(&queue->tail, node);
-    cop__store_release(&before->next, node);
+    cop__store_seq_cst(&before->next, node);
 }
 
 /* True when nothing has been pushed that was not popped; a push under way counts as pushed. */
@@ -59,18 +61,18 @@ static inline cop__queue_node *
 cop__queue_pop(cop__queue *queue)
 {
     cop__queue_node *head = queue->head;
-    cop__queue_node *next = cop__load_acquire(&head->next);
+    cop__queue_node *next = cop__load_seq_cst(&head->next);
     if (head == &queue->stub) {
         if (next == NULL)
             return NULL;
         queue->head = head = next;
-        next = cop__load_acquire(&head->next);
+        next = cop__load_seq_cst(&head->next);
     }
     if (next == NULL) {
         if (cop__load_acquire(&queue->tail) != head)
             return NULL; /* its successor is not linked yet */
         cop__queue_push(queue, &queue->stub);
-        next = cop__load_acquire(&head->next);
+        next = cop__load_seq_cst(&head->next);
         if (next == NULL)
             return NULL;
     }
@@ -84,7 +86,7 @@ static inline cop__queue_node *
 cop__queue_peek(cop__queue *queue)
 {
     cop__queue_node *head = queue->head;
-    return head == &queue->stub ? cop__load_acquire(&head->next) : head;
+    return head == &queue->stub ? cop__load_seq_cst(&head->next) : head;
 }
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * Where a batch that is full is split: transactions behind the bound go along as long as they write
  * an atom that it writes, or one that a computed atom reads which reads an atom of its, so that
- * this one runs once for them all.
+ * this one runs once for them all. Who lists the children of a branch is not looked for: it may run
+ * once more.
  *
  * The set is a filter of hashes, in a fixed space: a transaction may be taken along for nothing
  * (about one in 32 when the set has 2,048 members), and of atoms with very many dependents only the

@@ -646,20 +646,18 @@ batch_take(cop_store *store, cop__batch *batch)
 void
 cop__combine(cop_store *store, unsigned rounds)
 {
-    bool decided = false, more = true;
+    bool more = true;
     cop__batcher_close_window(store);
     while (more && rounds-- > 0) {
         cop__batch batch = {0};
         batch_take(store, &batch);
         more = batch.first != NULL;
-        decided |= more;
         if (more)
             batch_commit(store, batch.first);
     }
     if (more)
         cop__batcher_left(store);
-    if (decided)
-        cop__batcher_decided(store);
+    cop__batcher_decided(store); /* also when all that was taken had been cancelled */
 }
 
 void

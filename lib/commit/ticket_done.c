@@ -36,12 +36,17 @@ tell(cop__ticket_call *call, cop_status status, uint64_t version)
         call->destroy(call->context);
 }
 
-/* The alarm's reference is given up. */
+/* The alarm's reference is given up. What is decided already is told, although whoever decided it has
+ * not come to say so. */
 static void
 deadline_came(void *context)
 {
     cop__ticket_call *call = context;
-    tell(call, COP_E_TIMEOUT, 0);
+    const cop_txn *txn = call->txn;
+    if (cop__load_acquire(&txn->state) == COP_TXN_DONE)
+        tell(call, txn->result, txn->version);
+    else
+        tell(call, COP_E_TIMEOUT, 0);
     call_unref(call); /* the store stays: whoever runs its timers uses it */
 }
 

@@ -2,7 +2,8 @@
 /*
  * Who is to be told how a ticket ended (cop_ticket_on_done).
  *
- * A CALL is told once: by the outcome, or by its deadline, whichever takes `told` first. It has a
+ * A CALL is told once: by the outcome, or by its deadline, whichever takes `told` first; a deadline
+ * that finds the transaction decided tells the outcome. It has a
  * reference for each; both end in any case, the deadline's when its alarm fires or is taken back.
  * As long as there is one it keeps its transaction, and so the store.
  *

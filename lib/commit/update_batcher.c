@@ -43,7 +43,7 @@ cop__batcher_configure(cop_store *store)
     bool gathers = options->batch_updates != 0;
     cop__store_relaxed(&b->most, options->batch_max_transactions);
     cop__store_relaxed(&b->most_bytes, options->batch_max_bytes);
-    cop__store_relaxed(&b->window_ns, gathers ? options->batch_window_ms * MS_NS : 0);
+    cop__store_seq_cst(&b->window_ns, gathers ? options->batch_window_ms * MS_NS : 0);
 }
 
 /* ---- telling who commits ---- */
@@ -92,21 +92,25 @@ ask_pool(cop_store *store)
 }
 
 static void
-show(cop_store *store, uint64_t due)
+show_at(cop_store *store, uint64_t time)
 {
     int fd = cop__load_seq_cst(&store->batcher.fd);
     if (fd < 0)
         return;
     cop__store_seq_cst(&store->batcher.shown, true);
-    cop__timer_descriptor_arm(fd, due);
+    cop__timer_descriptor_arm(fd, time);
 }
 
+/* Again if it was changed meanwhile: who changed it may have been before, with a sooner time. */
 static void
-show_due(cop_store *store)
+show(cop_store *store)
 {
-    uint64_t due = cop__load_seq_cst(&store->batcher.due);
-    if (due != COP_BATCH_NONE)
-        show(store, due);
+    uint64_t due = cop__load_seq_cst(&store->batcher.due), shown;
+    do {
+        shown = due;
+        show_at(store, shown == COP_BATCH_NONE ? COP_TIMER_NEVER : shown);
+        due = cop__load_seq_cst(&store->batcher.due);
+    } while (due != shown);
 }
 
 static void
@@ -121,10 +125,17 @@ wake_waiters(cop__update_batcher *b)
 static void
 frame_tell(cop_store *store, uint64_t due)
 {
-    show(store, due);
+    show(store);
     if (due == COP_BATCH_NOW)
         wake_waiters(&store->batcher);
     ask_pool(store);
+}
+
+static void
+due_now(cop_store *store)
+{
+    if (cop__swap_seq_cst(&store->batcher.due, COP_BATCH_NOW) != COP_BATCH_NOW)
+        frame_tell(store, COP_BATCH_NOW);
 }
 
 /* ---- submitting ---- */
@@ -163,11 +174,16 @@ cop__batcher_submitted(cop_store *store)
     uint64_t due = cop__load_seq_cst(&b->due);
     if (cop__likely(due != COP_BATCH_NONE && (!full || due == COP_BATCH_NOW)))
         return;
-    uint64_t now = cop__clock_ns(), end = full ? COP_BATCH_NOW : frame_end(now, window);
+    uint64_t now = cop__clock_ns(), end = frame_end(now, window);
     if (due == COP_BATCH_NONE)
         cop__store_relaxed(&b->opened_ns, now);
-    if (full ? cop__swap_seq_cst(&b->due, end) != end : cop__cas_seq_cst(&b->due, &none, end))
+    if (full) {
+        due_now(store);
+    } else if (cop__cas_seq_cst(&b->due, &none, end)) {
         frame_tell(store, end);
+        if (cop__unlikely(cop__load_seq_cst(&b->window_ns) != window))
+            due_now(store); /* the frame was of a window that is no more */
+    }
 }
 
 /* ---- committing ---- */
@@ -196,8 +212,7 @@ cop__batcher_close_window(cop_store *store)
     if (cop__likely(cop__load_seq_cst(&b->due) == COP_BATCH_NONE))
         return;
     note_wait(store, cop__swap_seq_cst(&b->due, COP_BATCH_NONE));
-    show(store, COP_TIMER_NEVER);
-    show_due(store); /* another was opened meanwhile */
+    show(store);
 }
 
 void
@@ -214,8 +229,7 @@ cop__batcher_left(cop_store *store)
     if (cop__load_relaxed(&b->window_ns) == 0 || cop__queue_peek(&store->queue) == NULL)
         return;
     cop__store_relaxed(&b->opened_ns, cop__clock_ns());
-    if (cop__swap_seq_cst(&b->due, COP_BATCH_NOW) != COP_BATCH_NOW)
-        frame_tell(store, COP_BATCH_NOW);
+    due_now(store);
 }
 
 void
@@ -281,7 +295,7 @@ cop__batcher_poll_early(cop_store *store)
     uint64_t due = cop__load_seq_cst(&b->due);
     bool early = due > COP_BATCH_NOW && due > cop__clock_ns();
     if (early)
-        show(store, due);
+        show(store);
     return early;
 }
 
@@ -289,7 +303,7 @@ void
 cop__batcher_poll_missed(cop_store *store)
 {
     if (cop__load_seq_cst(&store->batcher.due) != COP_BATCH_NONE)
-        show(store, cop__clock_ns() + AGAIN_NS);
+        show_at(store, cop__clock_ns() + AGAIN_NS);
 }
 
 int
@@ -301,7 +315,7 @@ cop__batcher_fd(cop_store *store)
         return fd;
     fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     cop__store_seq_cst(&b->fd, fd);
-    show_due(store);
+    show(store);
     return fd;
 }
 

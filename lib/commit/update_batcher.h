@@ -15,6 +15,10 @@
  * way keeps those behind it out of the commit's reach; its pusher looks at `due` after it, and
  * opens for all of them.
  *
+ * ANOTHER WINDOW. Changing the options stores the window and then takes what is queued; who opens a
+ * window looks again at its length afterwards, and makes it due at once when it was opened for a
+ * length that is no more.
+ *
  * WAITERS. One counts itself, reads `event`, and then looks at `due` and at its transaction's
  * state; who has decided, or makes the window due sooner, does that first and then looks for
  * waiters, to change `event` and wake them.
@@ -25,12 +29,12 @@
  * task for as long as it has no thread; until it comes back `direct` is set, and submissions that
  * open a window set the timer themselves, under its short lock.
  *
- * WHO POLLS. The timerfd may be set by several at once, and then to a time that is past or of an
- * older window: it fires early, and who polls sets it anew. It is set after `due` by who opens, and
- * who takes it back looks at `due` again, so it is never without a time while a window is open.
+ * WHO POLLS. Whoever changes `due` sets the timerfd to it afterwards, and again until it has not been
+ * changed meanwhile: so who comes last leaves the timerfd as `due` is. Who polls and finds it fired
+ * early sets it anew.
  *
- * PROGRESS. Submitting: wait-free, but for waking a worker, which is lock-free, and system calls
- * that wait for nobody; only who opens a window or fills a bound does more than look. Waiting:
+ * PROGRESS. Submitting: wait-free, but for waking a worker and setting the timerfd, which are
+ * lock-free, with system calls that wait for nobody; only who opens a window or fills a bound does more than look. Waiting:
  * blocking.
  */
 #ifndef COP_COMMIT_UPDATE_BATCHER_H

@@ -97,6 +97,7 @@ typedef struct cop__effects {
     _Atomic(cop_pool *) pool;
     cop__pool_listener listener; /* of that pool */
     _Atomic uint32_t asking; /* threads that are submitting a task to it */
+    _Atomic bool moving;     /* the store's alarm may still be set in the former pool */
     _Atomic uint64_t failed, cut;
     _Atomic bool refused; /* workers came for nothing, and it was logged */
     cop_effect_queue own;

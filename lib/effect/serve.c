@@ -153,9 +153,11 @@ cop__effects_alarm(void *context)
     cop_pool *pool = due != COP_TIMER_NEVER ? pool_borrow(store) : NULL;
     if (pool == NULL)
         return;
-    cop__gate_use(store->gate);
-    if (!cop__pool_alarm_set(pool, &store->alarm, due))
-        cop__gate_end_use(store->gate);
+    if (!cop__load_seq_cst(&store->effects.moving)) {
+        cop__gate_use(store->gate);
+        if (!cop__pool_alarm_set(pool, &store->alarm, due))
+            cop__gate_end_use(store->gate);
+    }
     pool_return(store);
 }
 
@@ -211,12 +213,17 @@ cop__effects_ask(void *context)
 void
 cop__effects_set_pool(cop_store *store, cop_pool *pool)
 {
+    /* The alarm is one, and each pool has a lock of its own for those set in it: nobody sets it in the
+     * next pool before it has been taken back from this one. Who found it moving changed the timers
+     * before, and they are looked at last. */
+    cop__store_seq_cst(&store->effects.moving, true);
     cop_pool *had = cop__swap_seq_cst(&store->effects.pool, pool);
     listen_to(store, had, pool);
     while (cop__load_seq_cst(&store->effects.asking) > 0)
         sched_yield();
     if (had != NULL && cop__pool_alarm_remove(had, &store->alarm))
         cop__gate_end_use(store->gate);
+    cop__store_seq_cst(&store->effects.moving, false);
     cop__effects_alarm(store);
     cop__store_seq_cst(&store->effects.own.queue.nobody, pool == NULL);
     (void)cop__swap_seq_cst(&store->effects.own.queue.asked, 0u); /* nobody may come for it now */

@@ -83,9 +83,8 @@ static cop_status
 room_enter_first(cop__watch_room *room)
 {
     cop_store *store = room->store;
-    cop_status status = cop__right_wait(store, COP_FOREVER);
-    if (status != COP_OK)
-        return status;
+    cop_status status = COP_OK;
+    (void)cop__right_wait(store, COP_FOREVER);
     cop__watch_lock(room);
     if (room->closing)
         status = COP_E_CLOSING;

@@ -536,8 +536,9 @@ START_TEST(a_pool_commits_when_the_frame_ends)
     CHECK_OK(cop_store_set_pool(store, pool));
     for (unsigned i = 1; i <= 5; i++)
         ck_assert_uint_eq(decided_by_others(submit_at("a", i)), i);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 
@@ -555,9 +556,10 @@ START_TEST(a_pool_that_comes_later_commits_too)
     ticket = submit_at("a", 2);
     CHECK_OK(cop_store_set_pool(store, other));
     ck_assert_uint_eq(decided_by_others(ticket), version + 1);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
     cop_pool_close(other);
+    t_all_released();
 }
 END_TEST
 
@@ -581,8 +583,9 @@ START_TEST(an_alarm_may_be_too_early)
     cop_ticket *second = submit_at("a", 3);
     ck_assert_uint_eq(version_of(first), 2);
     ck_assert_uint_eq(decided_by_others(second), 3);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 
@@ -596,8 +599,9 @@ START_TEST(an_alarm_that_finds_the_right_taken_comes_again)
     nap(40);
     cop__right_leave(store);
     (void)decided_by_others(ticket);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 
@@ -641,11 +645,18 @@ START_TEST(a_pool_may_be_taken_away_in_between)
         nap(1);
     second = submit_at("b", 1);
     (void)decided_by_others(second);
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(busy);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
+
+static void
+nothing(void *context)
+{
+    (void)context;
+}
 
 static void *
 close_pool(void *pool)
@@ -661,7 +672,7 @@ START_TEST(a_closing_pool_refuses_the_task)
     store = t_open_window(long_ms);
     CHECK_OK(cop_store_set_pool(store, busy));
     ck_assert_int_eq(pthread_create(&thread, NULL, close_pool, busy), 0);
-    for (unsigned i = 0; i < PATIENCE_MS && cop_pool_submit(busy, block, NULL) == COP_OK; i++)
+    for (unsigned i = 0; i < PATIENCE_MS && cop_pool_submit(busy, nothing, NULL) == COP_OK; i++)
         nap(1);
     cop_ticket *ticket = submit_at("a", 1);
     ck_assert(!cop__load_seq_cst(&store->batcher.asked));
@@ -836,19 +847,26 @@ START_TEST(one_that_was_taken_back_takes_no_place)
 }
 END_TEST
 
-/* With more to look at than it may, it looks no further and takes nothing along. */
+/* With more to look at than it may, it looks no further and takes nothing along: it ends at an atom
+ * whose dependents are still to be looked at. */
 START_TEST(the_search_for_what_is_common_is_bounded)
 {
+    enum { EFFORT = 65536 };
     store = t_open_window(long_ms);
     cop_atom a = t_make(store, "a", cop_i64(0));
+    for (int i = 0; i < 3; i++)
+        read_by_sum[i] = a;
+    CHECK_OK(cop_computed_define(store, P("sum"), sum, NULL, NULL, NULL, NULL));
+    cop_atom b = t_make(store, "b", cop_i64(0));
     reconfigure(long_ms, 2, 1 << 30, true);
     cop_txn *txn = t_begin(store);
     cop_value value = cop_i64(1);
     cop_ticket *first = NULL, *second, *third;
-    for (int i = 0; i < 70000; i++)
-        CHECK_OK(cop_txn_set(txn, a, &value));
+    for (int i = 0; i < EFFORT - 1; i++)
+        CHECK_OK(cop_txn_set(txn, b, &value));
+    CHECK_OK(cop_txn_set(txn, a, &value));
     CHECK_OK(cop_txn_submit(txn, &first));
-    second = submit_at("b", 1);
+    second = submit_at("c", 1);
     third = submit_atom(a, 2);
     ck_assert(!goes_along(first, second, third));
     t_close(store);
@@ -958,8 +976,9 @@ START_TEST(a_call_comes_by_the_pool)
         nap(1);
     was_called(&c, COP_OK, 1);
     ck_assert(!pthread_equal(c.thread, pthread_self()));
-    t_close(store);
+    cop_store_close(store);
     cop_pool_close(pool);
+    t_all_released();
 }
 END_TEST
 

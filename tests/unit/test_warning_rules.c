@@ -379,33 +379,32 @@ submitted(uint64_t n)
 
 START_TEST(full_batches)
 {
+    enum { MOST = 1000 };
     cop_store *store = t_open();
-    unsigned most = (unsigned)atomic_load(&store->batcher.most);
-    char want[128];
     found.store = store;
-    batches(most, 999);
+    cop__store_relaxed(&store->batcher.most, (uint64_t)MOST);
+    batches(MOST, 999);
     rule_batches(&found);
     ck_assert_str_eq(noted(), ""); /* too few */
     batches(0, 0);
     batches(10, 100);
-    batches(most, 901);
+    batches(MOST, 901);
     rule_batches(&found);
-    snprintf(want, sizeof want,
-             "0.0 %u/%u: nine of ten of 1001 batches had the %u transactions that fill one", most,
-             most, most);
-    SAYS(COP_WARNING_BATCHES_FULL, want);
+    SAYS(COP_WARNING_BATCHES_FULL, "0.0 1000/1000: nine of ten of 1001 batches had the 1000 "
+                                   "transactions that fill one");
     batches(0, 0);
     batches(10, 102);
-    batches(most, 900); /* the tenth part is not full */
+    batches(MOST, 900); /* the tenth part is not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     batches(0, 0);
-    batches(most - most / 50, 1000); /* nearly, but not full */
+    batches(MOST * 98 / 100, 1000); /* nearly, but not full */
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
     found.measured = NULL;
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
+    found.store = NULL;
     t_close(store);
 }
 END_TEST
@@ -430,7 +429,24 @@ START_TEST(batches_with_one)
     submitted(5000);
     rule_batches(&found);
     ck_assert_str_eq(noted(), "");
+    found.store = NULL;
     t_close(store);
+}
+END_TEST
+
+/* ---- watchers ---- */
+
+/* Of each kind eight are kept, those with the greatest figures. */
+START_TEST(one_watcher_more_that_is_behind)
+{
+    for (uint64_t ms = 20; ms > 10; ms--)
+        note_behind(&found, "a/b", 3, ms * 1000000);
+    ck_assert_uint_eq(found.count, 8);
+    for (uint32_t i = 0; i < found.count; i++) {
+        ck_assert_uint_eq(found.warning[i].figure, 20 - i);
+        ck_assert_str_eq(found.warning[i].path, "a/b");
+    }
+    found.count = 0;
 }
 END_TEST
 
@@ -535,6 +551,7 @@ add(TCase *tests)
     tcase_add_test(tests, snapshots_held_long);
     tcase_add_test(tests, full_batches);
     tcase_add_test(tests, batches_with_one);
+    tcase_add_test(tests, one_watcher_more_that_is_behind);
     tcase_add_test(tests, memory_near_its_limit);
     tcase_add_test(tests, more_workers_than_cpus);
     tcase_add_test(tests, each_is_told);

@@ -692,7 +692,7 @@ START_TEST(forking)
         cop_watch_pause(watch);
         cop_watch_batch_end(&batch);
         cop_watch_close(watch);
-        _exit(right ? 0 : 1);
+        t_exit_child(right ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_int_eq(status, 0);

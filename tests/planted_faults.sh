@@ -1,14 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# planted_faults.sh [BUILD-DIRECTORY]
+# planted_faults.sh [BUILD-DIRECTORY [WHOSE]]
 # Every fault that is built in on purpose must be caught by a test. The build
 # has --enable-planted-faults --enable-perturb; COP_FAULT=NAME switches one
 # fault on. A fault is caught when its command passes without it, and with it
 # fails within the limit below in one of three tries. A run that has to be
-# ended by the clock caught nothing: a test must notice by itself.
+# ended by the clock caught nothing: a test must notice by itself. WHOSE is
+# how the commands to be tried begin: tests/ or ./coppice; without it all are.
 set -u
 
 build=${1:-${top_builddir:-.}}
+whose=${2:-}
 limit=240
 tries=3
 
@@ -60,6 +62,7 @@ $fault "*) ;;
     esac
 done
 
+[ -z "$whose" ] || table=$(echo "$table" | grep -F "| $whose")
 cd "$build" || exit 99
 # shellcheck disable=SC2046 # one word for each program
 ${MAKE:-make} -j"$(nproc)" $(echo "$table" | sed -n 's/.*| *\([^ ]*\).*/\1/p' | sort -u) || exit 1

@@ -206,7 +206,8 @@ floor_run(uint32_t clients, double seconds)
              getsockname(listener, (struct sockaddr *)&here, &length) == 0,
          "listen");
     sockets = calloc(clients, sizeof *sockets);
-    need(sockets != NULL && pthread_create(&thread, NULL, accept_all, &clients) == 0, "thread");
+    need(sockets != NULL, "memory");
+    need(pthread_create(&thread, NULL, accept_all, &clients) == 0, "thread");
     sse_command command = {ntohs(here.sin_port), clients, 0, 0};
     sse_begin(clients_fd, &command);
     pthread_join(thread, NULL);

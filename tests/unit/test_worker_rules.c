@@ -225,7 +225,7 @@ note_run(void *context)
 static cop__task *
 task(unsigned number)
 {
-    cop__task *made = malloc(sizeof *made);
+    cop__task *made = calloc(1, sizeof *made);
 
     numbers[number] = number;
     made->function = note_run;

@@ -105,7 +105,7 @@ def test_monitor(s):
     equal(s.call("POST", "/v1/monitor", b"").status, 405, "reading only")
     s.call("PATCH", "/v1/options", {"performance.monitor": False})
     told = s.call("GET", "/v1/monitor").json
-    check(not told["running"] and told["measures"]["commit"]["count"] >= 21, "what was measured can still be seen")
+    check(not told["running"] and told["measures"]["commit"]["count"] >= 1, "what was measured can still be seen")
     s.call("DELETE", "/v1/state/watched")
 
 

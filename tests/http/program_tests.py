@@ -302,8 +302,9 @@ def test_top():
             s.put("/top/x", i)
         s.put("/top/e%1b]~1", {"x": 1})
         out = run("top", *at, "--once")[1]
-        check(re.search(r"^commit( +[\d.]+ (ns|us|ms|s)){5} +12$", out, re.M), "percentiles of commits", out)
-        check(re.search(r"^transactions( +1){5} +12$", out, re.M), "small numbers are exact", out)
+        # Of all 12 commits, or where measuring costs much of fewer.
+        check(re.search(r"^commit( +[\d.]+ (ns|us|ms|s)){5} +\d+$", out, re.M), "percentiles of commits", out)
+        check(re.search(r"^transactions( +1){5} +\d+$", out, re.M), "small numbers are exact", out)
         check(re.search(r"\n    atoms  biggest branches\n       38  top\n       30  top/wide\n", out),
               "branches by atoms", out)
         check("warning:" not in out, "nothing to warn of", out)
@@ -319,7 +320,8 @@ def test_top():
         first, second = (json.loads(line) for line in lines)
         check("rates" not in first and second["rates"]["commits"] == 0 and second["seconds"] > 0.04, "rates as JSON",
               lines)
-        equal((first["interval"]["commit"]["count"], second["interval"]["commit"]["count"]), (13, 0), "between pages")
+        counts = [page["interval"]["commit"]["count"] for page in (first, second)]
+        check(1 <= counts[0] <= 13 and counts[1] == 0, "between pages", counts)
         check(first["monitor"]["running"] and "buckets" not in first["monitor"]["measures"]["commit"],
               "what the server said", lines[0])
         equal(len(run("top", *at, "--json", "--once")[1].splitlines()), 1, "one line")

@@ -311,6 +311,28 @@ judge(int status, struct stress_result *result)
     return true;
 }
 
+/* With a server signals wait until the child looks for them: it takes away what it has made there. */
+static pid_t
+fork_load(const struct stress_config *config, struct stress_result *shared)
+{
+    sigset_t ending, before;
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    if (!config->server)
+        sigemptyset(&ending);
+    sigprocmask(SIG_BLOCK, &ending, &before);
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        exit(run_load_here(config, shared));
+    }
+    if (config->server)
+        signal(SIGINT, SIG_IGN); /* the child's to heed */
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return child;
+}
+
 bool
 stress_run(const struct stress_config *config, struct stress_result *result)
 {
@@ -323,13 +345,7 @@ stress_run(const struct stress_config *config, struct stress_result *result)
     }
     shared->broken = -1;
     fflush(NULL); /* or the child would write it again */
-    pid_t child = fork();
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
-        exit(run_load_here(config, shared));
-    }
-    if (config->server)
-        signal(SIGINT, SIG_IGN); /* the child's to heed */
+    pid_t child = fork_load(config, shared);
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     if (child < 0)

@@ -21,18 +21,25 @@ teller_end(cop__teller teller)
         teller.destroy(teller.context);
 }
 
-void
-cop__budgets_stop(cop__budgets *budgets)
+cop__teller
+cop__budgets_take(cop__budgets *budgets)
 {
-    const cop__teller none = {NULL, NULL, NULL};
     pthread_mutex_lock(&budgets->lock);
     cop__teller teller = budgets->teller;
-    budgets->teller = none;
+    budgets->teller = (cop__teller){NULL, NULL, NULL};
     cop__store_relaxed(&budgets->pending, 0u);
+    pthread_mutex_unlock(&budgets->lock);
+    return teller;
+}
+
+void
+cop__budgets_retire(cop__budgets *budgets, cop__teller teller)
+{
+    pthread_mutex_lock(&budgets->lock);
     if (budgets->telling && pthread_equal(budgets->by, pthread_self()) &&
         budgets->replaced.function == NULL) { /* it is the one that calls this */
         budgets->replaced = teller;
-        teller = none;
+        teller = (cop__teller){NULL, NULL, NULL};
     }
     while (budgets->telling && !pthread_equal(budgets->by, pthread_self()))
         pthread_cond_wait(&budgets->told, &budgets->lock);

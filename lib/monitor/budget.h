@@ -83,8 +83,11 @@ void cop__budgets_start(cop__budgets *budgets, const cop_monitor_options *option
                         uint64_t default_ns);
 /* The store's option has changed: the limits that are by default follow it. */
 void cop__budgets_default(cop__budgets *budgets, uint64_t default_ns);
-/* Nobody is called any more: waits for a call under way, and destroys. Not with the right. */
-void cop__budgets_stop(cop__budgets *budgets);
+/* Takes out who is called, with the right: else a start in between would put another in that place, and
+ * that one would be taken out. */
+cop__teller cop__budgets_take(cop__budgets *budgets);
+/* Waits for a call under way, and destroys what was taken out. Not with the right. */
+void cop__budgets_retire(cop__budgets *budgets, cop__teller teller);
 /* Nobody uses it any more. */
 void cop__budgets_end(cop__budgets *budgets);
 

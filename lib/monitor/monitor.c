@@ -214,16 +214,20 @@ cop__monitor_switch(cop_store *store, bool on)
     return COP_OK;
 }
 
-/* Measures no more, and nobody is called any more. */
+/* Measures no more, and nobody is called any more. Who was is taken out with the right: whoever starts
+ * next puts another in that place. */
 static void
 monitor_quiet(cop_store *store)
 {
+    cop__teller teller = {NULL, NULL, NULL};
     (void)cop__right_wait(store, COP_FOREVER);
     (void)cop__monitor_switch(store, false);
-    cop__right_leave(store);
-    cop__monitor *monitor = cop__load_acquire(&store->monitor_home);
+    cop__monitor *monitor = cop__load_relaxed(&store->monitor_home);
     if (monitor != NULL)
-        cop__budgets_stop(monitor->budgets);
+        teller = cop__budgets_take(monitor->budgets);
+    cop__right_leave(store);
+    if (monitor != NULL)
+        cop__budgets_retire(monitor->budgets, teller);
 }
 
 /* COP_E_STATE: another thread has started it meanwhile. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 
 /* ---- waiting ---- */
 
-static volatile sig_atomic_t signaled;
+static atomic_int signaled; /* the handler may run on any thread */
 
 static void
 on_signal(int number)

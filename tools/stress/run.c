@@ -114,9 +114,9 @@ wait_for_end(struct stress *s)
     double seconds = 0;
     for (unsigned i = 0; !s->stop && seconds < s->config->seconds && !any_stuck(s); i++) {
         nanosleep(&tick, NULL);
+        seconds = (double)(stress_now_ns() - began_ns) / 1e9;
         if (s->remote && !event_stream_pause(0))
             break; /* a signal: what was made on the server is to be erased */
-        seconds = (double)(stress_now_ns() - began_ns) / 1e9;
         if (s->config->progress && i % 5 == 0)
             show_bar(s, seconds);
     }

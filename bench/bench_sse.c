@@ -222,13 +222,6 @@ floor_run(uint32_t clients, double seconds)
 
 /* ---- a client that never reads ---- */
 
-static int
-compare_doubles(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* Commits of a kilobyte, one each 200 us; before them, until a socket that nobody reads must be full. */
 static void
 commits(uint32_t stuck, double *p50, double *p99, sse_result *seen)
@@ -253,7 +246,7 @@ commits(uint32_t stuck, double *p50, double *p99, sse_result *seen)
             took[i] = (double)(bench_wall_ns() - begin);
     }
     *seen = sse_end(clients_fd);
-    qsort(took, COMMITS, sizeof *took, compare_doubles);
+    report_sort(took, COMMITS);
     *p50 = took[COMMITS / 2];
     *p99 = took[COMMITS * 99 / 100];
 }
@@ -292,25 +285,13 @@ open_server(void)
     }
 }
 
-/* The middle one's 95 % interval, by ranks (binomial, normal approximation). */
-static void
-interval(const report_samples *samples, double *low, double *high)
-{
-    report_samples s = *samples;
-    report_sort(s.value, s.n);
-    double half = 0.98 * __builtin_sqrt((double)s.n);
-    int from = (int)((double)s.n / 2 - half), to = (int)((double)s.n / 2 + half);
-    *low = s.n > 0 ? s.value[from < 0 ? 0 : from] : 0;
-    *high = s.n > 0 ? s.value[to >= (int)s.n ? (int)s.n - 1 : to] : 0;
-}
-
 static void
 print(uint32_t clients, bool json)
 {
     char number[32], fields[100];
     for (int i = 0; i < CASES; i++) {
         double low, high;
-        interval(&of[i], &low, &high);
+        report_interval(&of[i], &low, &high);
         snprintf(fields, sizeof fields, ",\"clients\":%u,\"ci_low\":%g,\"ci_high\":%g",
                  i >= STUCK_P50 ? BESIDE : clients, low, high);
         report_row row = {"sse", cases[i].name, cases[i].system, cases[i].unit, fields, &of[i]};

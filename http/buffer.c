@@ -64,3 +64,9 @@ cop__buffer_free(struct cop__buffer *buffer)
     buffer->length = 0;
     buffer->capacity = 0;
 }
+
+int
+cop__buffer_sink(void *buffer, const char *bytes, size_t n)
+{
+    return !cop__buffer_add(buffer, bytes, n);
+}

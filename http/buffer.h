@@ -28,4 +28,7 @@ bool cop__buffer_reserve(struct cop__buffer *buffer, size_t n);
 bool cop__buffer_add(struct cop__buffer *buffer, const char *bytes, size_t n);
 void cop__buffer_free(struct cop__buffer *buffer);
 
+/* Adds, as a cop_sink_function: of a struct cop__buffer. */
+int cop__buffer_sink(void *buffer, const char *bytes, size_t n);
+
 #endif

@@ -9,13 +9,6 @@
 #define METRICS_MS 1000
 #define OPEN_TYPE "application/openmetrics-text"
 
-/* To a buffer, as cop_sink_function. */
-static int
-gather(void *context, const char *bytes, size_t n)
-{
-    return !cop__buffer_add(context, bytes, n);
-}
-
 static bool
 put_single(struct cop__buffer *buffer, bool open, const char *name, bool counter, const char *help,
            uint64_t value)
@@ -60,7 +53,7 @@ cop__http_metrics(struct cop__http_request *r)
     if (put_server(r->server, open, &buffer))
         status = cop_metrics_write(r->server->store,
                                    open ? COP_METRICS_OPENMETRICS : COP_METRICS_PROMETHEUS,
-                                   cop_deadline_in_ms(METRICS_MS), gather, &buffer);
+                                   cop_deadline_in_ms(METRICS_MS), cop__buffer_sink, &buffer);
     if (status == COP_OK)
         return cop__http_reply_typed(r, &buffer,
                                      open ? OPEN_TYPE "; version=1.0.0; charset=utf-8"

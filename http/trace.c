@@ -2,15 +2,8 @@
 /* /v1/trace: POST begins to record what commits do, DELETE ends it, GET answers what was recorded. */
 #include "http/internal.h"
 
-#include <string.h>
 
 #define SPANS_MAX 16777216
-
-static int
-gather(void *context, const char *bytes, size_t n)
-{
-    return !cop__buffer_add(context, bytes, n);
-}
 
 static enum MHD_Result
 refuse(struct cop__http_request *r, cop_status status, const char *state)
@@ -50,7 +43,7 @@ static enum MHD_Result
 answer(struct cop__http_request *r)
 {
     struct cop__buffer buffer = {.budget = &r->server->budget};
-    cop_status status = cop_trace_write(r->server->store, gather, &buffer);
+    cop_status status = cop_trace_write(r->server->store, cop__buffer_sink, &buffer);
     if (status == COP_OK)
         return cop__http_reply_typed(r, &buffer, "application/json");
     cop__buffer_free(&buffer);

@@ -198,8 +198,9 @@ GAP = (b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
        b'event: change\ndata: {"from":2,"to":3,"changes":[]}\n\n')
 
 
-def answer_falsely(connection, how):
-    """Says yes to every write, and knows of none afterwards; or answers no POST; or tells no version 2."""
+def answer_falsely(connection, how, watched):
+    """Says yes to every write, and knows of none afterwards; or answers no POST; or tells no version 2, or
+    never answers a watcher. watched is set by one."""
     with connection, connection.makefile("rb") as lines:
         for line in iter(lines.readline, b""):
             method, target = line.split()[:2]
@@ -211,6 +212,9 @@ def answer_falsely(connection, how):
             if how == "mute" and method == b"POST":
                 continue
             if target.startswith(b"/v1/watch"):
+                watched.set()
+                if how == "silent":
+                    continue
                 connection.sendall(GAP)
                 return
             body = b"0" if method == b"GET" else b'{"version":1}'
@@ -220,13 +224,28 @@ def answer_falsely(connection, how):
                 return
 
 
-def false_server(listener, how):
+def false_server(listener, how, watched):
     while True:
         try:
             connection = listener.accept()[0]
         except OSError:
             return
-        threading.Thread(target=answer_falsely, args=(connection, how), daemon=True).start()
+        threading.Thread(target=answer_falsely, args=(connection, how, watched), daemon=True).start()
+
+
+def test_stress_server_unanswered():
+    """A load that is interrupted before its watcher was answered blames nobody."""
+    watched = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=false_server, args=(listener, "silent", watched), daemon=True).start()
+        load = subprocess.Popen([PROGRAM, "stress", "--server", "127.0.0.1:%d" % listener.getsockname()[1],
+                                 "--seconds", "60", "--atoms", "2", "--readers", "0", "--writers", "0",
+                                 "--watchers", "1"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        check(watched.wait(PATIENCE), "a watcher asks")
+        os.killpg(load.pid, signal.SIGINT)
+        out, err = load.communicate(timeout=PATIENCE)
+    check(load.returncode == 0 and not err, "interrupted", (load.returncode, out, err))
 
 
 def test_stress_server_faults():
@@ -237,7 +256,7 @@ def test_stress_server_faults():
              ("--watchers", "0", "--patience-ms", "500")),
             ("gap", "interval", "told up to 1 is told (2, 3]", ("--watchers", "1", "--writers", "0"))):
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            threading.Thread(target=false_server, args=(listener, how), daemon=True).start()
+            threading.Thread(target=false_server, args=(listener, how, threading.Event()), daemon=True).start()
             code, out, err = run("stress", "--server", "127.0.0.1:%d" % listener.getsockname()[1], "--seconds", "30",
                                  "--atoms", "2", "--readers", "0", "--writers", "1", "--json", *more)
         equal((code, json.loads(out)["broken"]["promise"]), (1, promise), "finds " + promise)

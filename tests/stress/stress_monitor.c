@@ -251,6 +251,8 @@ main(int argc, char **argv)
     char path[32];
     stress_start(argc, argv, 6);
     stress_properties(properties, sizeof properties / sizeof *properties);
+    stress_at_end(COMPLETE);
+    stress_at_end(NOTIFIED);
     stress_open(&store, 0);
     options.sample_every = 1;
     stress_need(cop_monitor_start(store, &options, NULL), "start");

@@ -63,6 +63,10 @@ START_TEST(the_least_written_gives_way)
     ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 1].greatest, 200);
     cop__written_add(&budgets, (cop_atom){500, 1}, 1);
     ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].atom.id, 500);
+    cop__written_add(&budgets, (cop_atom){500, 2}, 7); /* in the place of the one it succeeds */
+    ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].atom.generation, 2);
+    ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].batches, 1);
+    ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].writes, 7);
 }
 END_TEST
 

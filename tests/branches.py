@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""branches.py BUILD-DIRECTORY REGEX...
+"""
+branches.py BUILD-DIRECTORY REGEX...
 
 The gate on branches, called by coverage.sh after the unit tests: of the files whose path from the
 top of the tree matches one of the expressions, every branch was taken or is in
@@ -8,7 +9,7 @@ branch-exclusions.txt with the reason, and what is there is true: an entry witho
 
 It asks gcov itself. Some tests compile a file anew, with other macros, and then a line has other
 branches than in the library; reports that number branches together with calls mix them up. Here the
-library's own object says which branches a line has, and a test's copy adds to those that it has too.
+library's own object says which branches a line has; a test's copy adds to them if it has as many.
 """
 import json
 import pathlib
@@ -39,8 +40,9 @@ def left_out():
 
 def gcov(build, objects):
     """Yields path, line and what gcov says of it, for the files of the tree in these objects."""
-    run = subprocess.run(["gcov", "--json-format", "--stdout", "--branch-probabilities", *map(str, objects)],
-                         cwd=build, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *map(str, objects)]
+    run = subprocess.run(command, cwd=build, check=True, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL)
     for report in run.stdout.splitlines():
         for file in json.loads(report)["files"]:
             path = (build / file["file"]).resolve()
@@ -77,10 +79,10 @@ def read_exclusions():
             continue
         if heading:
             always = heading[1] == "never"
-        elif entry and always is not None:
+        elif entry and always is not None and entry.group(1, 2, 4) not in entries:
             entries[entry[1], entry[2], entry[4]] = set(map(int, entry[3].split())), always
         else:
-            mistakes.append(f"branch-exclusions.txt:{number}: not an entry under a reason: {line}")
+            mistakes.append(f"branch-exclusions.txt:{number}: not one entry under a reason: {line}")
     return entries, mistakes
 
 

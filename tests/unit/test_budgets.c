@@ -117,10 +117,13 @@ START_TEST(the_coolest_nearby_gives_way)
 }
 END_TEST
 
-/* All places are used. */
+/* All places are used; of the free ones the first that is looked at. */
 START_TEST(hot_places)
 {
     unsigned used = 0;
+    cop__timed_run first = {{7, 1}, 1, false, false};
+    cop__hot_add(&budgets, &first, 1);
+    ck_assert_uint_eq(budgets.hot[7 * UINT32_C(0x9e3779b1) >> COP_HOT_SHIFT].atom.id, 7);
     for (uint32_t id = 1; id <= 8 * COP_HOT_SLOTS; id++) {
         cop__timed_run one = {{id, 1}, id, false, false};
         cop__hot_add(&budgets, &one, 1);

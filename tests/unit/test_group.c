@@ -257,8 +257,8 @@ START_TEST(refusals)
 }
 END_TEST
 
-/* One comes to a group that is not there yet, as a member (0) or from another one (1): the k-th request
- * is refused, and there is no such group. */
+/* One comes to a group that is not there yet, as a member (0) or from another one (1): the k-th
+ * request is refused, and there is no such group. */
 START_TEST(without_memory_no_group_comes)
 {
     enum { MOST = 100 };

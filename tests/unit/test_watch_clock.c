@@ -426,6 +426,52 @@ START_TEST(behind_by_so_much)
 }
 END_TEST
 
+static void
+set_b(void)
+{
+    set("b", 1);
+}
+
+/* Another one commits between the pass and its end: who passes looks at that, too. */
+START_TEST(a_pass_for_who_came_meanwhile)
+{
+    int fd;
+    cop_watch *watch = with_descriptor("b", 0, &fd);
+
+    world.after_unlock = set_b;
+    set("a", 1);
+    ck_assert_ptr_null(world.after_unlock);
+    ck_assert_uint_eq(world.armed[fd], 1005);
+    ck_assert_uint_eq(atomic_load(&store->watch->asked), 0);
+    ck_assert_uint_eq(atomic_load(&store->watch->passing), 0);
+    ck_assert_str_eq(told_now(watch), "(0,2] +b:1");
+    cop_watch_close(watch);
+}
+END_TEST
+
+static cop_watch *first_one;
+
+static void
+open_first(void)
+{
+    first_one = asked("", 0, 0);
+}
+
+/* Two open the first watcher of a store at once: there is one room. */
+START_TEST(one_room_for_all)
+{
+    world.before_lock = open_first;
+    cop_watch *watch = asked("a", 0, 0);
+    ck_assert_ptr_nonnull(first_one);
+    ck_assert_uint_eq(store->watch->count, 2);
+    set("a", 1);
+    ck_assert_str_eq(told_now(watch), "(0,1] +a:1");
+    ck_assert_str_eq(told_now(first_one), "(0,1] +a:1");
+    cop_watch_close(watch);
+    cop_watch_close(first_one);
+}
+END_TEST
+
 /* Two that are the first at once: one makes the base, and the other finds it. */
 START_TEST(two_come_first)
 {
@@ -463,6 +509,8 @@ add(TCase *tests)
     tcase_add_test(tests, a_late_descriptor);
     tcase_add_test(tests, one_pass_at_a_time);
     tcase_add_test(tests, behind_by_so_much);
+    tcase_add_test(tests, a_pass_for_who_came_meanwhile);
+    tcase_add_test(tests, one_room_for_all);
     tcase_add_test(tests, two_come_first);
 }
 

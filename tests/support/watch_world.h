@@ -27,9 +27,11 @@ static struct {
     uint64_t alarm; /* the earliest that was set and has not come; COP_TIMER_NEVER: none */
     uint64_t slept_until;
     unsigned sleeps, wakes, signals;
-    void (*asleep)(void); /* what happens while somebody sleeps; else the time comes */
-    uint32_t threads;     /* of the pool; 0: there is none */
-    unsigned tasks;       /* submitted and not begun */
+    void (*asleep)(void);       /* what happens while somebody sleeps; else the time comes */
+    void (*before_lock)(void);  /* what another thread does there, once */
+    void (*after_unlock)(void); /* and there */
+    uint32_t threads;           /* of the pool; 0: there is none */
+    unsigned tasks;             /* submitted and not begun */
     cop_task_function task[TASKS];
     void *context[TASKS];
     uint64_t armed[DESCRIPTORS];
@@ -109,9 +111,19 @@ world_signal(cop_store *store)
     world.signals++;
 }
 
+static void
+world_meets(void (**other)(void))
+{
+    void (*now)(void) = *other;
+    *other = NULL;
+    if (now != NULL)
+        now();
+}
+
 static int
 world_lock(pthread_mutex_t *lock)
 {
+    world_meets(&world.before_lock);
     ck_assert_ptr_null(world.held);
     world.held = lock;
     return pthread_mutex_lock(lock);
@@ -122,7 +134,9 @@ world_unlock(pthread_mutex_t *lock)
 {
     ck_assert_ptr_eq(world.held, lock);
     world.held = NULL;
-    return pthread_mutex_unlock(lock);
+    int result = pthread_mutex_unlock(lock);
+    world_meets(&world.after_unlock);
+    return result;
 }
 
 #undef COP_WATCH_PASS_LIST

@@ -63,6 +63,10 @@ START_TEST(the_least_written_gives_way)
     ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 1].greatest, 200);
     cop__written_add(&budgets, (cop_atom){500, 1}, 1);
     ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].atom.id, 500);
+    cop__written_add(&budgets, (cop_atom){500, 2}, 7); /* in the place of the one it succeeds */
+    ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].atom.generation, 2);
+    ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].batches, 1);
+    ck_assert_uint_eq(budgets.written[COP_WRITTEN_MAX - 2].writes, 7);
 }
 END_TEST
 
@@ -113,10 +117,13 @@ START_TEST(the_coolest_nearby_gives_way)
 }
 END_TEST
 
-/* All places are used. */
+/* All places are used; of the free ones the first that is looked at. */
 START_TEST(hot_places)
 {
     unsigned used = 0;
+    cop__timed_run first = {{7, 1}, 1, false, false};
+    cop__hot_add(&budgets, &first, 1);
+    ck_assert_uint_eq(budgets.hot[7 * UINT32_C(0x9e3779b1) >> COP_HOT_SHIFT].atom.id, 7);
     for (uint32_t id = 1; id <= 8 * COP_HOT_SLOTS; id++) {
         cop__timed_run one = {{id, 1}, id, false, false};
         cop__hot_add(&budgets, &one, 1);

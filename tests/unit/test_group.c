@@ -257,6 +257,39 @@ START_TEST(refusals)
 }
 END_TEST
 
+/* One comes to a group that is not there yet, as a member (0) or from another one (1): the k-th
+ * request is refused, and there is no such group. */
+START_TEST(without_memory_no_group_comes)
+{
+    enum { MOST = 100 };
+    cop_value key = key_of("new"), huge = cop_f64(1e300);
+    cop_status status = COP_E_MEMORY;
+    int64_t k = 0;
+
+    while (status != COP_OK && ++k < MOST) {
+        cop__grouping_close(grouping);
+        begin("sum");
+        put(1, "a", "x", huge);
+        put(2, "b", "x", huge);
+        fault_alloc_arm(&t_faults, k, false);
+        status = _i == 0 ? cop__grouping_insert(grouping, 3, "c", 1, &key, &huge)
+                         : cop__grouping_change_key(grouping, 2, &key);
+        fault_alloc_disarm(&t_faults);
+        ck_assert(status == COP_OK || status == COP_E_MEMORY);
+        ck_assert(fault_alloc_fired(&t_faults) == (status == COP_E_MEMORY));
+        if (status == COP_OK)
+            break;
+        groups_are("x/2=2e+300 ");
+        put(4, "d", "other", cop_i64(1)); /* in the place of the one that did not come */
+        groups_are("x/2=2e+300 other/1=1 ");
+        uint32_t first = cop__grouping_first(grouping);
+        ck_assert_uint_eq(cop__grouping_next(grouping, first), first + 1);
+    }
+    ck_assert_int_gt(k, 1);
+    groups_are(_i == 0 ? "x/2=2e+300 new/1=1e+300 " : "x/1=1e+300 new/1=1e+300 ");
+}
+END_TEST
+
 /* Many small groups share tables: each costs its own record, name and window. */
 START_TEST(bytes_for_groups)
 {
@@ -288,6 +321,7 @@ add_tests(TCase *tests)
     tcase_add_test(tests, tops_of_groups);
     tcase_add_loop_test(tests, taking_back, 0, 2);
     tcase_add_test(tests, refusals);
+    tcase_add_loop_test(tests, without_memory_no_group_comes, 0, 2);
     tcase_add_test(tests, bytes_for_groups);
 }
 

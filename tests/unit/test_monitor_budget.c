@@ -658,6 +658,31 @@ START_TEST(two_that_start_at_once)
 END_TEST
 
 static void
+close_inside(void *context)
+{
+    told *t = context;
+    t->destroyed++;
+    cop_store_close(t->store);
+}
+
+/* Who starts again ends who was told before, and that one closes the store. */
+START_TEST(starting_in_a_store_that_closes)
+{
+    told t = {0};
+    cop_store *store = t_open();
+    cop_monitor_options options = options_to(&t);
+    cop_error error = COP_ERROR_INIT;
+    options.overrun_destroy = close_inside;
+    t.store = store;
+    CHECK_OK(cop_monitor_start(store, &options, NULL));
+    CHECK_STATUS(cop_monitor_start(store, NULL, &error), COP_E_CLOSING);
+    ck_assert_str_eq(error.message, cop_status_message(COP_E_CLOSING));
+    ck_assert_uint_eq(t.destroyed, 1);
+    t_all_released();
+}
+END_TEST
+
+static void
 add(TCase *tests)
 {
     tcase_add_test(tests, what_is_written_most_stays);
@@ -680,6 +705,7 @@ add(TCase *tests)
     tcase_add_test(tests, hot_atoms_tell_what_their_runs_did);
     tcase_add_test(tests, timed_waves_are_right);
     tcase_add_test(tests, the_hottest_stay);
+    tcase_add_test(tests, starting_in_a_store_that_closes);
 }
 
 int

@@ -181,11 +181,30 @@ START_TEST(limit_refuses_and_keeps_the_state)
 }
 END_TEST
 
+/* Pins are written down nowhere else than with the thread: who asks looks for them. */
+START_TEST(pins_are_looked_for)
+{
+    cop_store *store = t_open();
+
+    t_set_at(store, "a", cop_i64(1));
+    t_set_at(store, "a", cop_i64(2));
+    cop_pin_t pin = cop_pin(store);
+    cop_stats stats = stats_of(store);
+    ck_assert_uint_eq(stats.pins, 1);
+    ck_assert_uint_eq(stats.held_versions, 1);
+    ck_assert_uint_eq(stats.oldest_held_version, 2);
+    cop_unpin(pin);
+    ck_assert_uint_eq(stats_of(store).pins, 0);
+    t_close(store);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
     tcase_add_test(tests, stats_count);
     tcase_add_test(tests, oldest_held);
+    tcase_add_test(tests, pins_are_looked_for);
     tcase_add_test(tests, watchers_count);
     tcase_add_test(tests, limit_refuses_and_keeps_the_state);
 }

@@ -144,6 +144,7 @@ START_TEST(calls_after_close_answer_closing)
     cop_txn *txn = NULL;
     cop_stats stats = COP_STATS_INIT;
     cop_atom atom = t_make(store, "a", cop_i64(1));
+    int fd = 0;
 
     held = t_take(store);
     cop_store_close(store);
@@ -157,6 +158,8 @@ START_TEST(calls_after_close_answer_closing)
     CHECK_STATUS(cop_stats_take(store, &stats), COP_E_CLOSING);
     CHECK_STATUS(cop_reader_open(store, &reader), COP_E_CLOSING);
     CHECK_STATUS(cop_reader_register(store), COP_E_CLOSING);
+    CHECK_STATUS(cop_store_fd(store, &fd), COP_E_CLOSING);
+    ck_assert_int_eq(fd, -1);
     CHECK_OK(cop_snapshot_keep(held));
     cop_snapshot_drop(held);
     cop_snapshot_drop(held);

@@ -778,6 +778,18 @@ submit_new(void)
     return ticket;
 }
 
+static cop_ticket *
+submit_two(const char *first, const char *second)
+{
+    cop_txn *txn = t_begin(store);
+    cop_value value = cop_i64(1);
+    cop_ticket *ticket = NULL;
+    CHECK_OK(cop_txn_set_at(txn, P(first), &value, NULL));
+    CHECK_OK(cop_txn_set_at(txn, P(second), &value, NULL));
+    CHECK_OK(cop_txn_submit(txn, &ticket));
+    return ticket;
+}
+
 /* The first two fill the batch; whether the third goes along. */
 static bool
 goes_along(cop_ticket *first, cop_ticket *second, cop_ticket *third)
@@ -813,6 +825,14 @@ START_TEST(atoms_are_known_by_every_name)
     second = submit_at("m/2", 1);
     third = submit_at("m/3", 2);
     ck_assert(!goes_along(first, second, third));
+    first = submit_at("u", 1);
+    second = submit_at("v", 1);
+    third = submit_two("u", "w");
+    ck_assert(goes_along(first, second, third));
+    first = submit_at("u", 2);
+    second = submit_at("v", 2);
+    third = submit_two("w", "v");
+    ck_assert(goes_along(first, second, third));
     first = submit_new();
     second = submit_at("q", 1);
     third = submit_at("q", 2);
@@ -821,6 +841,13 @@ START_TEST(atoms_are_known_by_every_name)
                *more = submit_at("s", 1);
     CHECK_OK(cop_flush(store, COP_FOREVER));
     CHECK_STATUS(cop_ticket_poll(lost, NULL), COP_E_GONE);
+    ck_assert_uint_lt(version_of(other), version_of(more));
+    cop_ticket_release(lost);
+    lost = submit_child(child, "c", 1); /* below a number */
+    other = submit_at("r1", 1);
+    more = submit_at("s1", 1);
+    CHECK_OK(cop_flush(store, COP_FOREVER));
+    CHECK_STATUS(cop_ticket_poll(lost, NULL), COP_E_NOT_BRANCH);
     ck_assert_uint_lt(version_of(other), version_of(more));
     cop_ticket_release(lost);
     t_close(store);

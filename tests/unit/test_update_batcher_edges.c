@@ -179,6 +179,38 @@ START_TEST(a_full_bound_is_shown_although_it_was_overtaken)
 }
 END_TEST
 
+/* Both find the bound full and no window, and the second one is the first to open one. */
+START_TEST(two_fill_the_bound_at_once)
+{
+    store = t_open_window(LONG_MS);
+    reconfigure(LONG_MS, 1);
+    ck_assert(!readable(0));
+    at_clock = fill;
+    cop_ticket *ticket = submit_at("a", 1);
+    ck_assert(readable(0));
+    CHECK_OK(cop_store_poll(store));
+    uint64_t last = version_of(ticket);
+    ck_assert_uint_eq(last + version_of(filler), 3); /* one after the other */
+    ck_assert(!readable(0));
+    t_close(store);
+}
+END_TEST
+
+/* Nobody has come for a window that is over: what is in it need not wait any longer. */
+START_TEST(a_window_that_is_over_gathers_nothing)
+{
+    store = t_open_window(LONG_MS);
+    ck_assert(!cop__batcher_gathering(store));
+    cop_ticket *ticket = submit_at("a", 1);
+    ck_assert(cop__batcher_gathering(store));
+    atomic_store(&store->batcher.due, cop_deadline_in_ms(0));
+    ck_assert(!cop__batcher_gathering(store));
+    CHECK_OK(cop_flush(store, COP_FOREVER));
+    ck_assert_uint_eq(version_of(ticket), 1);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(a_descriptor_that_was_refused_comes_later)
 {
     int fd = -1;
@@ -491,14 +523,45 @@ block(void *context)
         nap(1);
 }
 
-START_TEST(a_store_may_close_before_a_worker_learns_of_its_window)
+/* A pool whose only worker is kept from everything else. */
+static cop_pool *
+pool_blocked(void)
 {
-    call c = {0};
     cop_pool *pool = pool_of(1);
     atomic_store(&blocked, true);
+    atomic_store(&blocking, false);
     CHECK_OK(cop_pool_submit(pool, block, NULL));
     while (!atomic_load(&blocking))
         nap(1);
+    return pool;
+}
+
+/* One task is asked for, however often the window changes before it begins. */
+START_TEST(a_bound_is_filled_before_a_worker_learns_of_its_window)
+{
+    cop_pool *pool = pool_blocked();
+    store = t_open_window(LONG_MS);
+    reconfigure(LONG_MS, 2);
+    CHECK_OK(cop_store_set_pool(store, pool));
+    cop_ticket *ticket = submit_at("a", 1);
+    ck_assert(cop__load_seq_cst(&store->batcher.asked));
+    fill();
+    ck_assert_uint_eq(cop__load_seq_cst(&store->batcher.due), COP_BATCH_NOW);
+    CHECK_STATUS(cop_ticket_poll(ticket, NULL), COP_E_PENDING);
+    atomic_store(&blocked, false);
+    CHECK_OK(cop_ticket_wait(ticket, cop_deadline_in_ms(PATIENCE_MS), NULL, NULL));
+    ck_assert_uint_eq(version_of(ticket), 1);
+    ck_assert_uint_eq(version_of(filler), 1);
+    cop_store_close(store);
+    cop_pool_close(pool);
+    t_all_released();
+}
+END_TEST
+
+START_TEST(a_store_may_close_before_a_worker_learns_of_its_window)
+{
+    call c = {0};
+    cop_pool *pool = pool_blocked();
     store = t_open_window(LONG_MS);
     CHECK_OK(cop_store_set_pool(store, pool));
     cop_ticket *ticket = submit_at("a", 1);
@@ -548,6 +611,8 @@ add(TCase *tests)
 {
     tcase_add_test(tests, a_window_of_a_length_that_is_no_more);
     tcase_add_test(tests, a_full_bound_is_shown_although_it_was_overtaken);
+    tcase_add_test(tests, two_fill_the_bound_at_once);
+    tcase_add_test(tests, a_window_that_is_over_gathers_nothing);
     tcase_add_test(tests, a_descriptor_that_was_refused_comes_later);
     tcase_add_test(tests, an_alarm_of_an_older_window_is_set_anew);
     tcase_add_test(tests, an_alarm_without_a_window_does_nothing);
@@ -558,6 +623,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_call_may_flush_and_close_the_store);
     tcase_add_test(tests, a_call_on_the_pool_may_flush_and_close_the_store);
     tcase_add_test(tests, an_alarm_moves_to_another_pool);
+    tcase_add_test(tests, a_bound_is_filled_before_a_worker_learns_of_its_window);
     tcase_add_test(tests, a_store_may_close_before_a_worker_learns_of_its_window);
     tcase_add_test(tests, a_child_has_no_part_in_what_is_gathered);
 }

@@ -193,6 +193,34 @@ START_TEST(runs_that_read_others)
 }
 END_TEST
 
+/* Of nine the one that has least is left out, whichever rule finds them. */
+START_TEST(the_least_run_is_left_out)
+{
+    for (uint64_t i = 0; i <= EACH_MAX; i++)
+        runs(100, 99 - i, 99 - i);
+    rule_runs(&found);
+    ck_assert_uint_eq(found.count, 2 * EACH_MAX);
+    for (uint32_t i = 0; i < found.count; i++)
+        ck_assert_uint_eq(found.warning[i].figure, 99 - i / 2);
+    ck_assert_uint_eq(found.warning[found.count - 1].atom.id, EACH_MAX);
+}
+END_TEST
+
+START_TEST(the_least_written_is_left_out)
+{
+    cop_store *store = t_open();
+    found.store = store;
+    CHECK_OK(cop_monitor_start(store, NULL, NULL));
+    for (uint32_t id = 1; id <= EACH_MAX + 1; id++)
+        cop__written_add(atomic_load(&store->monitor)->budgets, (cop_atom){id, 1}, 100 - id);
+    rule_written(&found);
+    ck_assert_uint_eq(found.count, EACH_MAX);
+    for (uint32_t i = 0; i < found.count; i++)
+        ck_assert_uint_eq(found.warning[i].figure, 99 - i);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(atoms_that_are_written_often)
 {
     cop_store *store = t_open();
@@ -265,6 +293,28 @@ START_TEST(wide_ones)
     found.limits.fan_out = 1;
     rule_fan_out(&found);
     ck_assert_uint_eq(found.count, 2);
+    t_close(store);
+}
+END_TEST
+
+/* Of nine as wide, eight are told. */
+START_TEST(one_more_that_is_wide)
+{
+    static cop_atom x[EACH_MAX + 1];
+    char path[32];
+    cop_store *store = t_open();
+    found.store = store;
+    found.limits.fan_out = 1;
+    for (uint32_t i = 0; i <= EACH_MAX; i++) {
+        snprintf(path, sizeof path, "x%u", i);
+        x[i] = t_make(store, path, cop_i64(1));
+        snprintf(path, sizeof path, "c%u", i);
+        (void)copy_of(store, path, &x[i]);
+    }
+    rule_fan_out(&found);
+    ck_assert_uint_eq(found.count, EACH_MAX);
+    for (uint32_t i = 0; i < EACH_MAX; i++)
+        ck_assert_uint_eq(found.warning[i].atom.id, x[i].id);
     t_close(store);
 }
 END_TEST
@@ -544,8 +594,11 @@ add(TCase *tests)
 #ifndef COP_PRODUCTION
     tcase_add_test(tests, runs_with_the_same_result);
     tcase_add_test(tests, runs_that_read_others);
+    tcase_add_test(tests, the_least_run_is_left_out);
+    tcase_add_test(tests, the_least_written_is_left_out);
     tcase_add_test(tests, atoms_that_are_written_often);
     tcase_add_test(tests, wide_ones);
+    tcase_add_test(tests, one_more_that_is_wide);
     tcase_add_test(tests, deep_ones);
 #endif
     tcase_add_test(tests, snapshots_held_long);

@@ -402,6 +402,95 @@ START_TEST(one_pass_at_a_time)
 END_TEST
 
 static void
+note_late(void *context, const char *path, size_t length, uint64_t late_ns)
+{
+    ck_assert(length == 1 && *path == 'a');
+    *(uint64_t *)context += late_ns;
+}
+
+START_TEST(behind_by_so_much)
+{
+    cop_watch *watch = asked("a", 100, 0);
+    uint64_t late = 0;
+
+    set("a", 1);
+    world.now = 1150; /* it was due at 1100 */
+    cop__watch_behind(store->watch, 1, note_late, &late);
+    ck_assert_uint_eq(late, 0); /* no pass was made: nobody knows of it */
+    (void)cop_store_poll(store);
+    cop__watch_behind(store->watch, 51, note_late, &late);
+    ck_assert_uint_eq(late, 0);
+    cop__watch_behind(store->watch, 50, note_late, &late);
+    ck_assert_uint_eq(late, 50);
+    cop_watch_close(watch);
+}
+END_TEST
+
+static void
+set_b(void)
+{
+    set("b", 1);
+}
+
+/* Another one commits between the pass and its end: who passes looks at that, too. */
+START_TEST(a_pass_for_who_came_meanwhile)
+{
+    int fd;
+    cop_watch *watch = with_descriptor("b", 0, &fd);
+
+    world.after_unlock = set_b;
+    set("a", 1);
+    ck_assert_ptr_null(world.after_unlock);
+    ck_assert_uint_eq(world.armed[fd], 1005);
+    ck_assert_uint_eq(atomic_load(&store->watch->asked), 0);
+    ck_assert_uint_eq(atomic_load(&store->watch->passing), 0);
+    ck_assert_str_eq(told_now(watch), "(0,2] +b:1");
+    cop_watch_close(watch);
+}
+END_TEST
+
+static cop_watch *first_one;
+
+static void
+open_first(void)
+{
+    first_one = asked("", 0, 0);
+}
+
+/* Two open the first watcher of a store at once: there is one room. */
+START_TEST(one_room_for_all)
+{
+    world.before_lock = open_first;
+    cop_watch *watch = asked("a", 0, 0);
+    ck_assert_ptr_nonnull(first_one);
+    ck_assert_uint_eq(store->watch->count, 2);
+    set("a", 1);
+    ck_assert_str_eq(told_now(watch), "(0,1] +a:1");
+    ck_assert_str_eq(told_now(first_one), "(0,1] +a:1");
+    cop_watch_close(watch);
+    cop_watch_close(first_one);
+}
+END_TEST
+
+/* Two that are the first at once: one makes the base, and the other finds it. */
+START_TEST(two_come_first)
+{
+    cop_watch *watch = asked("a", 0, 0);
+    cop__watch_room *room = store->watch;
+    const cop__watch_frame *base = room->base;
+
+    set("a", 1);
+    CHECK_OK(room_enter_first(room));
+    ck_assert_ptr_eq(room->base, base);
+    ck_assert_uint_eq(room->count, 2);
+    ck_assert_uint_eq(atomic_load(&room->asked), 1); /* still */
+    room_cancel(room);
+    ck_assert_str_eq(told_now(watch), "(0,1] +a:1");
+    cop_watch_close(watch);
+}
+END_TEST
+
+static void
 add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -419,6 +508,10 @@ add(TCase *tests)
     tcase_add_test(tests, a_descriptor_is_set_to_when_it_is_due);
     tcase_add_test(tests, a_late_descriptor);
     tcase_add_test(tests, one_pass_at_a_time);
+    tcase_add_test(tests, behind_by_so_much);
+    tcase_add_test(tests, a_pass_for_who_came_meanwhile);
+    tcase_add_test(tests, one_room_for_all);
+    tcase_add_test(tests, two_come_first);
 }
 
 int

@@ -139,6 +139,77 @@ START_TEST(anonymous_ones)
 }
 END_TEST
 
+/* What one who watches an atom, and knows a version, is told. */
+static const char *
+since_of(cop_atom atom, uint64_t version, bool only_itself)
+{
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    cop_watch *watch;
+
+    options.since = version;
+    options.only_itself = only_itself;
+    CHECK_OK(cop_watch_open_atom(store, atom, &options, NULL, NULL, &watch, NULL));
+    const char *told = told_now(watch);
+    cop_watch_close(watch);
+    return told;
+}
+
+/* What was erased below a handle was found by a path that is not kept. */
+START_TEST(what_is_below_a_handle)
+{
+    cop_atom branch, leaf;
+
+    set("b/x", 1);
+    branch = t_find(store, "b");
+    leaf = t_find(store, "b/x");
+    pass_now(); /* 1 */
+    set("b/x", 2);
+    pass_now();
+    ck_assert_str_eq(since_of(branch, 1, false), "(1,2] gap");
+    ck_assert_str_eq(since_of(branch, 1, true), "");
+    ck_assert_str_eq(since_of(leaf, 1, true), "(1,2] =b/x:?>2");
+}
+END_TEST
+
+/* An id is used again: what the log has of two atoms is not of one. */
+START_TEST(one_id_after_another)
+{
+    enum { MOST = 1000 };
+    set("old", 1);
+    cop_atom old = t_find(store, "old"), young = old;
+    pass_now(); /* 1 */
+    cop_watch_options options = COP_WATCH_OPTIONS_INIT;
+    cop_watch *of_old, *of_young;
+    options.only_itself = true;
+    CHECK_OK(cop_watch_open_atom(store, old, &options, NULL, NULL, &of_old, NULL));
+    t_erase_at(store, "old");
+    pass_now();
+    ck_assert_str_eq(told_now(of_old), "(1,2] -old:1");
+    for (int i = 0; i < MOST && (i == 0 || young.id != old.id); i++) {
+        if (i > 0)
+            t_erase_at(store, "young");
+        young = t_make(store, "young", cop_i64(2));
+        pass_now();
+    }
+    ck_assert_uint_eq(young.id, old.id);
+    ck_assert_uint_ne(young.generation, old.generation);
+    t_text want = {.used = 0};
+    uint64_t now = cop_store_version(store);
+    t_print(&want, "(1,%" PRIu64 "] -old:?", now);
+    ck_assert_str_eq(since_of(old, 1, true), want.text);
+    t_print(&want, " +young:2");
+    ck_assert_str_eq(since("", 1), want.text);
+    CHECK_OK(cop_watch_open_atom(store, young, &options, NULL, NULL, &of_young, NULL));
+    t_set(store, young, cop_i64(3));
+    ck_assert_str_eq(told_now(of_old), "");
+    want.used = 0;
+    t_print(&want, "(%" PRIu64 ",%" PRIu64 "] =young:2>3", now, now + 1);
+    ck_assert_str_eq(told_now(of_young), want.text);
+    cop_watch_close(of_young);
+    cop_watch_close(of_old);
+}
+END_TEST
+
 /* Of many passes and atoms, each atom's. */
 START_TEST(many_passes)
 {
@@ -444,6 +515,8 @@ add(TCase *tests)
     tcase_add_test(tests, what_an_atom_comes_to);
     tcase_add_test(tests, what_an_array_comes_to);
     tcase_add_test(tests, anonymous_ones);
+    tcase_add_test(tests, what_is_below_a_handle);
+    tcase_add_test(tests, one_id_after_another);
     tcase_add_test(tests, many_passes);
     tcase_add_test(tests, a_limit);
     tcase_add_test(tests, too_large);

@@ -281,6 +281,32 @@ START_TEST(an_alarm)
 }
 END_TEST
 
+/* A task that begins when the store has been closed tells nobody and sets no alarm, before the pass
+ * is due (0) or after (1). */
+START_TEST(a_task_that_comes_too_late)
+{
+    t_text out;
+    cop_watch *watch = called("a", 100, 0, &out);
+    cop__watch_room *room = store->watch;
+
+    world.threads = 1;
+    set("a", 1);
+    world.now = 1099;
+    cop__watch_timer(room);
+    ck_assert_uint_eq(world.tasks, 1);
+    cop_store_close(store);
+    world.now += (uint64_t)_i;
+    world.alarm = COP_TIMER_NEVER;
+    work();
+    heard(&out, "");
+    ck_assert_uint_eq(world.alarm, COP_TIMER_NEVER);
+    ck_assert_uint_eq(atomic_load(&room->asked), _i == 0);
+    cop_watch_close(watch);
+    t_all_released();
+    store = t_open();
+}
+END_TEST
+
 /* A task that comes to a thread that cannot serve is put off. */
 START_TEST(a_task_inside_an_evaluation)
 {
@@ -543,6 +569,7 @@ add(TCase *tests)
     tcase_add_test(tests, the_next_window_first);
     tcase_add_test(tests, one_task_at_a_time);
     tcase_add_test(tests, an_alarm);
+    tcase_add_loop_test(tests, a_task_that_comes_too_late, 0, 2);
     tcase_add_test(tests, a_task_inside_an_evaluation);
     tcase_add_test(tests, descriptors_while_all_are_busy);
     tcase_add_test(tests, no_pass_before_its_time);

@@ -21,6 +21,9 @@ case $program in
 *.py) set -- "$program" "$@"; program="python3" ;;
 esac
 
+# A unit test's seconds, where it does not say itself; four is not much on a busy machine.
+export CK_DEFAULT_TIMEOUT="${CK_DEFAULT_TIMEOUT:-60}"
+
 case ${COP_SANITIZE:-no} in
 address)
     # A forked child would report the leaks of the parent that it left behind.

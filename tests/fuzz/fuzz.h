@@ -35,12 +35,13 @@ static inline int
 fuzz_append(void *context, const char *bytes, size_t n)
 {
     fuzz_text *t = context;
-    if (t->length + n > t->capacity) {
-        t->capacity = 2 * (t->length + n);
+    if (t->length + n >= t->capacity) {
+        t->capacity = 2 * (t->length + n) + 1;
         t->bytes = realloc(t->bytes, t->capacity);
         FUZZ_CHECK(t->bytes != NULL);
     }
-    memcpy(t->bytes + t->length, bytes, n);
+    if (n > 0)
+        memcpy(t->bytes + t->length, bytes, n);
     t->length += n;
     return 0;
 }

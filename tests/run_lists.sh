@@ -11,10 +11,11 @@ failures=0
 for file in $(find include lib workers http devtools tools tests bench examples docs valgrind \
     -type f \( -name '*.[ch]' -o -name '*.cc' -o -name '*.sh' -o -name '*.py' -o -name '*.pml' \
     -o -name '*.md' -o -name '*.txt' -o -name '*.json' -o -name '*.conf' -o -name '*.supp' \
-    -o -name '*.cfg' -o -name '*.map' \) 2>/dev/null | sort); do
+    -o -name '*.cfg' -o -name '*.map' -o -name '*.corpus' \) 2>/dev/null | sort); do
     case $file in
     # A program of one file is named without its ending.
-    tests/unit/test_*.c | tests/stress/stress_*.c | tests/property/*.c | tests/http/test_*.c) name=${file%.c} ;;
+    tests/unit/test_*.c | tests/stress/stress_*.c | tests/property/*.c | tests/http/test_*.c | \
+        tests/fuzz/fuzz_*.c) name=${file%.c} ;;
     *) name=$file ;;
     esac
     grep -Eq "(^|[[:space:]]|/)$name([[:space:]]|\$)" Makefile.am && continue

@@ -15,6 +15,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 
 case ${program##*/} in
 stress_*) [ $# -gt 0 ] || set -- --seconds "${COP_STRESS_SECONDS:-2}" ;;
+fuzz_*) [ $# -gt 0 ] || set -- "$here/tests/fuzz/corpus/${program##*/}.corpus" ;;
 esac
 case $program in
 *.sh) set -- "$program" "$@"; program="sh" ;;

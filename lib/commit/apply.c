@@ -545,6 +545,7 @@ static const apply_function apply_table[] = {
     [COP_OP_ELEMENT] = apply_insert,
     [COP_OP_ARRANGE] = apply_arrange,
     [COP_OP_DEFINE] = apply_define,
+    [COP_OP_STEP] = cop__doc_step_apply,
     [COP_OP_RESULT] = apply_result,
 };
 

@@ -18,6 +18,7 @@ static const struct cop__http_route routes[] = {
     {"/v1/options", false, COP_HTTP_GET, cop__http_options_get},
     {"/v1/options", false, COP_HTTP_PATCH, cop__http_options_patch},
     {"/v1/watch", true, COP_HTTP_GET, cop__http_watch},
+    {"/v1/diff", false, COP_HTTP_GET, cop__http_diff},
     {"/v1/graph", false, COP_HTTP_GET, cop__http_graph},
     {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why},
     {"/v1/monitor", false, COP_HTTP_GET, cop__http_monitor},

@@ -43,7 +43,8 @@ typedef struct cop_patch_options {
  * The path may lead somewhere in one of them only: the patch then adds or removes the whole document.
  * options may be NULL. Costs follow what changed between the two versions, not what they hold.
  * COP_E_ABSENT (in neither version), COP_E_UNSUPPORTED (a merge patch cannot say it; the message has
- * the path), COP_E_LIMIT (max_bytes), COP_E_IO (the sink stopped), COP_E_MEMORY, COP_E_INVALID,
+ * the path), COP_E_LIMIT (max_bytes; more than 512 levels below
+ * what is new, but in COP_PATCH_JSON), COP_E_IO (the sink stopped), COP_E_MEMORY, COP_E_INVALID,
  * COP_E_PATH, COP_E_FORKED; the sink may have got a beginning by then. Thread-safe; not blocking but
  * for the sink.
  */

@@ -292,7 +292,8 @@ apply_move(const cop__doc_step *step, cop__tree *tree, cop_atom *made)
     uint32_t id;
     place p;
     bool same = same_text(step->path, step->length, step->from, step->from_length);
-    bool siblings = same_text(step->path, parent_length(step->path, step->length), step->from,
+    bool siblings = step->length > 0 &&
+                    same_text(step->path, parent_length(step->path, step->length), step->from,
                               parent_length(step->from, step->from_length));
     cop_status status = find_removable(tree, step->from, step->from_length, &id);
     if (status != COP_OK || (same && step->position == COP_AT_END))

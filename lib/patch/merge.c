@@ -240,18 +240,22 @@ put_change(merge *m, const change *c)
 /* ---- the tree ---- */
 
 static bool
+begins_alike(const merge *m, const change *a, const change *b, size_t n)
+{
+    return n == 0 || memcmp(m->paths.at + a->path, m->paths.at + b->path, n) == 0;
+}
+
+static bool
 same_path(const merge *m, const change *a, const change *b)
 {
-    return a->length == b->length &&
-           memcmp(m->paths.at + a->path, m->paths.at + b->path, a->length) == 0;
+    return a->length == b->length && begins_alike(m, a, b, a->length);
 }
 
 /* a is b, or above it. */
 static bool
 covers(const merge *m, const change *a, const change *b)
 {
-    if (a->length > b->length ||
-        memcmp(m->paths.at + a->path, m->paths.at + b->path, a->length) != 0)
+    if (a->length > b->length || !begins_alike(m, a, b, a->length))
         return false;
     return a->length == 0 || a->length == b->length || m->paths.at[b->path + a->length] == '/';
 }

@@ -436,10 +436,12 @@ cop__edit_list_tell(cop__edit_list *list, uint32_t branch,
     uint32_t movers = keep_still(list);
     if (movers == NONE)
         return COP_E_MEMORY;
-    cop_status status = tell_removals(list);
+    cop_status status = COP_FAULT(patch_array_order) ? tell_additions(list) : tell_removals(list);
     if (status == COP_OK)
         status = tell_moves(list, movers);
-    return status == COP_OK ? tell_additions(list) : status;
+    if (status != COP_OK)
+        return status;
+    return COP_FAULT(patch_array_order) ? tell_removals(list) : tell_additions(list);
 }
 
 void

@@ -117,7 +117,8 @@ gather(cop__items *items, cop__view view, uint32_t id, size_t limit)
             return COP_E_MEMORY;
         items->item[top->item].count++;
         if (cop__slot_is_branch(slot_at(view, id))) {
-            COP_ALWAYS(depth <= COP_DEPTH_MAX);
+            if (depth > COP_DEPTH_MAX) /* made by handles: paths do not lead there */
+                return COP_E_LIMIT;
             enter(items, view, id, &levels[depth++]);
         }
     }

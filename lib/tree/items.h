@@ -28,7 +28,7 @@ typedef struct cop__items {
 /*
  * What an atom of a version or of the draft has; independent of it afterwards. Begin with memory set
  * and all else zero; end it after a failure too. A lazy atom has no value in the tree: as a member of
- * an object it is left out, elsewhere it is null. COP_E_MEMORY, COP_E_LIMIT (more items than that).
+ * an object it is left out, elsewhere it is null. COP_E_MEMORY, COP_E_LIMIT (more items than that, or deeper than paths lead).
  */
 cop_status cop__items_take(cop__items *items, cop__view view, uint32_t id, size_t limit);
 void cop__items_end(cop__items *items);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Patches: what is written for each kind of change, what is applied, and what is refused and why. */
+#include "store/store_internal.h"
 #include "tests/support/patch_test.h"
 
 /* ---- writing ---- */
@@ -230,6 +231,7 @@ static const application applications[] = {
      NULL},
     {"{\"a\":[1,2,3]}", "[" OP("move", "\"from\":\"/a/0\",\"path\":\"/a/-\"") "]", "{\"a\":[2,3,1]}",
      COP_OK, NULL},
+    {"[[7],2]", "[" OP("move", "\"from\":\"/0\",\"path\":\"\"") "]", "[7]", COP_OK, NULL},
     {"{\"a\":{\"x\":[1,2]}}", "[" OP("replace", "\"path\":\"/a\",\"value\":{\"y\":{}}") "]",
      "{\"a\":{\"y\":{}}}", COP_OK, NULL},
     {"{\"a\":{\"x\":[1,2]}}", "[" OP("replace", "\"path\":\"/a\",\"value\":\"a long text, too long for inside\"") "]",
@@ -348,6 +350,144 @@ START_TEST(computed)
                    0};
     good.length = strlen(good.at);
     CHECK_OK(t_apply(store, "", COP_PATCH_JSON, good, &error));
+    t_close(store);
+}
+END_TEST
+
+static void
+define_lazy(cop_store *store, const char *path, cop_atom *atom)
+{
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+
+    options.kind = COP_LAZY;
+    CHECK_OK(cop_computed_define(store, P(path), seven, NULL, &options, atom, NULL));
+}
+
+/* What is lazy is left out of objects, and null in arrays, as cop_json_write does it. */
+START_TEST(lazy)
+{
+    enum { STATES = 5 };
+    static const char *const wanted[STATES] = {"{\"a\":[1]}", "{\"a\":[1]}", "{\"a\":[1,null]}",
+                                               "{\"a\":[1,null]}", "{\"a\":[1]}"};
+    const cop_snapshot *state[STATES];
+    cop_store *store = t_open();
+    cop_atom member, element;
+
+    t_put(store, "doc", "{\"a\":[1]}");
+    state[0] = t_snapshot(store);
+    define_lazy(store, "doc/l", &member);
+    state[1] = t_snapshot(store);
+    define_lazy(store, "doc/a/-", &element);
+    state[2] = t_snapshot(store);
+    CHECK_OK(cop_computed_dispose(store, member));
+    state[3] = t_snapshot(store);
+    CHECK_OK(cop_computed_dispose(store, element));
+    state[4] = t_snapshot(store);
+    for (int i = 0; i < STATES; i++) {
+        t_text text = t_json(state[i], "doc");
+        ck_assert_str_eq(text.at, wanted[i]);
+        free(text.at);
+        for (int k = 0; k < STATES; k++)
+            for (int format = 0; format < 3; format += 2)
+                check_applied(state[i], state[k], (cop_patch_format)format);
+    }
+    t_text none = t_patch(state[0], state[1], "doc", COP_PATCH_JSON);
+    ck_assert_str_eq(none.at, "[]");
+    free(none.at);
+    t_text alone = t_patch(state[0], state[1], "doc/l", COP_PATCH_JSON);
+    ck_assert_str_eq(alone.at, "[]");
+    free(alone.at);
+    alone = t_patch(state[0], state[1], "doc/l", COP_PATCH_BINARY);
+    free(alone.at);
+    for (int i = 0; i < STATES; i++)
+        cop_snapshot_drop(state[i]);
+    t_close(store);
+}
+END_TEST
+
+/* By handles a tree can be deeper than paths lead: what walks it refuses, and does not overrun. */
+START_TEST(deep)
+{
+    cop_store *store = t_open();
+    const cop_value array = cop_array();
+    t_text text = {NULL, 0};
+    cop_atom at;
+    cop_txn *txn;
+
+    t_put(store, "a", "[]");
+    const cop_snapshot *before = t_snapshot(store);
+    CHECK_OK(cop_find(before, P("a"), &at));
+    CHECK_OK(cop_txn_begin(store, &txn));
+    for (unsigned i = 0; i < 2 * COP_DEPTH_MAX; i++)
+        CHECK_OK(cop_txn_insert(txn, at, COP_AT_END, &array, &at));
+    CHECK_OK(cop_txn_commit(txn, NULL, NULL));
+    const cop_snapshot *now = t_snapshot(store);
+    CHECK_OK(cop_patch_write(before, now, P(""), COP_PATCH_JSON, NULL, t_text_sink, &text, NULL));
+    CHECK_STATUS(cop_patch_write(before, now, P(""), COP_PATCH_BINARY, NULL, t_text_sink, &text,
+                                 NULL),
+                 COP_E_LIMIT);
+    CHECK_STATUS(cop_patch_write(before, now, P(""), COP_PATCH_MERGE, NULL, t_text_sink, &text,
+                                 NULL),
+                 COP_E_LIMIT);
+    CHECK_OK(cop_txn_begin(store, &txn));
+    CHECK_OK(cop_patch_apply(txn, P(""), COP_PATCH_JSON,
+                             P("[" OP("copy", "\"from\":\"/a\",\"path\":\"/b\"") "]"), NULL));
+    CHECK_STATUS(cop_txn_commit(txn, NULL, NULL), COP_E_LIMIT);
+    free(text.at);
+    cop_snapshot_drop(before);
+    cop_snapshot_drop(now);
+    t_close(store);
+}
+END_TEST
+
+/* Memory that is refused, whichever it is: no patch, or no change. */
+START_TEST(refused_memory)
+{
+    cop_store *store = t_open();
+    const char *patch = "[" OP("copy", "\"from\":\"/a\",\"path\":\"/c\"") "," OP(
+        "move", "\"from\":\"/b\",\"path\":\"/d\"") "," OP("add", "\"path\":\"/e\",\"value\":[1,{\"f\":2}]") "]";
+    cop__memory *memory = cop__store_memory(store);
+    unsigned refusals = 0;
+    cop_status status;
+
+    t_put(store, "", "{\"a\":[1,2,\"a text that is longer than twelve\"],\"b\":{\"x\":1}}");
+    const cop_snapshot *before = t_snapshot(store);
+    t_put(store, "", "{\"a\":[2,1,\"a text that is longer than this\"],\"b\":{\"y\":[]}}");
+    const cop_snapshot *now = t_snapshot(store);
+    for (int format = 0; format < 3; format++)
+        for (long k = 0; k < 60; k++) {
+            t_text text = {NULL, 0};
+            atomic_store(&memory->fail_countdown, k);
+            status = cop_patch_write(before, now, P(""), (cop_patch_format)format, NULL,
+                                     t_text_sink, &text, NULL);
+            atomic_store(&memory->fail_countdown, -1);
+            free(text.at);
+            ck_assert(status == COP_OK || status == COP_E_MEMORY);
+            refusals += status != COP_OK;
+        }
+    for (long k = 0; k < 60; k++) {
+        cop_txn *txn;
+        cop_error error = COP_ERROR_INIT;
+        CHECK_OK(cop_txn_begin(store, &txn));
+        atomic_store(&memory->fail_countdown, k);
+        status = cop_patch_apply(txn, P(""), COP_PATCH_JSON, P(patch), &error);
+        atomic_store(&memory->fail_countdown, -1);
+        ck_assert(status == COP_OK || status == COP_E_MEMORY);
+        refusals += status != COP_OK;
+        if (status == COP_OK && k % 2 == 0) {
+            atomic_store(&memory->fail_countdown, k / 2);
+            status = cop_txn_commit(txn, NULL, &error);
+            atomic_store(&memory->fail_countdown, -1);
+            ck_assert(status == COP_OK || status == COP_E_MEMORY);
+            refusals += status != COP_OK;
+            t_put(store, "", "{\"a\":[2,1,\"a text that is longer than this\"],\"b\":{\"y\":[]}}");
+        } else {
+            cop_txn_cancel(txn);
+        }
+    }
+    ck_assert_uint_gt(refusals, 10);
+    cop_snapshot_drop(before);
+    cop_snapshot_drop(now);
     t_close(store);
 }
 END_TEST
@@ -533,6 +673,9 @@ main(void)
     tcase_add_loop_test(tcase, applied, 0, COUNT(applications));
     tcase_add_test(tcase, the_root);
     tcase_add_test(tcase, computed);
+    tcase_add_test(tcase, lazy);
+    tcase_add_test(tcase, deep);
+    tcase_add_test(tcase, refused_memory);
     tcase_add_test(tcase, identity);
     tcase_add_test(tcase, copies_are_bounded);
     tcase_add_test(tcase, arguments);

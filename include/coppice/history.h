@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * History: versions that the store keeps, to be read, compared, shown again, and gone back to.
+ *
+ * WHICH VERSIONS are kept is the option history.keep: every commit's ("commit"), one of history.every
+ * ("every"), the first one that is published when the last one kept is history.interval_ms old
+ * ("interval"), only those that somebody asks for ("label", the default: nothing is done until
+ * cop_history_keep is called first), or none ("off": all that was kept is dropped). Keeping is decided
+ * when a version is published; it costs a commit a short lock and nothing more, and asks for no memory.
+ *
+ * WHAT IT COSTS. A kept version costs the pages and values that were replaced since, and that no other
+ * version has. At most history.max_snapshots are kept, which need at most history.max_bytes, as far as
+ * the last scan knows (one runs when 2,048 things were replaced). Beyond that those go that were not
+ * used for longest; looking at one is a use. The newest one kept never goes, nor does one that is
+ * pinned, though it counts. A version that should have been kept and could not for want of memory is
+ * counted (history_lost in cop_stats) and logged.
+ *
+ * A version that is not kept (any more) is COP_E_ABSENT. All may answer COP_E_CLOSING and COP_E_FORKED;
+ * those that commit or wait, COP_E_IN_EVALUATION too. All are thread-safe; they take a short lock, which
+ * no commit waits for.
+ */
+#ifndef COPPICE_HISTORY_H
+#define COPPICE_HISTORY_H
+
+#include <coppice/snapshot.h>
+#include <coppice/watch.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define COP_HISTORY_LABEL_MAX 255 /* bytes */
+
+/* What is known of a kept version. Plain data. */
+typedef struct cop_history_entry {
+    uint64_t version;
+    uint64_t time_ns; /* CLOCK_REALTIME of its publication */
+    uint64_t used_ns; /* and of its last use; 0: none */
+    uint64_t bytes;   /* what dropping it would free, as far as the last scan knows: long values that
+                       * went with a large erasure are not counted, nor what other kept versions have
+                       * too */
+    bool pinned;
+    size_t label_length;
+    char label[COP_HISTORY_LABEL_MAX + 1]; /* terminated; "" none */
+} cop_history_entry;
+
+/* Keeps the newest version, under this label if length is not 0: UTF-8 without control characters, at
+ * most COP_HISTORY_LABEL_MAX bytes. A label it had goes. *version (may be NULL) says which one it is.
+ * COP_E_INVALID (the label), COP_E_MEMORY, COP_E_STATE (history.keep is off). The first one of a store
+ * waits for a running commit. */
+COP_PUBLIC cop_status cop_history_keep(cop_store *store, const char *label, size_t length,
+                                       uint64_t *version, cop_error *error);
+/* Gives a kept version this label; length 0: none. COP_E_ABSENT, COP_E_INVALID, COP_E_MEMORY. */
+COP_PUBLIC cop_status cop_history_label(cop_store *store, uint64_t version, const char *label,
+                                        size_t length, cop_error *error);
+/* It is kept until it is unpinned or dropped. Both idempotent. COP_E_ABSENT. */
+COP_PUBLIC cop_status cop_history_pin(cop_store *store, uint64_t version);
+COP_PUBLIC cop_status cop_history_unpin(cop_store *store, uint64_t version);
+/* No longer kept, pinned or not. Who has taken it goes on reading. COP_E_ABSENT. */
+COP_PUBLIC cop_status cop_history_drop(cop_store *store, uint64_t version);
+/* All that are not pinned; *dropped (may be NULL) says how many. */
+COP_PUBLIC cop_status cop_history_clear(cop_store *store, uint64_t *dropped);
+
+/* The first kept version that is `version` or newer; no use. To list all: begin with 0, and go on with
+ * entry->version + 1 until COP_E_ABSENT. O(log n). */
+COP_PUBLIC cop_status cop_history_next(cop_store *store, uint64_t version, cop_history_entry *entry);
+/* These are uses. The version itself; the newest one with this label; the newest one that was published
+ * at this time (CLOCK_REALTIME) or before. COP_E_ABSENT. The last two O(n). */
+COP_PUBLIC cop_status cop_history_find(cop_store *store, uint64_t version, cop_history_entry *entry);
+COP_PUBLIC cop_status cop_history_find_label(cop_store *store, const char *label, size_t length,
+                                             cop_history_entry *entry);
+COP_PUBLIC cop_status cop_history_find_time(cop_store *store, uint64_t time_ns,
+                                            cop_history_entry *entry);
+/* Takes a kept version for reading, a use: the caller's to drop with cop_snapshot_drop, whatever becomes
+ * of the entry. COP_E_ABSENT, COP_E_LIMIT (snapshots.max). */
+COP_PUBLIC cop_status cop_history_take(cop_store *store, uint64_t version,
+                                       const cop_snapshot **snapshot);
+
+/* What an atom more or less, or with another value, counts as; computed ones are counted too. */
+typedef struct cop_history_difference {
+    uint64_t created, changed, erased;
+    uint64_t arrays; /* whose elements came, went or moved */
+} cop_history_difference;
+/* Counts what leads from one version to the other, in time proportional to it; a use of both. `to` may
+ * be the older one. COP_E_ABSENT: one is neither kept nor the newest. */
+COP_PUBLIC cop_status cop_history_compare(cop_store *store, uint64_t from, uint64_t to,
+                                          cop_history_difference *difference);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

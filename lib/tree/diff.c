@@ -5,20 +5,9 @@
 #include "tree/list.h"
 
 typedef struct walk {
-    cop__diff_function function;
+    cop__diff_page_function function;
     void *context;
 } walk;
-
-static void
-diff_page(const walk *w, uint32_t number, const cop__slot *before, const cop__slot *now)
-{
-    static const cop__slot nothing[COP_SLOTS]; /* beyond what a version has */
-    before = before != NULL ? before : nothing;
-    now = now != NULL ? now : nothing;
-    for (uint32_t i = 0; i < COP_SLOTS; i++)
-        if (!cop__slot_same(&before[i], &now[i]))
-            w->function(w->context, (number << COP_SLOT_BITS) + i, &before[i], &now[i]);
-}
 
 /* A node of one of the trees, seen from a level that may be above its top: there it is the first of
  * otherwise missing children. */
@@ -47,23 +36,46 @@ diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
         if (b.node == n.node && (b.node == NULL || b.shift == n.shift))
             continue;
         if (shift == 0)
-            diff_page(w, below, b.node, n.node);
+            w->function(w->context, below, b.node, n.node);
         else
             diff_node(w, b, n, shift - COP_FANOUT_BITS, below);
     }
 }
 
 void
-cop__tree_diff(const cop_snapshot *before, const cop_snapshot *now, cop__diff_function function,
-               void *context)
+cop__tree_diff_pages(const cop_snapshot *before, const cop_snapshot *now, unsigned space,
+                     cop__diff_page_function function, void *context)
 {
-    const cop__space_root *b = &before->space[COP_SPACE_VALUES];
-    const cop__space_root *n = &now->space[COP_SPACE_VALUES];
+    const cop__space_root *b = &before->space[space], *n = &now->space[space];
     walk w = {function, context};
     if (b->top == n->top)
         return;
     diff_node(&w, (side){b->top, b->shift}, (side){n->top, n->shift},
               b->shift > n->shift ? b->shift : n->shift, 0);
+}
+
+typedef struct slot_walk {
+    cop__diff_function function;
+    void *context;
+} slot_walk;
+
+static void
+diff_slots(void *context, uint32_t number, const void *before, const void *now)
+{
+    static const cop__slot nothing[COP_SLOTS]; /* beyond what a version has */
+    const slot_walk *w = context;
+    const cop__slot *b = before != NULL ? before : nothing, *n = now != NULL ? now : nothing;
+    for (uint32_t i = 0; i < COP_SLOTS; i++)
+        if (!cop__slot_same(&b[i], &n[i]))
+            w->function(w->context, (number << COP_SLOT_BITS) + i, &b[i], &n[i]);
+}
+
+void
+cop__tree_diff(const cop_snapshot *before, const cop_snapshot *now, cop__diff_function function,
+               void *context)
+{
+    slot_walk w = {function, context};
+    cop__tree_diff_pages(before, now, COP_SPACE_VALUES, diff_slots, &w);
 }
 
 /* ---- what it means ---- */

@@ -11,6 +11,14 @@
 
 #include "tree/tree.h"
 
+/* A page that is not the same one; NULL where a version has none. */
+typedef void (*cop__diff_page_function)(void *context, uint32_t number, const void *before,
+                                        const void *now);
+
+/* Every page of a space that is another one, in rising order of their numbers. */
+void cop__tree_diff_pages(const cop_snapshot *before, const cop_snapshot *now, unsigned space,
+                          cop__diff_page_function function, void *context);
+
 /* A slot that is not the same, in either version possibly a dead one. */
 typedef void (*cop__diff_function)(void *context, uint32_t id, const cop__slot *before,
                                    const cop__slot *now);

@@ -50,18 +50,26 @@ cop__list_at(cop__view view, const cop__slot *branch, uint32_t position)
 }
 
 uint32_t
-cop__list_position(cop__view view, uint32_t leaf, uint32_t id)
+cop__list_leaf_start(cop__view view, uint32_t leaf)
 {
     const cop__list_page *page = list_page(view, leaf);
     uint32_t position = 0;
-    while (position < page->count && page->id[position] != id)
-        position++;
     for (uint32_t number = leaf; page->parent != 0; number = page->parent, page = list_page(view, number)) {
         const cop__list_page *parent = list_page(view, page->parent);
         for (unsigned i = 0; parent->child[i].page != number; i++)
             position += parent->child[i].count;
     }
     return position;
+}
+
+uint32_t
+cop__list_position(cop__view view, uint32_t leaf, uint32_t id)
+{
+    const cop__list_page *page = list_page(view, leaf);
+    uint32_t place = 0;
+    while (place < page->count && page->id[place] != id)
+        place++;
+    return cop__list_leaf_start(view, leaf) + place;
 }
 
 uint32_t

@@ -60,6 +60,8 @@ uint64_t cop__list_changed(cop__view view, const cop__slot *branch);
 uint32_t cop__list_at(cop__view view, const cop__slot *branch, uint32_t position);
 /* The position of an id that the leaf page lists. O(pages above it). */
 uint32_t cop__list_position(cop__view view, uint32_t leaf, uint32_t id);
+/* The position of a leaf page's first id. O(pages above it). */
+uint32_t cop__list_leaf_start(cop__view view, uint32_t leaf);
 /* The branch whose list has this page. */
 uint32_t cop__list_owner(cop__view view, uint32_t page);
 

@@ -86,6 +86,27 @@ typedef struct cop_history_difference {
 COP_PUBLIC cop_status cop_history_compare(cop_store *store, uint64_t from, uint64_t to,
                                           cop_history_difference *difference);
 
+/* What going back did. */
+typedef struct cop_history_restored {
+    uint64_t version; /* the new version; `from` if nothing had to change */
+    uint64_t from;    /* the newest one, to which the difference was found */
+    uint64_t edits;   /* top-most atoms that were erased, made, moved or written */
+    uint64_t left;    /* computed atoms that are not as they were: they, and what they own, are left as
+                       * they are, a name that one has taken since too */
+} cop_history_restored;
+/*
+ * Makes a new version whose source atoms are those of a kept one, in one commit, and in time
+ * proportional to the difference (a branch whose children change their order is walked once). It is a
+ * write like any other: watchers and effects see ordinary changes, computed atoms derive again, version
+ * numbers go on. Atoms that are still there keep their handles; those that are made again get new ones.
+ * Anonymous atoms are left as they are. What others commit meanwhile is gone back from too: it is tried
+ * again until nothing has changed since the difference was found.
+ * restored may be NULL. COP_E_ABSENT, COP_E_TIMEOUT, COP_E_MEMORY, COP_E_LIMIT (too many operations for
+ * one transaction). Blocking.
+ */
+COP_PUBLIC cop_status cop_history_restore(cop_store *store, uint64_t version, uint64_t deadline,
+                                          cop_history_restored *restored, cop_error *error);
+
 #ifdef __cplusplus
 }
 #endif

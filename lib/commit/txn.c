@@ -535,6 +535,43 @@ cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32
 }
 
 cop_status
+cop__txn_place(cop_txn *txn, cop_atom child, const cop_atom *after)
+{
+    cop_atom *text = NULL;
+    if (after != NULL) {
+        text = cop__txn_bytes(txn, sizeof *text);
+        if (text == NULL)
+            return COP_E_MEMORY;
+        *text = *after;
+    }
+    return cop__op_add(txn, &(cop__op){.code = COP_OP_PLACE, .target = child, .text = text}, NULL);
+}
+
+/* The handle of what the last operation makes. */
+static cop_status
+provisional(const cop_txn *txn, cop_status status, cop_atom *out)
+{
+    if (status == COP_OK)
+        *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return status;
+}
+
+cop_status
+cop__txn_make_child(cop_txn *txn, cop_atom parent, const char *segment, size_t length,
+                    const cop_value *value, cop_atom *out)
+{
+    cop__op op = {.code = COP_OP_SET_CHILD, .target = parent};
+    return provisional(txn, op_add_text(txn, op, segment, length, value), out);
+}
+
+cop_status
+cop__txn_make_element(cop_txn *txn, cop_atom array, const cop_value *value, cop_atom *out)
+{
+    cop__op op = {.code = COP_OP_INSERT, .target = array, .number = COP_AT_END};
+    return provisional(txn, cop__op_add(txn, &op, value), out);
+}
+
+cop_status
 cop__txn_erase_child(cop_txn *txn, cop_atom parent, const char *key, size_t length)
 {
     return child_op(txn, (cop__op){.code = COP_OP_ERASE_CHILD, .target = parent}, key, length, NULL,

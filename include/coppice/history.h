@@ -98,7 +98,8 @@ typedef struct cop_history_restored {
  * Makes a new version whose source atoms are those of a kept one, in one commit, and in time
  * proportional to the difference (a branch whose children change their order is walked once). It is a
  * write like any other: watchers and effects see ordinary changes, computed atoms derive again, version
- * numbers go on. Atoms that are still there keep their handles; those that are made again get new ones.
+ * numbers go on. Atoms that are still there keep their handles; those that are made again get new ones
+ * (and count as others than they were, though they look the same).
  * Anonymous atoms are left as they are. What others commit meanwhile is gone back from too: it is tried
  * again until nothing has changed since the difference was found.
  * restored may be NULL. COP_E_ABSENT, COP_E_TIMEOUT, COP_E_MEMORY, COP_E_LIMIT (too many operations for

@@ -15,6 +15,7 @@ static const struct cop__http_route routes[] = {
     {COP_HTTP_STATE, true, COP_HTTP_PUT | COP_HTTP_PATCH | COP_HTTP_DELETE, cop__http_state_write},
     {"/v1/transaction", false, COP_HTTP_POST, cop__http_transaction},
     {COP_HTTP_SNAPSHOTS, true, COP_HTTP_GET | COP_HTTP_POST | COP_HTTP_DELETE, cop__http_snapshots},
+    {COP_HTTP_HISTORY, true, COP_HTTP_GET | COP_HTTP_POST | COP_HTTP_DELETE, cop__http_history},
     {"/v1/options", false, COP_HTTP_GET, cop__http_options_get},
     {"/v1/options", false, COP_HTTP_PATCH, cop__http_options_patch},
     {"/v1/watch", true, COP_HTTP_GET, cop__http_watch},

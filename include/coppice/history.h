@@ -108,6 +108,44 @@ typedef struct cop_history_restored {
 COP_PUBLIC cop_status cop_history_restore(cop_store *store, uint64_t version, uint64_t deadline,
                                           cop_history_restored *restored, cop_error *error);
 
+/* ---- replay: kept versions shown one after the other ---- */
+
+typedef struct cop_replay cop_replay;
+
+typedef struct cop_history_replay_options {
+    size_t size;
+    uint64_t from, to;    /* the versions to be shown, as far as they are kept when their turn comes */
+    double speed;         /* 1: at the pace at which they were published; 2: twice as fast; 0: at once */
+    uint64_t interval_ns; /* not 0: this long from one to the next, whatever their times */
+} cop_history_replay_options;
+
+#define COP_HISTORY_REPLAY_OPTIONS_INIT \
+    {sizeof(cop_history_replay_options), 0, UINT64_MAX, 1.0, 0}
+
+/* Shows one version: what changed since the one shown before, as a watcher of everything is told it; the
+ * first one is a gap (read it from batch->now), and so is one for which there is no memory. The batch
+ * ends with the call. Non-zero: stop. All calls on the store are allowed but closing the replay. */
+typedef int (*cop_history_replay_function)(void *context, const cop_history_entry *entry,
+                                           cop_watch_batch *batch);
+
+/* options may be NULL. COP_E_INVALID, COP_E_MEMORY. The store's memory stays until it is closed. */
+COP_PUBLIC cop_status cop_history_replay_open(cop_store *store,
+                                              const cop_history_replay_options *options,
+                                              cop_replay **replay, cop_error *error);
+/* Shows what is due until the deadline, on the calling thread: COP_FOREVER for a thread of one's own, 0
+ * from an event loop or a task of a pool, at the times that cop_history_replay_due says. COP_OK: all has
+ * been shown; COP_E_TIMEOUT: more will be due; COP_E_CANCELLED: it was stopped, by the function (then it
+ * can be run on) or cop_history_replay_stop. One thread at a time. Blocking. */
+COP_PUBLIC cop_status cop_history_replay_run(cop_replay *replay, uint64_t deadline,
+                                             cop_history_replay_function function, void *context);
+/* When the next version is to be shown (CLOCK_MONOTONIC; a time that is past: now). COP_E_ABSENT: there
+ * is none. Not while it runs. */
+COP_PUBLIC cop_status cop_history_replay_due(cop_replay *replay, uint64_t *due_ns);
+/* Ends it for good: no step begins after the one under way. Any thread, wait-free but for a system call. */
+COP_PUBLIC void cop_history_replay_stop(cop_replay *replay);
+/* Not while it runs. Legal for NULL. */
+COP_PUBLIC void cop_history_replay_close(cop_replay *replay);
+
 #ifdef __cplusplus
 }
 #endif

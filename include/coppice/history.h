@@ -22,6 +22,7 @@
 #ifndef COPPICE_HISTORY_H
 #define COPPICE_HISTORY_H
 
+#include <coppice/json.h>
 #include <coppice/snapshot.h>
 #include <coppice/watch.h>
 
@@ -40,6 +41,7 @@ typedef struct cop_history_entry {
                        * went with a large erasure are not counted, nor what other kept versions have
                        * too */
     bool pinned;
+    uint64_t imported_version, imported_ns; /* what it was in the file it came from; 0: it came from none */
     size_t label_length;
     char label[COP_HISTORY_LABEL_MAX + 1]; /* terminated; "" none */
 } cop_history_entry;
@@ -145,6 +147,32 @@ COP_PUBLIC cop_status cop_history_replay_due(cop_replay *replay, uint64_t *due_n
 COP_PUBLIC void cop_history_replay_stop(cop_replay *replay);
 /* Not while it runs. Legal for NULL. */
 COP_PUBLIC void cop_history_replay_close(cop_replay *replay);
+
+/* ---- export and import ---- */
+
+/* Writes the kept versions into one file: the first one whole, the others as what changed; with labels,
+ * pins and times, and checksums. It holds source atoms by their paths; computed ones are left out (an
+ * element of an array that is one is null). *versions (may be NULL) says how many. COP_E_IO (the sink
+ * answered other than 0), COP_E_MEMORY. What is pruned meanwhile is not in it. */
+COP_PUBLIC cop_status cop_history_export(cop_store *store, cop_sink_function sink, void *context,
+                                         uint64_t *versions, cop_error *error);
+
+typedef struct cop_history_imported {
+    uint64_t versions;    /* that were made */
+    uint64_t first, last; /* their numbers */
+} cop_history_imported;
+/*
+ * Makes the versions of a file again, one commit for each, in order, on top of what there is: the first
+ * one replaces the source atoms that it finds, computed atoms stay and derive again. Each is kept with
+ * its label and pin (as far as history.max_snapshots goes), and says what version and time it was.
+ * The file is checked whole first, and played through in a store of its own: COP_E_SYNTAX (the message
+ * says where and what) and the memory that takes (COP_E_MEMORY) leave everything as it was. Others must
+ * not write meanwhile: COP_E_CONFLICT then, and the versions made so far stay, as they do when the store
+ * closes or has no memory for more, or when a computed atom stands where a source atom is to be
+ * (COP_E_SYNTAX names the operation). COP_E_STATE (history.keep is off). imported may be NULL. Blocking.
+ */
+COP_PUBLIC cop_status cop_history_import(cop_store *store, const void *bytes, size_t length,
+                                         cop_history_imported *imported, cop_error *error);
 
 #ifdef __cplusplus
 }

@@ -524,6 +524,17 @@ apply_arrange(cop_txn *txn, cop__op *op, cop__tree *tree)
     return done(success);
 }
 
+static cop_status
+apply_find(cop_txn *txn, cop__op *op, cop__tree *tree)
+{
+    (void)txn;
+    cop__found found = cop__path_resolve(draft_view(tree), op->text, op->number);
+    if (!found.found)
+        return COP_E_ABSENT;
+    made(tree, op, found.id);
+    return COP_OK;
+}
+
 /* The parent of a living child; NULL: it has none, or is gone. */
 static const cop__slot *
 parent_slot(const cop_txn *txn, cop_atom target, const cop__tree *tree, cop_atom *child,
@@ -573,6 +584,7 @@ static const apply_function apply_table[] = {
     [COP_OP_COMPARE_SET] = apply_change,
     [COP_OP_ELEMENT] = apply_insert,
     [COP_OP_ARRANGE] = apply_arrange,
+    [COP_OP_AT] = apply_find,
     [COP_OP_PLACE] = apply_place,
     [COP_OP_DEFINE] = apply_define,
     [COP_OP_RESULT] = apply_result,

@@ -59,6 +59,7 @@ static const char *const op_names[] = {
     [COP_OP_COMPARE_SET] = "compare_set",
     [COP_OP_ELEMENT] = "put element",
     [COP_OP_ARRANGE] = "arrange",
+    [COP_OP_AT] = "at",
     [COP_OP_PLACE] = "place",
     [COP_OP_DEFINE] = "define",
     [COP_OP_RESULT] = "result",

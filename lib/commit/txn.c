@@ -565,10 +565,24 @@ cop__txn_make_child(cop_txn *txn, cop_atom parent, const char *segment, size_t l
 }
 
 cop_status
+cop__txn_make_element_at(cop_txn *txn, cop_atom array, uint32_t index, const cop_value *value,
+                         cop_atom *out)
+{
+    cop__op op = {.code = COP_OP_INSERT, .target = array, .number = index};
+    return provisional(txn, cop__op_add(txn, &op, value), out);
+}
+
+cop_status
 cop__txn_make_element(cop_txn *txn, cop_atom array, const cop_value *value, cop_atom *out)
 {
-    cop__op op = {.code = COP_OP_INSERT, .target = array, .number = COP_AT_END};
-    return provisional(txn, cop__op_add(txn, &op, value), out);
+    return cop__txn_make_element_at(txn, array, COP_AT_END, value, out);
+}
+
+cop_status
+cop__txn_at(cop_txn *txn, const char *path, size_t length, cop_atom *atom)
+{
+    cop__op op = {.code = COP_OP_AT};
+    return provisional(txn, op_add_text(txn, op, path, length, NULL), atom);
 }
 
 cop_status

@@ -49,6 +49,7 @@ enum cop__op_code {
     COP_OP_COMPARE_SET, /* text: a cop_value, the expected one */
     COP_OP_ELEMENT,     /* target, number: position; the one there or a new last one */
     COP_OP_ARRANGE,     /* target, text: operation numbers, number: how many */
+    COP_OP_AT,          /* text: path; changes nothing, tells the atom that is there then */
     COP_OP_PLACE,       /* target: a child, text: a cop_atom, its sibling before it; NULL: none */
     COP_OP_DEFINE,      /* text: a cop__definition */
     COP_OP_RESULT       /* target: a background atom, text: the version it came from */

@@ -167,6 +167,47 @@ cop_history_keep(cop_store *store, const char *label, size_t length, uint64_t *v
                                  : told(error, status);
 }
 
+/* Also an older one than the newest, if it is kept already. Under the lock. */
+static cop_status
+keep_import(cop__history *history, uint64_t version, cop__kept *as)
+{
+    cop__kept *entry = cop__kept_find(history, version);
+    cop_status status = COP_OK;
+    size_t none = 0;
+    if (entry == NULL && cop_store_version(history->store) == version) {
+        status = keep_newest(history, &as->label, &none, NULL);
+        entry = cop__kept_find(history, version);
+    }
+    if (status != COP_OK || entry == NULL)
+        return status; /* the latter: others wrote at once, and it was not to be kept by itself */
+    if (as->label_length > 0)
+        label_set(entry, &as->label, &as->label_length);
+    cop__store_relaxed(&history->pinned, cop__load_relaxed(&history->pinned) +
+                                             (as->pinned && !entry->pinned));
+    entry->pinned |= as->pinned;
+    entry->imported_version = as->imported_version;
+    entry->imported_ns = as->imported_ns;
+    return COP_OK;
+}
+
+cop_status
+cop__history_keep_import(cop_store *store, uint64_t version, const char *label, cop__kept *as)
+{
+    cop__history *history;
+    cop_status status = label_check(label, as->label_length, NULL);
+    if (status == COP_OK)
+        status = cop__history_of(store, &history);
+    if (status == COP_OK)
+        status = label_copy(store, label, as->label_length, &as->label);
+    if (status != COP_OK)
+        return status;
+    cop__history_lock(history);
+    status = keep_import(history, version, as);
+    cop__history_unlock(history);
+    label_free(store, as->label, as->label_length);
+    return status;
+}
+
 /* ---- one entry ---- */
 
 static cop_status
@@ -284,6 +325,8 @@ describe(const cop__kept *kept, cop_history_entry *entry)
         .used_ns = kept->used_ns,
         .bytes = cop__kept_bytes(kept),
         .pinned = kept->pinned,
+        .imported_version = kept->imported_version,
+        .imported_ns = kept->imported_ns,
         .label_length = kept->label_length,
     };
     if (kept->label_length > 0)

@@ -43,6 +43,7 @@ typedef struct cop__kept {
     const cop_snapshot *snapshot; /* held; NULL once it is in `doomed` */
     uint64_t version;
     uint64_t used_ns;
+    uint64_t imported_version, imported_ns; /* 0: not from a file */
     struct cop__kept *before, *after; /* by last use */
     bool pinned;
     size_t label_length;

@@ -79,10 +79,10 @@ lock_try(cop__history *history)
 void
 cop__history_lock(cop__history *history)
 {
-    if (lock_try(history))
-        return;
-    while (cop__swap_seq_cst(&history->lock, 2u) != 0)
-        cop__futex_wait(&history->lock, 2u, cop__clock_ns() + WAIT_NS);
+    if (!lock_try(history))
+        while (cop__swap_seq_cst(&history->lock, 2u) != 0)
+            cop__futex_wait(&history->lock, 2u, cop__clock_ns() + WAIT_NS);
+    take_in(history); /* who has seen a version committed finds it */
 }
 
 static void

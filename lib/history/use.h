@@ -16,6 +16,9 @@ cop_status cop__history_hold(cop_store *store, uint64_t version, const cop_snaps
 /* A new version whose source atoms are those of a held one. */
 cop_status cop__history_restore(cop_store *store, const cop_snapshot *old, uint64_t deadline,
                                 cop_history_restored *told);
+/* Keeps the version that an import has just made, with what is in `as`: label_length, pinned, what it was
+ * in its file. */
+cop_status cop__history_keep_import(cop_store *store, uint64_t version, const char *label, cop__kept *as);
 /* NULL is legal. */
 void cop__history_let_go(const cop_snapshot *snapshot);
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Versions that the store keeps."""
+import os
+import subprocess
+import tempfile
 from urllib.parse import quote
 
-from harness import Server, check, equal, problem
+from harness import PATIENCE, PROGRAM, Server, check, equal, problem
 
 
 def history(s, method, rest="", body=None):
@@ -92,6 +95,80 @@ def test_history_refusals(s):
     problem(history(s, "GET", "/compare?from=99999&to=%d" % v), 404, "version", "compare with none")
     problem(s.call("PUT", "/v1/history", {}), 405, "method", "PUT")
     history(s, "DELETE")
+
+
+def test_history_file(s):
+    s.put("", {"a": 1, "b": {"c": [1, 2, 3]}})
+    keep(s, label="one")
+    s.put("", {"b": {"c": [3, 1]}, "d": "text"})
+    keep(s, pinned=True)
+    last = s.get("").json
+    file = s.call("GET", "/v1/history/export")
+    equal(file.headers["Content-Type"], "application/octet-stream", "the type of the file")
+    check(file.body.startswith(b"COPHIST\n"), "its magic", file.body[:16])
+    history(s, "DELETE")
+    for version in versions(s):
+        history(s, "DELETE", "/%d" % version)
+    s.put("", {"else": 1})
+    now = s.call("GET", "/healthz").json["version"]
+    sent = {"Content-Type": "application/octet-stream"}
+    for bad in (b"", b"nonsense", file.body[:-1], file.body[:60] + b"x" + file.body[61:]):
+        problem(s.call("POST", "/v1/history/import", bad, sent), 400, "request", "import %r" % bad[:20])
+    equal(s.get("").json, {"else": 1}, "nothing of a damaged file")
+    problem(s.call("POST", "/v1/history/import", {}), 415, "media-type", "import as JSON")
+    answer = s.call("POST", "/v1/history/import", file.body, sent)
+    equal(answer.json, {"versions": 2, "first": now + 1, "last": now + 2}, "what was made")
+    equal(s.get("").json, last, "the newest one")
+    equal(s.get("?label=one").json, {"a": 1, "b": {"c": [1, 2, 3]}}, "the one before")
+    equal([v["pinned"] for v in history(s, "GET").json["versions"]], [False, True], "pins")
+    for version in versions(s):
+        history(s, "DELETE", "/%d" % version)
+
+
+def run(s, *arguments, **more):
+    return subprocess.run([PROGRAM, *arguments, "--server", "http://127.0.0.1:%d" % s.port],
+                          capture_output=True, timeout=PATIENCE, **more)
+
+
+def test_history_command(s):
+    s.put("", {"a": 1})
+    done = run(s, "history", "--keep", "--label", "first", "--pin")
+    equal(done.returncode, 0, "keep: %r" % done.stderr)
+    version = versions(s)[-1]
+    check(b"first" in done.stdout and b"pinned" in done.stdout, "what it says", done.stdout)
+    s.put("", {"b": 2})
+    done = run(s, "history")
+    check(str(version).encode() in done.stdout and b"first" in done.stdout, "the list", done.stdout)
+    with tempfile.TemporaryDirectory() as directory:
+        file = os.path.join(directory, "history")
+        equal(run(s, "export", file).returncode, 0, "export")
+        equal(run(s, "history", str(version), "--label", "1st").returncode, 0, "label")
+        equal(run(s, "restore", "1st").returncode, 0, "restore by label")
+        equal(s.get("").json, {"a": 1}, "it is as it was")
+        equal(run(s, "restore", str(version)).returncode, 0, "restore by version")
+        s.put("", {"c": 1})
+        done = run(s, "import", file)
+        equal(done.returncode, 0, "import: %r" % done.stderr)
+        check(b"1 versions" in done.stdout, "what it says", done.stdout)
+        equal(s.get("").json, {"a": 1}, "it is as it was")
+        with open(file, "r+b") as damaged:
+            damaged.seek(40)
+            damaged.write(b"??")
+        done = run(s, "import", file)
+        check(done.returncode != 0 and b"checksum" in done.stderr, "a damaged file", done.stderr)
+        check(run(s, "export", os.path.join(directory, "no", "file")).returncode != 0, "no place", None)
+        equal(run(s, "export", "-").stdout[:7], b"COPHIST", "to standard output")
+    equal(run(s, "history", str(version), "--unpin").returncode, 0, "unpin")
+    equal(run(s, "history", str(version), "--drop").returncode, 0, "drop")
+    check(version not in versions(s), "it is gone", versions(s))
+    for arguments in (("history", "x"), ("history", "1"), ("history", "--pin"), ("restore",),
+                      ("history", "1", "--pin", "--unpin"), ("history", "--keep", "--drop"),
+                      ("history", "1", "--drop", "--label", "x"), ("export",), ("import", "a", "b")):
+        equal(run(s, *arguments).returncode, 2, "usage %r" % (arguments,))
+    check(run(s, "restore", "999999").returncode == 1, "what is not kept", None)
+    check(run(s, "import", "/nonexistent").returncode == 1, "a file that is not there", None)
+    for v in versions(s):
+        history(s, "DELETE", "/%d" % v)
 
 
 def test_history_rules():

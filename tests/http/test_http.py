@@ -36,7 +36,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
                                 "condition_race")
           + tests_of(transaction_tests, "transaction transaction_refusals preconditions "
                                         "transaction_race snapshots")
-          + tests_of(history_tests, "history history_restore history_refusals")
+          + tests_of(history_tests, "history history_restore history_refusals history_file history_command")
           + tests_of(refusal_tests, "host_header origin content_types routes stats keep_alive "
                                     "malformed")
           + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics metrics_held monitor trace") + tests_of(program_tests, "client usage")

@@ -573,7 +573,8 @@ batch_commit(cop_store *store, cop_txn *chain)
         cop_txn *txn = chain;
         chain = txn->batch_next;
         bool clean;
-        if (cop__unlikely(txn->wants_fresh && applied.first != NULL)) {
+        if (cop__unlikely(applied.first != NULL &&
+                          (txn->wants_fresh || applied.last->ends_version))) {
             if (draft_end(store, &applied) != COP_OK)
                 batch_refuse(store, &applied, NULL);
             cop__draft_begin(tree);

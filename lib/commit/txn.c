@@ -167,7 +167,7 @@ txn_reset(cop_txn *txn)
     txn->gathered_bytes = 0;
     cop__store_relaxed(&txn->call, (struct cop__ticket_call *)NULL);
     txn->alone = false;
-    txn->wants_fresh = false;
+    txn->wants_fresh = txn->ends_version = false;
     txn->failed_op = 0;
     arena_reset(txn);
     cop__store_relaxed(&txn->state, (uint32_t)COP_TXN_BUILDING);
@@ -532,6 +532,12 @@ cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32
     }
     return cop__op_add(
         txn, &(cop__op){.code = COP_OP_ARRANGE, .target = branch, .text = ops, .number = n}, NULL);
+}
+
+void
+cop__txn_end_version(cop_txn *txn)
+{
+    txn->ends_version = true;
 }
 
 cop_status

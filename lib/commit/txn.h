@@ -131,6 +131,7 @@ struct cop_txn {
     _Atomic(struct cop__ticket_call *) call; /* who is to be told; set at most once */
     uint32_t round; /* of the effects that its changes make due */
     bool alone; /* never queued: its owner commits it and waits for nobody */
+    bool ends_version; /* nothing else is to be in the version that it makes */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */
     cop__op inline_ops[COP_TXN_OPS];
     char inline_arena[COP_TXN_ARENA];

@@ -28,6 +28,8 @@ cop_status cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *child
 /* A child goes behind this sibling in their branch's list; NULL: before all. Either may be provisional.
  * COP_E_GONE at commit. */
 cop_status cop__txn_place(cop_txn *txn, cop_atom child, const cop_atom *after);
+/* The version that it makes has nothing of the transactions that come after it. */
+void cop__txn_end_version(cop_txn *txn);
 /* What is at a path when the operations before have been applied; *atom is a provisional handle.
  * COP_E_ABSENT at commit. */
 cop_status cop__txn_at(cop_txn *txn, const char *path, size_t length, cop_atom *atom);

@@ -433,7 +433,7 @@ cop_history_take(cop_store *store, uint64_t version, const cop_snapshot **snapsh
     if (entry == NULL) {
         status = COP_E_ABSENT;
     } else {
-        status = cop_snapshot_keep(entry->snapshot);
+        status = COP_FAULT(history_pruned_used) ? COP_OK : cop_snapshot_keep(entry->snapshot);
         cop__kept_use(history, entry);
     }
     if (status == COP_OK)

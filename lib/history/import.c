@@ -445,6 +445,7 @@ version_make(const importing *i, file_record *record, cop_txn *txn)
     cop_status status = i->number == 1 ? clear_first(txn)
                                        : cop_txn_require_unchanged(txn, cop_root(), i->last);
     reader *r = &record->edits;
+    cop__txn_end_version(txn);
     while (status == COP_OK && r->at < r->end)
         status = read_edit(txn, r);
     if (r->wrong != NULL)

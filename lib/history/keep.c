@@ -63,6 +63,7 @@ take_in(cop__history *history)
         cop_snapshot *next = oldest->next_kept;
         if (cop__kept_add(history, oldest) == NULL)
             lost(history, oldest);
+        cop__kept_bound(history);
         oldest = next;
     }
 }

@@ -259,6 +259,7 @@ restore_once(cop_txn *txn, void *context)
     if (status != COP_OK)
         return status;
     r->txn = txn;
+    cop__txn_end_version(txn);
     r->told->edits = r->told->left = 0;
     r->told->from = cop_snapshot_version(r->newest);
     r->added = r->walked = r->before = (cop_atom){0, 0};

@@ -169,7 +169,9 @@ static bool
 check_type(struct cop__http_request *r, struct cop__problem *problem)
 {
     const char *wanted =
-        r->method == COP_HTTP_PATCH ? "application/merge-patch+json" : "application/json";
+        r->method == COP_HTTP_PATCH ? "application/merge-patch+json"
+        : r->route->type            ? r->route->type
+                                    : "application/json";
     const char *value = header(r, MHD_HTTP_HEADER_CONTENT_TYPE);
     const char *encoding = header(r, MHD_HTTP_HEADER_CONTENT_ENCODING);
     r->json_patch = r->method == COP_HTTP_PATCH && strcmp(r->route->path, COP_HTTP_STATE) == 0 &&

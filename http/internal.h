@@ -22,6 +22,8 @@
 
 #define COP_HTTP_STATE "/v1/state"
 #define COP_HTTP_SNAPSHOTS "/v1/snapshots"
+#define COP_HTTP_HISTORY "/v1/history"
+#define COP_HTTP_HISTORY_TYPE "application/octet-stream"
 #define COP_HTTP_ETAG_MAX 96
 
 /* Answers up to this size are made in memory and sent with a length; longer ones are streamed. */
@@ -130,6 +132,7 @@ struct cop__http_route {
     bool below;       /* also answers for what is below the path */
     unsigned methods; /* cop__http_method bits */
     cop__http_handler handler;
+    const char *type; /* of a POST's body; NULL: JSON */
 };
 
 struct cop__http_request {
@@ -217,16 +220,23 @@ bool cop__http_path(const char *rest, char path[COP_PATH_MAX + 1], size_t *lengt
 bool cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size_t *length,
                              struct cop__problem *problem);
 
-/* The same for a pattern, which whoever takes it checks. */
+/* A parameter of the query that is no path. */
+bool cop__http_argument(const char *text, char decoded[COP_PATH_MAX + 1], size_t *length,
+                        struct cop__problem *problem);
+
+/* The same as cop__http_path for a pattern, which whoever takes it checks. */
 bool cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                        struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c,
+/* state.c, write.c, transaction.c, snapshots.c, history.c, history_file.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c,
  * watch.c, trace.c: the routes. */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
 enum MHD_Result cop__http_transaction(struct cop__http_request *request);
 enum MHD_Result cop__http_snapshots(struct cop__http_request *request);
+enum MHD_Result cop__http_history(struct cop__http_request *request);
+enum MHD_Result cop__http_history_export(struct cop__http_request *request);
+enum MHD_Result cop__http_history_import(struct cop__http_request *request);
 enum MHD_Result cop__http_metrics(struct cop__http_request *request);
 enum MHD_Result cop__http_monitor(struct cop__http_request *request);
 enum MHD_Result cop__http_stats(struct cop__http_request *request);

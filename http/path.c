@@ -86,6 +86,13 @@ cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
 }
 
 bool
+cop__http_argument(const char *text, char decoded[COP_PATH_MAX + 1], size_t *length,
+                   struct cop__problem *problem)
+{
+    return decode_all(text, true, decoded, length, problem);
+}
+
+bool
 cop__http_path_argument(const char *text, char path[COP_PATH_MAX + 1], size_t *length,
                         struct cop__problem *problem)
 {

@@ -32,6 +32,9 @@
     X(FORMAT, "format", 406, "The format cannot express it",                                       \
       "A merge patch cannot say that a value is null, nor that an object gives way to another. "   \
       "Ask for json-patch or binary.")                                                             \
+    X(VERSION, "version", 404, "This version is not kept",                                         \
+      "The history has let it go, or never kept it: see the options history.keep and "             \
+      "history.max_snapshots.")                                                                    \
     X(METHOD, "method", 405, "The method is not allowed here",                                     \
       "The Allow header lists those "                                                              \
       "that are.")                                                                                 \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET and HEAD of /v1/state/PATH: one version, read under a pin or from a version held for a
- * client. Short answers are made in memory and have a length; what does not fit is streamed from a
+ * GET and HEAD of /v1/state/PATH: one version, read under a pin, from a version held for a client, or
+ * from one that the history keeps. Short answers are made in memory and have a length; what does not fit is streamed from a
  * snapshot that is held until its last byte has been sent.
  */
 #include "http/etag.h"
@@ -16,6 +16,7 @@ struct query {
     struct cop__etag_form form;
     bool has_version;
     uint64_t version;
+    const char *label; /* of a kept version; NULL: none */
     struct cop__problem *problem;
     bool good;
 };
@@ -41,6 +42,9 @@ take_argument(void *context, enum MHD_ValueKind kind, const char *key, const cha
         q->form.depth = (uint32_t)depth;
     } else if (strcmp(key, "version") == 0) {
         q->good = q->has_version = cop__http_number(value, UINT64_MAX, &q->version);
+    } else if (strcmp(key, "label") == 0) {
+        q->label = value;
+        q->good = value && *value;
     } else {
         q->good = false;
     }
@@ -52,10 +56,11 @@ parse_query(struct cop__http_request *r, struct query *q)
 {
     q->good = true;
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, take_argument, q);
-    if (q->good)
+    if (q->good && !(q->label && q->has_version))
         return true;
     return cop__problem_set(q->problem, COP_PROBLEM_REQUEST,
-                            "the query is pretty, depth=N (1 to %u) and version=N", COP_DEPTH_MAX);
+                            "the query is pretty, depth=N (1 to %u) and version=N or label=TEXT",
+                            COP_DEPTH_MAX);
 }
 
 static bool
@@ -189,14 +194,36 @@ static enum MHD_Result
 reply_held(struct cop__http_request *r, const char *path, size_t length, const struct query *q)
 {
     const cop_snapshot *snapshot = cop__http_held(r->server, q->version);
-    if (!snapshot) {
+    cop_status status = snapshot ? COP_OK
+                                 : cop_history_take(r->server->store, q->version, &snapshot);
+    if (status == COP_E_ABSENT) {
         cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is not held",
                          (unsigned long long)q->version);
+        return cop__http_reply_problem(r, &r->problem);
+    }
+    if (status != COP_OK) {
+        cop__problem_reading(&r->problem, status, NULL);
         return cop__http_reply_problem(r, &r->problem);
     }
     enum MHD_Result result = reply_path(r, snapshot, path, length, q);
     cop_snapshot_drop(snapshot);
     return result;
+}
+
+static enum MHD_Result
+reply_labelled(struct cop__http_request *r, const char *path, size_t length, struct query *q)
+{
+    cop_history_entry entry;
+    char label[COP_PATH_MAX + 1];
+    size_t n;
+    if (!cop__http_argument(q->label, label, &n, &r->problem))
+        return cop__http_reply_problem(r, &r->problem);
+    if (cop_history_find_label(r->server->store, label, n, &entry) != COP_OK) {
+        cop__problem_set(&r->problem, COP_PROBLEM_VERSION, "no kept version has this label");
+        return cop__http_reply_problem(r, &r->problem);
+    }
+    q->version = entry.version;
+    return reply_held(r, path, length, q);
 }
 
 enum MHD_Result
@@ -207,5 +234,7 @@ cop__http_state(struct cop__http_request *r)
     size_t length = 0;
     if (!parse_query(r, &q) || !cop__http_path(r->rest, path, &length, &r->problem))
         return cop__http_reply_problem(r, &r->problem);
+    if (q.label)
+        return reply_labelled(r, path, length, &q);
     return q.has_version ? reply_held(r, path, length, &q) : reply_newest(r, path, length, &q);
 }

@@ -16,6 +16,10 @@ int run_diff(const struct command *command, int argc, char **argv);       /* pat
 int run_patch(const struct command *command, int argc, char **argv);
 int run_watch(const struct command *command, int argc, char **argv);      /* watch_cmd.c */
 int run_trace(const struct command *command, int argc, char **argv);   /* trace_cmd.c */
+int run_history(const struct command *command, int argc, char **argv); /* history_cmd.c */
+int run_restore(const struct command *command, int argc, char **argv);
+int run_export(const struct command *command, int argc, char **argv);
+int run_import(const struct command *command, int argc, char **argv);
 int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
 int run_top(const struct command *command, int argc, char **argv);     /* top_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */

@@ -6,6 +6,7 @@
 #include <coppice/computed.h>
 #include <coppice/effect.h>
 #include <coppice/graph.h>
+#include <coppice/history.h>
 #include <coppice/json.h>
 #include <coppice/memory.h>
 #include <coppice/monitor.h>

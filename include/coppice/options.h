@@ -47,8 +47,13 @@ extern "C" {
       "bytes of submitted operations that end a window, and that one batch takes")                 \
     X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2, 0,                          \
       "how JSON of a branch is produced")                                                          \
-    X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, 0, "versions kept")      \
-    X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX, 0,                            \
+    X(history_keep, "history.keep", ENUM, 1, 0, 4, 1, "which versions the history keeps")          \
+    X(history_every, "history.every", U64, 10, 1, UINT64_MAX, 1,                                   \
+      "with history.keep=every: one version of so many is kept")                                   \
+    X(history_interval_ms, "history.interval_ms", U64, 1000, 1, UINT64_C(1000000000000), 1,        \
+      "with history.keep=interval: a version is kept when the last one is so old")                 \
+    X(history_max_snapshots, "history.max_snapshots", U64, 50, 1, 100000, 1, "versions kept")      \
+    X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX, 1,                            \
       "bytes history may hold; 0: a quarter of memory.limit_bytes")                                \
     X(performance_budget_ms, "performance.budget_ms", U64, 16, 0, 60000, 1,                        \
       "time a commit may take before it is counted as an overrun; 0: any")                               \
@@ -78,6 +83,11 @@ extern "C" {
     X(serialization_strategy, 0, "lazy")       \
     X(serialization_strategy, 1, "full")       \
     X(serialization_strategy, 2, "incremental") \
+    X(history_keep, 0, "off")                  \
+    X(history_keep, 1, "label")                \
+    X(history_keep, 2, "commit")               \
+    X(history_keep, 3, "every")                \
+    X(history_keep, 4, "interval")             \
     X(memory_on_limit, 0, "wait")              \
     X(memory_on_limit, 1, "fail")
 

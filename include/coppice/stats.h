@@ -39,6 +39,11 @@ extern "C" {
     X(watchers, "watchers", "watchers open")                                               \
     X(watch_tellings, "count", "times that watchers were told of changes, or of gaps")     \
     X(watch_gaps, "count", "gaps told for a watcher's bound, or for want of memory")        \
+    X(history_versions, "versions", "versions that the history keeps")                     \
+    X(history_pinned, "versions", "of these, pinned")                                      \
+    X(history_bytes, "bytes", "what only they need, at the last scan")                     \
+    X(history_pruned, "count", "versions that the history let go for its bounds")          \
+    X(history_lost, "count", "versions that it should have kept and could not for want of memory") \
     X(scans, "count", "scans of the reader slots")                                     \
     X(pages, "pages", "512-byte pages in use, dead ones included")                     \
     X(pages_dead, "pages", "pages waiting for a reader or for the freeing quota")      \

@@ -54,7 +54,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(monitor_torn) \
     X(batch_edge) \
     X(diff_page_skipped) \
-    X(patch_array_order)
+    X(patch_array_order) \
+    X(history_pruned_used)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

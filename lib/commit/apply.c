@@ -524,6 +524,46 @@ apply_arrange(cop_txn *txn, cop__op *op, cop__tree *tree)
     return done(success);
 }
 
+static cop_status
+apply_find(cop_txn *txn, cop__op *op, cop__tree *tree)
+{
+    (void)txn;
+    cop__found found = cop__path_resolve(draft_view(tree), op->text, op->number);
+    if (!found.found)
+        return COP_E_ABSENT;
+    made(tree, op, found.id);
+    return COP_OK;
+}
+
+/* The parent of a living child; NULL: it has none, or is gone. */
+static const cop__slot *
+parent_slot(const cop_txn *txn, cop_atom target, const cop__tree *tree, cop_atom *child,
+            uint32_t *parent)
+{
+    if (target_slot(txn, target, tree, child) == NULL)
+        return NULL;
+    *parent = cop__info_parent(draft_view(tree), cop__draft_info(tree, child->id));
+    return *parent != UINT32_MAX ? cop__draft_slot(tree, *parent) : NULL;
+}
+
+static cop_status
+apply_place(cop_txn *txn, cop__op *op, cop__tree *tree)
+{
+    cop_atom child, before;
+    uint32_t branch, other, after = COP_LIST_FIRST;
+    const cop__slot *slot = parent_slot(txn, op->target, tree, &child, &branch);
+    if (slot == NULL)
+        return COP_E_GONE;
+    if (is_computed(slot))
+        return COP_E_COMPUTED;
+    if (op->text != NULL) {
+        if (parent_slot(txn, *(const cop_atom *)op->text, tree, &before, &other) != slot)
+            return COP_E_GONE;
+        after = before.id;
+    }
+    return done(cop__list_place(tree, branch, child.id, after));
+}
+
 /* ---- the table ---- */
 
 typedef cop_status (*apply_function)(cop_txn *txn, cop__op *op, cop__tree *tree);
@@ -544,6 +584,8 @@ static const apply_function apply_table[] = {
     [COP_OP_COMPARE_SET] = apply_change,
     [COP_OP_ELEMENT] = apply_insert,
     [COP_OP_ARRANGE] = apply_arrange,
+    [COP_OP_AT] = apply_find,
+    [COP_OP_PLACE] = apply_place,
     [COP_OP_DEFINE] = apply_define,
     [COP_OP_STEP] = cop__doc_step_apply,
     [COP_OP_RESULT] = apply_result,

@@ -31,6 +31,7 @@
 
 #include "base/probes.h"
 #include "graph/lazy.h"
+#include "history/room.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "tree/atoms.h"
@@ -138,6 +139,9 @@ cop__right_leave(cop_store *store)
         bool watch_posted = store->watch_posted;
         if (cop__unlikely(watch_posted))
             store->watch_posted = false;
+        bool history_posted = store->history_posted;
+        if (cop__unlikely(history_posted))
+            store->history_posted = false;
         (void)cop__swap_seq_cst(&store->right, 0u);
         if (cop__unlikely(dead != NULL))
             cop__graph_bury(store->memory, dead);
@@ -155,6 +159,8 @@ cop__right_leave(cop_store *store)
             cop__ticket_calls_signal(store);
         if (cop__unlikely(watch_posted))
             cop__watch_signal(cop__load_relaxed(&store->watch));
+        if (cop__unlikely(history_posted))
+            cop__history_signal(cop__load_acquire(&store->history));
     } while ((cop__load_seq_cst(&store->want_reclaim) ||
               cop__load_seq_cst(&store->effects.ended) ||
               cop__load_seq_cst(&store->graph.disposed)) &&
@@ -269,6 +275,9 @@ publish(cop_store *store, cop_snapshot *root)
     struct cop__watch_room *watch = cop__load_relaxed(&store->watching);
     if (cop__unlikely(watch != NULL))
         store->watch_posted |= cop__watch_published(watch);
+    struct cop__history *keeping = cop__load_relaxed(&store->keeping);
+    if (cop__unlikely(keeping != NULL))
+        store->history_posted |= cop__history_published(keeping, root);
     cop__version_event(store);
     cop__count_add(&store->count.commits, 1u);
 }
@@ -565,7 +574,8 @@ batch_commit(cop_store *store, cop_txn *chain)
         cop_txn *txn = chain;
         chain = txn->batch_next;
         bool clean;
-        if (cop__unlikely(txn->wants_fresh && applied.first != NULL)) {
+        if (cop__unlikely(applied.first != NULL &&
+                          (txn->wants_fresh || applied.last->ends_version))) {
             if (draft_end(store, &applied) != COP_OK)
                 batch_refuse(store, &applied, NULL);
             cop__draft_begin(tree);

@@ -167,7 +167,7 @@ txn_reset(cop_txn *txn)
     txn->gathered_bytes = 0;
     cop__store_relaxed(&txn->call, (struct cop__ticket_call *)NULL);
     txn->alone = false;
-    txn->wants_fresh = false;
+    txn->wants_fresh = txn->ends_version = false;
     txn->failed_op = 0;
     arena_reset(txn);
     cop__store_relaxed(&txn->state, (uint32_t)COP_TXN_BUILDING);
@@ -532,6 +532,63 @@ cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32
     }
     return cop__op_add(
         txn, &(cop__op){.code = COP_OP_ARRANGE, .target = branch, .text = ops, .number = n}, NULL);
+}
+
+void
+cop__txn_end_version(cop_txn *txn)
+{
+    txn->ends_version = true;
+}
+
+cop_status
+cop__txn_place(cop_txn *txn, cop_atom child, const cop_atom *after)
+{
+    cop_atom *text = NULL;
+    if (after != NULL) {
+        text = cop__txn_bytes(txn, sizeof *text);
+        if (text == NULL)
+            return COP_E_MEMORY;
+        *text = *after;
+    }
+    return cop__op_add(txn, &(cop__op){.code = COP_OP_PLACE, .target = child, .text = text}, NULL);
+}
+
+/* The handle of what the last operation makes. */
+static cop_status
+provisional(const cop_txn *txn, cop_status status, cop_atom *out)
+{
+    if (status == COP_OK)
+        *out = (cop_atom){(uint32_t)txn->op_count - 1, COP_PROVISIONAL};
+    return status;
+}
+
+cop_status
+cop__txn_make_child(cop_txn *txn, cop_atom parent, const char *segment, size_t length,
+                    const cop_value *value, cop_atom *out)
+{
+    cop__op op = {.code = COP_OP_SET_CHILD, .target = parent};
+    return provisional(txn, op_add_text(txn, op, segment, length, value), out);
+}
+
+cop_status
+cop__txn_make_element_at(cop_txn *txn, cop_atom array, uint32_t index, const cop_value *value,
+                         cop_atom *out)
+{
+    cop__op op = {.code = COP_OP_INSERT, .target = array, .number = index};
+    return provisional(txn, cop__op_add(txn, &op, value), out);
+}
+
+cop_status
+cop__txn_make_element(cop_txn *txn, cop_atom array, const cop_value *value, cop_atom *out)
+{
+    return cop__txn_make_element_at(txn, array, COP_AT_END, value, out);
+}
+
+cop_status
+cop__txn_at(cop_txn *txn, const char *path, size_t length, cop_atom *atom)
+{
+    cop__op op = {.code = COP_OP_AT};
+    return provisional(txn, op_add_text(txn, op, path, length, NULL), atom);
 }
 
 cop_status

@@ -49,6 +49,8 @@ enum cop__op_code {
     COP_OP_COMPARE_SET, /* text: a cop_value, the expected one */
     COP_OP_ELEMENT,     /* target, number: position; the one there or a new last one */
     COP_OP_ARRANGE,     /* target, text: operation numbers, number: how many */
+    COP_OP_AT,          /* text: path; changes nothing, tells the atom that is there then */
+    COP_OP_PLACE,       /* target: a child, text: a cop_atom, its sibling before it; NULL: none */
     COP_OP_DEFINE,      /* text: a cop__definition */
     COP_OP_STEP,        /* text: a cop__doc_step */
     COP_OP_RESULT       /* target: a background atom, text: the version it came from */
@@ -130,6 +132,7 @@ struct cop_txn {
     _Atomic(struct cop__ticket_call *) call; /* who is to be told; set at most once */
     uint32_t round; /* of the effects that its changes make due */
     bool alone; /* never queued: its owner commits it and waits for nobody */
+    bool ends_version; /* nothing else is to be in the version that it makes */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */
     cop__op inline_ops[COP_TXN_OPS];
     char inline_arena[COP_TXN_ARENA];

@@ -25,6 +25,22 @@ cop_status cop__txn_put_element(cop_txn *txn, cop_atom array, uint32_t index,
 /* The n children (provisional handles from puts below this branch) become the branch's whole list,
  * in this order; other children are erased. No change when the list is the same already. */
 cop_status cop__txn_arrange(cop_txn *txn, cop_atom branch, const cop_atom *children, uint32_t n);
+/* A child goes behind this sibling in their branch's list; NULL: before all. Either may be provisional.
+ * COP_E_GONE at commit. */
+cop_status cop__txn_place(cop_txn *txn, cop_atom child, const cop_atom *after);
+/* The version that it makes has nothing of the transactions that come after it. */
+void cop__txn_end_version(cop_txn *txn);
+/* What is at a path when the operations before have been applied; *atom is a provisional handle.
+ * COP_E_ABSENT at commit. */
+cop_status cop__txn_at(cop_txn *txn, const char *path, size_t length, cop_atom *atom);
+/* cop_txn_set_child by the key as it stands in paths; *out is a provisional handle. */
+cop_status cop__txn_make_child(cop_txn *txn, cop_atom parent, const char *segment, size_t length,
+                               const cop_value *value, cop_atom *out);
+/* The same of a new last element, and of one at a position. */
+cop_status cop__txn_make_element(cop_txn *txn, cop_atom array, const cop_value *value,
+                                 cop_atom *out);
+cop_status cop__txn_make_element_at(cop_txn *txn, cop_atom array, uint32_t index,
+                                    const cop_value *value, cop_atom *out);
 /* Erases a child of an object by its unescaped key; no effect when there is none. */
 cop_status cop__txn_erase_child(cop_txn *txn, cop_atom parent, const char *key, size_t length);
 

@@ -24,10 +24,23 @@ header_of(uint64_t address)
     return (uint64_t *)(uintptr_t)address;
 }
 
+/* Bytes of a dead block, by its tag. */
+static uint64_t
+block_bytes(uint64_t tagged)
+{
+    uint64_t class = tagged >> 48;
+    if (class == COP_DEAD_ROOT)
+        return COP_ROOT_BYTES;
+    if (class == COP_DEAD_LARGE || class == COP_DEAD_LARGE_NAME)
+        return cop__pool_large_bytes((const void *)(uintptr_t)(tagged & ADDRESS_MASK));
+    return (class & ~(uint64_t)COP_DEAD_OF_NAMES) * COP_CLASS_STEP;
+}
+
 static void
 list_add_block(cop__dead *dead, cop__dead_list *list, uint64_t tagged)
 {
     uint64_t address = tagged & ADDRESS_MASK;
+    list->bytes += block_bytes(tagged);
     *header_of(address) = (tagged & ~ADDRESS_MASK) | list->first_block;
     if (list->first_block == 0)
         list->last_block = address;
@@ -77,6 +90,7 @@ list_splice(cop__dead_list *to, cop__dead_list *from)
     }
     to->blocks += from->blocks;
     to->pages += from->pages;
+    to->bytes += from->bytes;
     *from = (cop__dead_list){0};
 }
 
@@ -406,12 +420,67 @@ cop__dead_free(cop__dead *dead, size_t quota)
             list->last_block = 0;
         else
             __builtin_prefetch(header_of(list->first_block), 1);
+        list->bytes -= block_bytes(address | (header & ~ADDRESS_MASK));
         free_block(dead, address | (header & ~ADDRESS_MASK));
         list->blocks--;
         dead->blocks_dead--;
         quota--;
     }
     return cop__dead_doomed(dead);
+}
+
+/* ---- weighing ---- */
+
+bool
+cop__dead_mark_kept(cop__dead *dead, uint64_t stamp)
+{
+    size_t at = held_place(dead, stamp);
+    if (at == dead->held_count || dead->held[at].stamp != stamp)
+        return false;
+    dead->held[at].kept = true;
+    return true;
+}
+
+void
+cop__dead_unmark_kept(cop__dead *dead)
+{
+    for (size_t k = 0; k < dead->held_count; k++)
+        dead->held[k].kept = false;
+}
+
+static uint64_t
+list_bytes(const cop__dead_list *list)
+{
+    return list->bytes + list->pages * COP_PAGE_BYTES;
+}
+
+/* first: of the run of kept versions that the k-th one ends. */
+uint64_t
+cop__dead_kept_bytes(const cop__dead *dead)
+{
+    uint64_t bytes = 0;
+    size_t first = 0;
+    for (size_t k = 0; k < dead->held_count; k++) {
+        const cop__held *held = &dead->held[k];
+        if (!held->kept) {
+            first = k + 1;
+            continue;
+        }
+        uint64_t stamp = dead->held[first].stamp;
+        for (uint32_t i = held->subs; i > 0 && held->sub[i - 1].oldest >= stamp; i--)
+            bytes += list_bytes(&held->sub[i - 1].list);
+    }
+    return bytes;
+}
+
+uint64_t
+cop__dead_alone_bytes(const cop__dead *dead, uint64_t stamp)
+{
+    size_t at = held_place(dead, stamp);
+    if (at == dead->held_count || dead->held[at].stamp != stamp || dead->held[at].subs == 0)
+        return 0;
+    const cop__sub_list *last = &dead->held[at].sub[dead->held[at].subs - 1];
+    return last->oldest == stamp ? list_bytes(&last->list) : 0;
 }
 
 /* ---- life ---- */

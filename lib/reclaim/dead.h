@@ -49,6 +49,7 @@ typedef struct cop__dead_list {
     uint64_t first_block, last_block; /* addresses; chained through their headers */
     struct cop__page_chunk *first_chunk, *last_chunk;
     uint64_t blocks, pages;
+    uint64_t bytes; /* of the blocks */
 } cop__dead_list;
 
 typedef struct cop__sub_list {
@@ -58,6 +59,7 @@ typedef struct cop__sub_list {
 
 typedef struct cop__held {
     uint64_t stamp;
+    bool kept; /* scratch of weighing: by the history alone */
     cop__sub_list *sub; /* ascending by oldest */
     uint32_t subs, capacity;
 } cop__held;
@@ -139,6 +141,15 @@ bool cop__dead_scan(cop__dead *dead, const uint64_t *stamps, size_t n);
 /* Frees up to quota doomed things (a page of values counts its values); returns how many are left,
  * about. */
 size_t cop__dead_free(cop__dead *dead, size_t quota);
+
+/* Marks the held version of a stamp (false: none) as kept by the history alone; all marks go. */
+bool cop__dead_mark_kept(cop__dead *dead, uint64_t stamp);
+void cop__dead_unmark_kept(cop__dead *dead);
+/* What only versions marked kept still see: bytes of it. O(lists). */
+uint64_t cop__dead_kept_bytes(const cop__dead *dead);
+/* What only the version of this stamp sees: what dropping it would free. Long values that died with
+ * their page are not counted: they are found when the page is freed. */
+uint64_t cop__dead_alone_bytes(const cop__dead *dead, uint64_t stamp);
 
 static inline size_t
 cop__dead_doomed(const cop__dead *dead)

@@ -242,6 +242,14 @@ cop__pool_block_slow(cop__pool *pool, cop__blocks *blocks, size_t bytes)
     return block;
 }
 
+size_t
+cop__pool_large_bytes(const void *block)
+{
+    const large_block *large =
+        (const void *)((const char *)block - offsetof(large_block, header));
+    return large->bytes;
+}
+
 void
 cop__pool_large_free(cop__pool *pool, cop__blocks *blocks, void *block)
 {

@@ -65,6 +65,8 @@ void cop__pool_root_free(cop__pool *pool, void *root);
 void *cop__pool_page_slow(cop__pool *pool);
 void *cop__pool_block_slow(cop__pool *pool, cop__blocks *blocks, size_t bytes);
 void cop__pool_large_free(cop__pool *pool, cop__blocks *blocks, void *block);
+/* What it holds of the allocator. */
+size_t cop__pool_large_bytes(const void *block);
 void cop__pool_poison(void *p, size_t bytes);
 void cop__pool_unpoison(void *p, size_t bytes);
 

@@ -22,6 +22,7 @@
 #include "base/probes.h"
 #include "commit/txn.h"
 #include "graph/lazy.h"
+#include "history/room.h"
 #include "reclaim/gate.h"
 
 #include <linux/membarrier.h>
@@ -461,6 +462,10 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
         cop__lazies_scanned(&store->graph, store->stamps, store->stamps_count,
                             store->tree.root->stamp);
         store->limbo_left = dead->limbo_count;
+        if (cop__unlikely(cop__load_relaxed(&store->history) != NULL)) {
+            cop__snapshots_weigh(store);
+            store->history_posted |= cop__history_heavy(store);
+        }
         cop__count_add(&store->count.scans, 1);
     }
     COP_PROBE2(reclaim, scan, quota);

@@ -4,6 +4,7 @@
  * the holder of either may read them.
  */
 #include "commit/combiner.h"
+#include "history/room.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "reclaim/memory_limit.h"
@@ -47,6 +48,8 @@ change(cop_store *store, const cop_options *next, cop_error *error)
     if (measure != (store->options.performance_monitor != 0) &&
         cop__monitor_switch(store, measure) != COP_OK)
         return cop__fail(error, COP_E_MEMORY, "no memory to measure commits");
+    if (cop__history_configure(store, &options) != COP_OK)
+        return cop__fail(error, COP_E_MEMORY, "no memory for a history");
     pthread_mutex_lock(&store->snapshot_lock);
     cop__options_copy_live(&store->options, &options);
     pthread_mutex_unlock(&store->snapshot_lock);

@@ -14,6 +14,7 @@
 
 #include "commit/combiner.h"
 #include "graph/lazy.h"
+#include "history/room.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "watch/room.h"
@@ -82,6 +83,7 @@ store_end(cop_store *store)
     if (store->alive != NULL)
         cop__memory_unmap(memory, COP_MEMORY_READERS, (void *)(uintptr_t)store->alive, ALIVE_BYTES);
     cop__watch_end(store->watch);
+    cop__history_end(store->history);
     if (store->fd >= 0)
         (void)close(store->fd);
     if (store->poll_fd >= 0)
@@ -112,7 +114,8 @@ store_build(cop_store *store)
     store->effects.listener =
         (cop__pool_listener){.has_threads = cop__store_pool_has_threads, .context = store};
     cop__store_release(&store->root, (void *)store->tree.root);
-    return !store->options.performance_monitor || cop__monitor_switch(store, true) == COP_OK;
+    return cop__history_configure(store, &store->options) == COP_OK &&
+           (!store->options.performance_monitor || cop__monitor_switch(store, true) == COP_OK);
 }
 
 /* The allocator as long as opening may fail: its destructor must not run then. */
@@ -276,7 +279,9 @@ cop_store_close(cop_store *store)
     cop__version_event(store); /* who waits for a version learns that none will come */
     cop__look_event(&store->graph);
     leave_pool(store);
+    cop__history_stop(store);
     cop__right_leave(store);
+    cop__history_closing(store->history);
     cop__watch_closing(store->watch);
     cop__ticket_calls_run(store);
     cop__reader_of_thread_leave(gate);

@@ -31,6 +31,7 @@ struct cop_store {
     _Atomic uint64_t version;           /* its version; stored after it */
     bool fence;                         /* no membarrier: readers pay for a fence */
     _Atomic(struct cop__watch_room *) watching; /* while there are watchers; written under the right */
+    _Atomic(struct cop__history *) keeping; /* while it keeps versions by itself; likewise */
     struct cop__gate *gate;
     const _Atomic uint64_t *alive; /* reads 0 in a forked child */
 
@@ -64,6 +65,7 @@ struct cop_store {
     uint64_t oldest_noted, oldest_noted_ns; /* version, and its publication, of a scan */
     size_t limbo_left; /* that the last scan could not file */
     cop__graph graph;
+    bool history_posted; /* the history is to be told when the right is given back */
     bool watch_posted; /* published: the watchers' room is to be told when the right is given back */
 
     _Alignas(128) cop__effects effects;
@@ -72,6 +74,8 @@ struct cop_store {
     cop__ticket_calls calls;
     cop__alarm alarm; /* of the pool: when the earliest of these is due */
     _Atomic(struct cop__watch_room *) watch; /* NULL until the first watcher is opened */
+    _Atomic(struct cop__history *) history;  /* NULL until it is used first */
+    _Atomic uint64_t kept_bytes; /* that only the history still needs, as the last scan found */
 
     /* counters: written under the right, read by anyone */
     struct {
@@ -120,6 +124,14 @@ void cop__snapshot_hold(const cop_snapshot *snapshot);
 /* Ends it as cop_snapshot_drop does; the store may go with it. soon false: what it held is freed by who
  * has the right next, and the caller keeps the store by other means. */
 void cop__snapshot_let_go(const cop_snapshot *snapshot, bool soon);
+
+/* The same for the history. end: what it held is freed by the next scan; true when that may be
+ * something, and the caller keeps the store by other means. */
+void cop__snapshot_hold_kept(const cop_snapshot *snapshot);
+bool cop__snapshot_end_kept(const cop_snapshot *snapshot);
+/* After a scan: what each version that the history alone holds would free, and all of them together
+ * (kept_bytes). O(held versions and their lists). Needs the right. */
+void cop__snapshots_weigh(cop_store *store);
 
 /* ---- lib/store/pool.c ---- */
 

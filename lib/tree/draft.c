@@ -501,6 +501,9 @@ cop__draft_root(cop__tree *tree)
     }
     root->holds = 0;
     root->seen = false;
+    root->kept = 0;
+    root->next_kept = NULL;
+    cop__store_relaxed(&root->alone, UINT64_C(0));
     root->previous_held = root->next_held = NULL;
     root->store = tree->root->store;
     root->hash_seed = tree->hash_seed;

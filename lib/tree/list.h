@@ -91,6 +91,10 @@ bool cop__list_drop(cop__tree *tree, uint32_t branch);
 bool cop__list_discard(cop__tree *tree, uint32_t branch);
 /* Replaces the order: ids is a permutation of the list. */
 bool cop__list_reorder(cop__tree *tree, uint32_t branch, const uint32_t *ids, uint32_t n);
+/* A child goes behind another one of its siblings; COP_LIST_FIRST: before all. No change when it is
+ * there. */
+#define COP_LIST_FIRST UINT32_MAX
+bool cop__list_place(cop__tree *tree, uint32_t branch, uint32_t id, uint32_t after);
 /* The run that new children of the branch take their ids from. */
 bool cop__list_take_id(cop__tree *tree, uint32_t branch, uint32_t *id);
 /* After an abandoned draft: names listed in this page say so again. */

@@ -53,7 +53,10 @@ struct cop_snapshot {
     /* under the store's snapshot lock */
     uint32_t holds;
     bool seen; /* by a scan: dead things may be filed under it */
+    uint32_t kept; /* holds of the history's */
     struct cop_snapshot *previous_held, *next_held;
+    _Atomic uint64_t alone; /* bytes that only it sees, as the last scan found */
+    struct cop_snapshot *next_kept; /* published, and on its way to the history */
 };
 
 _Static_assert(sizeof(struct cop_snapshot) <= COP_ROOT_BYTES, "a root record fits its memory");

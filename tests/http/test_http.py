@@ -15,6 +15,7 @@ import time
 sys.dont_write_bytecode = True  # the tree may be read-only, and is not to be littered
 
 import graph_tests
+import history_tests
 import host_tests
 import limit_tests
 import metrics_tests
@@ -36,6 +37,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
                                 "condition_race")
           + tests_of(transaction_tests, "transaction transaction_refusals preconditions "
                                         "transaction_race snapshots")
+          + tests_of(history_tests, "history history_restore history_refusals history_file history_command")
           + tests_of(refusal_tests, "host_header origin content_types routes stats keep_alive "
                                     "malformed")
           + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics metrics_held monitor trace") + tests_of(program_tests, "client usage")
@@ -43,7 +45,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
           + tests_of(watch_tests, "watch watch_erased watch_patterns watch_resume watch_reset "
                                   "watch_window watch_refusals"))
 # With servers of their own.
-OWN = (tests_of(transaction_tests, "lease_end")
+OWN = (tests_of(transaction_tests, "lease_end") + tests_of(history_tests, "history_rules")
        + tests_of(limit_tests, "body_limit store_limits header_limit connections deadlines")
        + tests_of(program_tests, "stress stress_server stress_server_ended stress_server_unanswered "
                                  "stress_server_faults stress_bar stress_faults tune top options options_set reload ports load_and_feed")

@@ -39,6 +39,13 @@ extern "C" {
     X(watchers, "watchers", "watchers open")                                               \
     X(watch_tellings, "count", "times that watchers were told of changes, or of gaps")     \
     X(watch_gaps, "count", "gaps told for a watcher's bound, or for want of memory")        \
+    X(fragments_hits, "count", "texts asked for that were kept whole")                     \
+    X(fragments_writes, "count", "texts asked for of which something was written")         \
+    X(fragments_plain, "count", "texts asked for that were written without the cache")     \
+    X(fragments_spliced, "count", "fragments of which changed values were written")        \
+    X(fragments_formatted, "count", "fragments that were written again whole")             \
+    X(fragments_evicted, "count", "branches whose text was given up for the bound")        \
+    X(fragments_dropped, "count", "times that all texts were given up for want of memory") \
     X(scans, "count", "scans of the reader slots")                                     \
     X(pages, "pages", "512-byte pages in use, dead ones included")                     \
     X(pages_dead, "pages", "pages waiting for a reader or for the freeing quota")      \

@@ -52,7 +52,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(watch_edge) \
     X(watch_wake) \
     X(monitor_torn) \
-    X(batch_edge)
+    X(batch_edge) \
+    X(fragment_stale)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

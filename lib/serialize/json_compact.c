@@ -86,60 +86,23 @@ look_ahead(walk *w, const level *l)
         __builtin_prefetch(cop__json_member(&w->ahead, block->id[i]));
 }
 
-/* The separator and, in an object, the key. */
-static void
-put_begin(walk *w, level *l, uint32_t id)
-{
-    cop__json_out *out = w->out;
-    if (l->array) {
-        cop__json_char(out, l->separator);
-    } else {
-        const cop__name *name = cop__json_member(&w->reader, id);
-        size_t n = (size_t)(name->length - name->key);
-        if (cop__unlikely((size_t)(out->end - out->at) < n + COP__JSON_KEY_ROOM))
-            cop__json_flush(out);
-        char *at = (size_t)(out->end - out->at) < n + COP__JSON_KEY_ROOM
-                       ? NULL
-                       : cop__json_fast_key(out->at, l->separator, name->path + name->key, n);
-        if (cop__likely(at != NULL)) {
-            out->at = at;
-        } else {
-            cop__json_char(out, l->separator);
-            cop__json_name(out, name->path + name->key, n, 0);
-        }
-    }
-    l->separator = ',';
-}
-
-static void
-put_rare(walk *w, const cop__slot *slot)
-{
-    cop_value value = cop__slot_value(slot);
-    cop__json_value_text(w->out, &value, 0, 0);
-}
-
 static cop_status
 put_child(walk *w, level *l, uint32_t id)
 {
-    cop__json_out *out = w->out;
     const cop__slot *slot = cop__json_slot(&w->reader, id);
-    if (cop__unlikely(cop__slot_is_lazy(slot)) && !l->array)
+    if (cop__unlikely(cop__slot_is_lazy(slot)) && !l->array) {
+        l->list.id++;
         return COP_OK;
-    put_begin(w, l, id);
+    }
+    cop__json_put_begin(w->out, &w->reader, id, l->array, l->separator);
+    l->separator = ',';
     if (cop__slot_is_branch(slot)) {
         look_ahead(w, l);
         l->list.id++;
-        cop_status status = open_branch(w, slot); /* l may have moved */
-        return status;
+        return open_branch(w, slot); /* l may have moved */
     }
-    if (cop__unlikely((size_t)(out->end - out->at) < COP__JSON_SCALAR_ROOM))
-        cop__json_flush(out);
-    char *at = cop__json_fast_scalar(out->at, (size_t)(out->end - out->at), slot);
-    if (cop__likely(at != NULL))
-        out->at = at;
-    else
-        put_rare(w, slot);
     l->list.id++;
+    cop__json_put_scalar(w->out, slot);
     return COP_OK;
 }
 

@@ -218,6 +218,46 @@ cop__json_member(cop__json_reader *reader, uint32_t id)
     return (const cop__name *)(uintptr_t)reader->infos[id & (COP_INFOS - 1)];
 }
 
+/* What stands before a child: its separator and, in an object, its key. */
+static inline void
+cop__json_put_begin(cop__json_out *out, cop__json_reader *reader, uint32_t id, bool array,
+                char separator)
+{
+    if (array) {
+        cop__json_char(out, separator);
+        return;
+    }
+    const cop__name *name = cop__json_member(reader, id);
+    const char *segment = name->path + name->key;
+    size_t n = (size_t)(name->length - name->key), need = n + COP__JSON_KEY_ROOM;
+    if (cop__unlikely((size_t)(out->end - out->at) < need))
+        cop__json_flush(out);
+    char *at = cop__likely((size_t)(out->end - out->at) >= need)
+                   ? cop__json_fast_key(out->at, separator, segment, n)
+                   : NULL;
+    if (cop__likely(at != NULL)) {
+        out->at = at;
+    } else {
+        cop__json_char(out, separator);
+        cop__json_name(out, segment, n, 0);
+    }
+}
+
+/* A value that is no branch; a lazy one is null. */
+static inline void
+cop__json_put_scalar(cop__json_out *out, const cop__slot *slot)
+{
+    if (cop__unlikely((size_t)(out->end - out->at) < COP__JSON_SCALAR_ROOM))
+        cop__json_flush(out);
+    char *at = cop__json_fast_scalar(out->at, (size_t)(out->end - out->at), slot);
+    if (cop__likely(at != NULL)) {
+        out->at = at;
+    } else {
+        cop_value value = cop__slot_value(slot);
+        cop__json_value_text(out, &value, 0, 0);
+    }
+}
+
 /* A walk along the children of a branch. */
 typedef struct cop__json_list {
     const uint32_t *id, *end; /* left of this block or page */

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* Writing what is dirty, and putting texts together: see fragments.h. */
+#include "serialize/fragments.h"
+
+#define SPLICED_MAX (COP__FRAGMENT_BYTES * 4)
+
+/* ---- splicing ---- */
+
+/* The leaf's bytes may be changed and there is room for n: itself, or a copy. */
+static cop__leaf *
+writable(cop__serializer *s, cop__fragment *f, size_t n)
+{
+    cop__leaf *leaf = f->leaf;
+    if (n <= leaf->capacity && cop__part_unique(&leaf->part))
+        return leaf;
+    size_t capacity = n <= leaf->capacity ? leaf->capacity : n + n / 8 + 32;
+    cop__leaf *copy = cop__leaf_new(s->memory, leaf->part.bytes, capacity);
+    if (copy == NULL) {
+        cop__store_relaxed(&s->refused, true);
+        return NULL;
+    }
+    memcpy(copy->text, leaf->text, leaf->part.bytes);
+    cop__add_relaxed(&s->bytes, (int64_t)cop__leaf_size(copy) - (int64_t)cop__leaf_size(leaf));
+    cop__part_drop(s->memory, &leaf->part);
+    f->leaf = copy;
+    return copy;
+}
+
+/* n bytes take the place of the token's. */
+static bool
+splice_token(cop__serializer *s, cop__fragment *f, uint32_t i, const char *bytes, size_t n)
+{
+    cop__token *t = &f->token[i];
+    size_t had = t->length, total = f->leaf->part.bytes + n - had;
+    cop__leaf *leaf = writable(s, f, total > f->leaf->part.bytes ? total : f->leaf->part.bytes);
+    if (leaf == NULL)
+        return false;
+    char *at = leaf->text + t->start;
+    if (n != had) {
+        memmove(at + n, at + had, leaf->part.bytes - t->start - had);
+        leaf->part.bytes = total;
+        for (uint32_t k = i + 1; k < f->tokens; k++)
+            f->token[k].start = (uint16_t)(f->token[k].start + n - had);
+        t->length = (uint16_t)(n & COP__TOKEN_LONG);
+    }
+    memcpy(at, bytes, n);
+    return true;
+}
+
+typedef enum splice { SPLICED, NOT_HERE, REFUSED } splice;
+
+/* Formats the changed values alone. Not where a value or the fragment is too long for that. */
+static splice
+splice_fragment(cop__serializer *s, cop__fragment *f)
+{
+    char text[COP__SPLICE_MAX];
+    if (f->leaf->part.bytes > SPLICED_MAX || f->dirty > f->tokens / 4 + 1)
+        return NOT_HERE;
+    for (uint32_t i = 0; i < f->tokens && f->dirty > 0; i++) {
+        cop__token *t = &f->token[i];
+        if (!t->dirty)
+            continue;
+        size_t n = cop__build_scalar(s->base, t->id, text);
+        if (n == 0 || t->start == COP__TOKEN_UNKNOWN || t->length == COP__TOKEN_LONG)
+            return NOT_HERE;
+        if (!splice_token(s, f, i, text, n))
+            return REFUSED;
+        t->dirty = 0;
+        f->dirty--;
+    }
+    return SPLICED;
+}
+
+/* ---- rows ---- */
+
+static bool
+fragment_write(cop__serializer *s, cop__fragment *f)
+{
+    if (!f->whole) {
+        splice result = splice_fragment(s, f);
+        if (result != NOT_HERE) {
+            cop__add_relaxed(&s->count.spliced, 1u);
+            return result == SPLICED;
+        }
+    }
+    cop__add_relaxed(&s->count.formatted, 1u);
+    return cop__fragment_renew(s, f);
+}
+
+/* The bundle goes first: a leaf that nobody else has is then changed where it is. */
+static bool
+row_write(cop__serializer *s, cop__row *row)
+{
+    cop__leaf *leaf[COP__BUNDLE_LEAVES];
+    cop__part_drop(s->memory, (cop__part *)row->bundle);
+    row->bundle = NULL;
+    for (uint32_t i = 0; i < row->n; i++) {
+        cop__fragment *f = row->fragment[i];
+        if ((f->whole || f->dirty > 0) && !fragment_write(s, f))
+            return false;
+        leaf[i] = row->fragment[i]->leaf; /* maybe of another fragment now */
+    }
+    if (row->owner->resync)
+        return true; /* it will be here again */
+    row->bundle = cop__bundle_new(s->memory, leaf, row->n);
+    if (row->bundle == NULL) {
+        cop__store_relaxed(&s->refused, true);
+        return false;
+    }
+    row->dirty = false;
+    return true;
+}
+
+/* ---- owners ---- */
+
+static void
+forget_rope(cop__owner *owner)
+{
+    cop_rope_drop(owner->rope);
+    owner->rope = NULL;
+}
+
+/* Goes on with the elements of an owner that is in step. False: memory was refused. *child: a dirty
+ * owner that comes first. Ends early when the owner falls out of step. */
+static bool
+write_elements(cop__serializer *s, cop__owner *owner, cop__owner **child)
+{
+    for (; owner->at < owner->elements && !owner->resync; owner->at++) {
+        cop__element e = owner->element[owner->at];
+        if (cop__is_owner(e)) {
+            if (!cop__to_owner(e)->dirty)
+                continue;
+            *child = cop__to_owner(e);
+            return true;
+        }
+        cop__row *row = (cop__row *)e;
+        if (row->dirty && !row_write(s, row))
+            return false;
+    }
+    return true;
+}
+
+/* All elements, or up to a child that comes first. A fragment is in step again once its owner is,
+ * so the loop ends. */
+static bool
+write_own(cop__serializer *s, cop__owner *owner, cop__owner **child)
+{
+    *child = NULL;
+    do {
+        if (owner->resync) {
+            if (!cop__owner_sync(s, owner))
+                return false;
+            owner->at = 0;
+        }
+        if (!write_elements(s, owner, child))
+            return false;
+    } while (owner->resync);
+    return true;
+}
+
+bool
+cop__owner_write(cop__serializer *s, cop__owner *top)
+{
+    cop__owner *owner = top, *child;
+    if (!top->dirty)
+        return true;
+    for (cop__owner *above = top->parent; above != NULL; above = above->parent)
+        forget_rope(
+            above); /* it is of another state, and would keep leaves from being changed in place */
+    forget_rope(top);
+    top->at = 0;
+    for (;;) {
+        if (!write_own(s, owner, &child))
+            return false;
+        if (child != NULL) {
+            forget_rope(child);
+            child->at = 0;
+            owner = child;
+            continue;
+        }
+        owner->dirty = false;
+        if (owner == top)
+            return true;
+        owner = owner->parent;
+        owner->at++;
+    }
+}
+
+/* ---- texts ---- */
+
+typedef struct parts {
+    cop__serializer *s;
+    cop__part **part;
+    size_t n, capacity;
+} parts;
+
+static bool
+add_part(parts *p, cop__part *part)
+{
+    if (p->n == p->capacity) {
+        size_t capacity = cop__memory_more(p->capacity, p->n + 1);
+        void *grown =
+            cop__memory_realloc(p->s->memory, COP_MEMORY_FRAGMENTS, p->part,
+                                p->capacity * sizeof *p->part, capacity * sizeof *p->part);
+        if (grown == NULL)
+            return false;
+        p->part = grown;
+        p->capacity = capacity;
+    }
+    cop__part_keep(part);
+    p->part[p->n++] = part;
+    return true;
+}
+
+static bool
+gather(parts *p, cop__owner *top)
+{
+    cop__owner *owner = top;
+    top->at = 0;
+    for (;;) {
+        if (owner->at < owner->elements) {
+            cop__element e = owner->element[owner->at++];
+            if (!cop__is_owner(e)) {
+                if (!add_part(p, &((cop__row *)e)->bundle->part))
+                    return false;
+                continue;
+            }
+            owner = cop__to_owner(e);
+            owner->at = 0;
+            if (!add_part(p, &owner->open->part))
+                return false;
+            continue;
+        }
+        if (!add_part(p, &p->s->close[owner->array][owner->begun]->part))
+            return false;
+        if (owner == top)
+            return true;
+        owner = owner->parent;
+    }
+}
+
+cop_rope *
+cop__owner_rope(cop__serializer *s, cop__owner *owner)
+{
+    parts p = {.s = s};
+    if (owner->rope == NULL) {
+        if (gather(&p, owner)) {
+            owner->rope = cop__rope_new(s->memory, p.part, p.n);
+        } else {
+            for (size_t i = 0; i < p.n; i++)
+                cop__part_drop(s->memory, p.part[i]);
+        }
+        cop__memory_free(s->memory, COP_MEMORY_FRAGMENTS, p.part, p.capacity * sizeof *p.part, 16);
+    }
+    if (owner->rope == NULL) {
+        cop__store_relaxed(&s->refused, true);
+        return NULL;
+    }
+    return cop_rope_keep(owner->rope);
+}

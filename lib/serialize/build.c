@@ -30,7 +30,7 @@ typedef struct vector {
 struct cop__builder {
     cop__serializer *s;
     cop__owner *owner;
-    cop__json_reader reader;
+    cop__json_reader reader, ahead;
     cop__json_out out;
     size_t cut;
     bool begun, first, failed;
@@ -90,7 +90,7 @@ cop__builder_open(cop__serializer *s, cop__owner *owner, bool begun, size_t cut)
     memset(b, 0, offsetof(cop__builder, levels));
     b->s = s;
     b->owner = owner;
-    b->reader = cop__json_reader_of(s->base);
+    b->reader = b->ahead = cop__json_reader_of(s->base);
     b->out = cop__json_out_to(b->buffer, sizeof b->buffer, spill, b);
     b->cut = cut;
     b->begun = begun;
@@ -172,12 +172,22 @@ make_fragment(cop__builder *b)
     return f;
 }
 
+/* Ids that follow one another have their places side by side. */
 static bool
 set_places(cop__builder *b, cop__fragment *f)
 {
-    for (uint32_t i = 0; i < f->tokens; i++)
-        if (!cop__place_set(b->s, f->token[i].id, (uintptr_t)f))
-            return false;
+    _Atomic(uintptr_t) *page = NULL;
+    uint32_t number = UINT32_MAX;
+    for (uint32_t i = 0; i < f->tokens; i++) {
+        uint32_t id = f->token[i].id;
+        if (id >> COP__PLACE_BITS != number) {
+            number = id >> COP__PLACE_BITS;
+            page = cop__place_page(b->s, number);
+            if (page == NULL)
+                return false;
+        }
+        atomic_store_explicit(&page[id & (COP__PLACES - 1)], (uintptr_t)f, memory_order_relaxed);
+    }
     return true;
 }
 
@@ -340,6 +350,12 @@ cop__build_child(cop__builder *b, uint32_t id)
     }
     ((uint32_t *)b->children.at)[b->children.n++] = id;
     return cop__build_pending(b) < b->cut || cop__build_flush(b);
+}
+
+void
+cop__build_look_ahead(cop__builder *b, const cop__json_list *list)
+{
+    cop__json_look_ahead(&b->ahead, list);
 }
 
 bool

@@ -60,12 +60,15 @@ typedef struct cop__token {
 #define COP__TOKEN_LONG 0x7fffu
 
 struct cop__owner;
+struct cop__json_list;
 
 typedef struct cop__fragment {
     struct cop__row *row; /* NULL while it is being made */
     cop__leaf *leaf;
     uint32_t tokens, children;
-    uint32_t dirty;     /* tokens */
+    uint32_t dirty; /* tokens */
+    uint32_t from;  /* while some are: none of those before this one */
+    uint8_t place;  /* in its row */
     bool whole;         /* to be formatted from its children */
     bool first;         /* nothing stands before it in its owner: it begins with the bracket */
     bool kept;          /* while its owner is brought into step */
@@ -80,9 +83,9 @@ cop__fragment_children(cop__fragment *f)
 
 typedef struct cop__row {
     struct cop__owner *owner;
-    cop__bundle *bundle; /* NULL while dirty */
-    bool dirty;
-    bool kept; /* as of a fragment */
+    cop__bundle *bundle; /* of the leaves as they were written last; NULL: never */
+    uint32_t dirty;      /* a bit for each fragment */
+    bool kept;           /* as of a fragment */
     uint32_t n;
     cop__fragment *fragment[COP__BUNDLE_LEAVES];
 } cop__row;
@@ -147,8 +150,22 @@ cop__place_of(const cop__serializer *s, uint32_t id)
                         : 0;
 }
 
+/* The place will be looked up some steps later. */
+static inline void
+cop__place_prefetch(const cop__serializer *s, uint32_t id)
+{
+    uint32_t number = id >> COP__PLACE_BITS;
+    if (number >= s->place_pages)
+        return;
+    _Atomic(uintptr_t) *page = atomic_load_explicit(&s->place[number], memory_order_acquire);
+    if (page != NULL)
+        __builtin_prefetch((const void *)&page[id & (COP__PLACES - 1)]);
+}
+
 /* False when out of memory. Room for the ids was made before. */
 bool cop__place_set(cop__serializer *s, uint32_t id, uintptr_t place);
+/* The page of ids number << COP__PLACE_BITS and on. */
+_Atomic(uintptr_t) *cop__place_page(cop__serializer *s, uint32_t number);
 /* Nothing if another one has it now. */
 void cop__place_clear(cop__serializer *s, uint32_t id, uintptr_t place);
 /* So that every id of the version can have a place. */
@@ -190,7 +207,7 @@ void cop__mark_owner(cop__owner *owner);
 static inline void
 cop__mark_fragment(cop__fragment *f)
 {
-    f->row->dirty = true;
+    f->row->dirty |= UINT32_C(1) << f->place;
     if (!f->row->owner->dirty)
         cop__mark_owner(f->row->owner);
 }
@@ -209,6 +226,8 @@ cop__builder *cop__builder_open(cop__serializer *s, cop__owner *owner, bool begu
 void cop__builder_close(cop__builder *b);
 /* False: memory was refused. */
 bool cop__build_child(cop__builder *b, uint32_t id);
+/* The child at list->id comes next. */
+void cop__build_look_ahead(cop__builder *b, const struct cop__json_list *list);
 /* What is there becomes a fragment. */
 bool cop__build_flush(cop__builder *b);
 /* Bytes that are no fragment yet. */

@@ -11,7 +11,6 @@
 #include "serialize/json_fast.h"
 
 #define INLINE_LEVELS 16
-#define AHEAD 2
 
 typedef struct level {
     cop__json_list list;
@@ -68,24 +67,6 @@ close_branch(walk *w)
     cop__json_char(w->out, l->array ? ']' : '}');
 }
 
-/* A child that is a branch will be opened soon: its list, and the names on it. */
-static void
-look_ahead(walk *w, const level *l)
-{
-    const uint32_t *id = l->list.id;
-    if (l->list.end - id <= AHEAD)
-        return;
-    const cop__slot *later = cop__json_slot(&w->ahead, id[AHEAD]);
-    if (cop__slot_list(later) == COP_LIST_BLOCK && cop__slot_is_branch(later))
-        __builtin_prefetch(cop__slot_child_block(later));
-    const cop__slot *next = cop__json_slot(&w->ahead, id[1]);
-    if (cop__slot_list(next) != COP_LIST_BLOCK || cop__slot_type(next) != COP_OBJECT)
-        return;
-    const cop__child_block *block = cop__slot_child_block(next);
-    for (uint32_t i = 0; i < block->count; i++)
-        __builtin_prefetch(cop__json_member(&w->ahead, block->id[i]));
-}
-
 static cop_status
 put_child(walk *w, level *l, uint32_t id)
 {
@@ -97,7 +78,7 @@ put_child(walk *w, level *l, uint32_t id)
     cop__json_put_begin(w->out, &w->reader, id, l->array, l->separator);
     l->separator = ',';
     if (cop__slot_is_branch(slot)) {
-        look_ahead(w, l);
+        cop__json_look_ahead(&w->ahead, &l->list);
         l->list.id++;
         return open_branch(w, slot); /* l may have moved */
     }

@@ -291,4 +291,23 @@ cop__json_list_more(const cop_snapshot *snapshot, cop__json_list *list)
     return true;
 }
 
+/* The siblings of the child at list->id: branches that will be opened soon, their lists and the names on
+ * these are asked for. reader: one for this alone. */
+static inline void
+cop__json_look_ahead(cop__json_reader *reader, const cop__json_list *list)
+{
+    const uint32_t *id = list->id;
+    if (list->end - id <= 2)
+        return;
+    const cop__slot *later = cop__json_slot(reader, id[2]);
+    if (cop__slot_list(later) == COP_LIST_BLOCK && cop__slot_is_branch(later))
+        __builtin_prefetch(cop__slot_child_block(later));
+    const cop__slot *next = cop__json_slot(reader, id[1]);
+    if (cop__slot_list(next) != COP_LIST_BLOCK || cop__slot_type(next) != COP_OBJECT)
+        return;
+    const cop__child_block *block = cop__slot_child_block(next);
+    for (uint32_t i = 0; i < block->count; i++)
+        __builtin_prefetch(cop__json_member(reader, block->id[i]));
+}
+
 #endif

@@ -8,10 +8,19 @@
 #include "tree/diff.h"
 #include "tree/list.h"
 
+#define GATHERED 32u
+
+typedef struct difference {
+    uint32_t id;
+    const cop__slot *before, *now;
+} difference;
+
 typedef struct mover {
     cop__serializer *s;
     const cop_snapshot *before, *now;
     bool top_gone; /* an owner without a parent has */
+    uint32_t gathered;
+    difference difference[GATHERED];
 } mover;
 
 static bool
@@ -76,6 +85,8 @@ fragment_differs(const mover *m, cop__fragment *f, uint32_t id, const cop__slot 
         cop__token *token = token_of(f, id);
         if (token->dirty || COP_FAULT(fragment_stale))
             return;
+        uint32_t i = (uint32_t)(token - f->token);
+        f->from = f->dirty > 0 && f->from < i ? f->from : i;
         token->dirty = 1;
         f->dirty++;
     } else if (same_branch(before, now) && same_children(m, before, now)) {
@@ -87,16 +98,50 @@ fragment_differs(const mover *m, cop__fragment *f, uint32_t id, const cop__slot 
 }
 
 static void
-slot_differs(void *context, uint32_t id, const cop__slot *before, const cop__slot *now)
+differs(mover *m, const difference *d)
 {
-    mover *m = context;
-    uintptr_t place = cop__place_of(m->s, id);
+    uintptr_t place = cop__place_of(m->s, d->id);
     if (place == 0)
         return;
     if (cop__is_owner(place))
-        owner_differs(m, cop__to_owner(place), before, now);
+        owner_differs(m, cop__to_owner(place), d->before, d->now);
     else
-        fragment_differs(m, (cop__fragment *)place, id, before, now);
+        fragment_differs(m, (cop__fragment *)place, d->id, d->before, d->now);
+}
+
+/* Place, fragment and token of scattered atoms are three cache misses, each needed for the next: many go
+ * side by side. */
+static void
+look_at_gathered(mover *m)
+{
+    cop__fragment *f[GATHERED];
+    for (uint32_t i = 0; i < m->gathered; i++)
+        cop__place_prefetch(m->s, m->difference[i].id);
+    for (uint32_t i = 0; i < m->gathered; i++) {
+        uintptr_t place = cop__place_of(m->s, m->difference[i].id);
+        f[i] = place == 0 || cop__is_owner(place) ? NULL : (cop__fragment *)place;
+        if (f[i] != NULL)
+            __builtin_prefetch(f[i]);
+    }
+    for (uint32_t i = 0; i < m->gathered; i++) {
+        if (f[i] == NULL)
+            continue;
+        __builtin_prefetch(f[i]->row);
+        uint32_t guess = m->difference[i].id - f[i]->token[0].id;
+        __builtin_prefetch(&f[i]->token[guess < f[i]->tokens ? guess : 0]);
+    }
+    for (uint32_t i = 0; i < m->gathered; i++)
+        differs(m, &m->difference[i]);
+    m->gathered = 0;
+}
+
+static void
+slot_differs(void *context, uint32_t id, const cop__slot *before, const cop__slot *now)
+{
+    mover *m = context;
+    m->difference[m->gathered++] = (difference){id, before, now};
+    if (m->gathered == GATHERED)
+        look_at_gathered(m);
 }
 
 /* Owners that nobody is the parent of are brought into step by nobody. */
@@ -116,9 +161,15 @@ drop_gone(cop__serializer *s)
 const cop_snapshot *
 cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot)
 {
-    mover m = {s, s->base, snapshot, false};
+    mover m;
+    m.s = s;
+    m.before = s->base;
+    m.now = snapshot;
+    m.top_gone = false;
+    m.gathered = 0;
     if (m.before != NULL && m.before != snapshot)
         cop__tree_diff(m.before, snapshot, slot_differs, &m);
+    look_at_gathered(&m);
     s->base = snapshot;
     if (m.top_gone)
         drop_gone(s);

@@ -74,13 +74,17 @@ page_make(cop__serializer *s, uint32_t number)
     return expected;
 }
 
+_Atomic(uintptr_t) *
+cop__place_page(cop__serializer *s, uint32_t number)
+{
+    _Atomic(uintptr_t) *page = cop__load_acquire(&s->place[number]);
+    return page != NULL ? page : page_make(s, number);
+}
+
 bool
 cop__place_set(cop__serializer *s, uint32_t id, uintptr_t place)
 {
-    _Atomic(uintptr_t) *page =
-        atomic_load_explicit(&s->place[id >> COP__PLACE_BITS], memory_order_acquire);
-    if (cop__unlikely(page == NULL))
-        page = page_make(s, id >> COP__PLACE_BITS);
+    _Atomic(uintptr_t) *page = cop__place_page(s, id >> COP__PLACE_BITS);
     if (page == NULL)
         return false;
     atomic_store_explicit(&page[id & (COP__PLACES - 1)], place, memory_order_relaxed);

@@ -6,12 +6,13 @@
 
 /* ---- splicing ---- */
 
-/* The leaf's bytes may be changed and there is room for n: itself, or a copy. */
+/* The leaf's bytes may be changed and there is room for n: itself, or a copy. holders: references that are
+ * ours, the fragment's and maybe that of its row's bundle. */
 static cop__leaf *
-writable(cop__serializer *s, cop__fragment *f, size_t n)
+writable(cop__serializer *s, cop__fragment *f, size_t n, uint32_t holders)
 {
     cop__leaf *leaf = f->leaf;
-    if (n <= leaf->capacity && cop__part_unique(&leaf->part))
+    if (n <= leaf->capacity && cop__load_acquire(&leaf->part.references) == holders)
         return leaf;
     size_t capacity = n <= leaf->capacity ? leaf->capacity : n + n / 8 + 32;
     cop__leaf *copy = cop__leaf_new(s->memory, leaf->part.bytes, capacity);
@@ -20,7 +21,13 @@ writable(cop__serializer *s, cop__fragment *f, size_t n)
         return NULL;
     }
     memcpy(copy->text, leaf->text, leaf->part.bytes);
-    cop__add_relaxed(&s->bytes, (int64_t)cop__leaf_size(copy) - (int64_t)cop__leaf_size(leaf));
+    cop__add_relaxed(&s->bytes,
+                     (int64_t)cop__leaf_size(copy) - (int64_t)cop__leaf_size(leaf));
+    if (holders > 1) { /* the bundle is ours alone: it has the copy too */
+        cop__part_keep(&copy->part);
+        f->row->bundle->leaf[f->place] = copy;
+        cop__part_drop(s->memory, &leaf->part);
+    }
     cop__part_drop(s->memory, &leaf->part);
     f->leaf = copy;
     return copy;
@@ -28,17 +35,20 @@ writable(cop__serializer *s, cop__fragment *f, size_t n)
 
 /* n bytes take the place of the token's. */
 static bool
-splice_token(cop__serializer *s, cop__fragment *f, uint32_t i, const char *bytes, size_t n)
+splice_token(cop__serializer *s, cop__fragment *f, uint32_t i, const char *bytes, size_t n,
+             uint32_t holders)
 {
     cop__token *t = &f->token[i];
-    size_t had = t->length, total = f->leaf->part.bytes + n - had;
-    cop__leaf *leaf = writable(s, f, total > f->leaf->part.bytes ? total : f->leaf->part.bytes);
+    size_t had = t->length, bytes_had = f->leaf->part.bytes, total = bytes_had + n - had;
+    cop__leaf *leaf = writable(s, f, total > bytes_had ? total : bytes_had, holders);
     if (leaf == NULL)
         return false;
     char *at = leaf->text + t->start;
     if (n != had) {
         memmove(at + n, at + had, leaf->part.bytes - t->start - had);
         leaf->part.bytes = total;
+        if (holders > 1)
+            f->row->bundle->part.bytes += n - had;
         for (uint32_t k = i + 1; k < f->tokens; k++)
             f->token[k].start = (uint16_t)(f->token[k].start + n - had);
         t->length = (uint16_t)(n & COP__TOKEN_LONG);
@@ -51,19 +61,19 @@ typedef enum splice { SPLICED, NOT_HERE, REFUSED } splice;
 
 /* Formats the changed values alone. Not where a value or the fragment is too long for that. */
 static splice
-splice_fragment(cop__serializer *s, cop__fragment *f)
+splice_fragment(cop__serializer *s, cop__fragment *f, uint32_t holders)
 {
     char text[COP__SPLICE_MAX];
     if (f->leaf->part.bytes > SPLICED_MAX || f->dirty > f->tokens / 4 + 1)
         return NOT_HERE;
-    for (uint32_t i = 0; i < f->tokens && f->dirty > 0; i++) {
+    for (uint32_t i = f->from; i < f->tokens && f->dirty > 0; i++) {
         cop__token *t = &f->token[i];
         if (!t->dirty)
             continue;
         size_t n = cop__build_scalar(s->base, t->id, text);
         if (n == 0 || t->start == COP__TOKEN_UNKNOWN || t->length == COP__TOKEN_LONG)
             return NOT_HERE;
-        if (!splice_token(s, f, i, text, n))
+        if (!splice_token(s, f, i, text, n, holders))
             return REFUSED;
         t->dirty = 0;
         f->dirty--;
@@ -74,41 +84,70 @@ splice_fragment(cop__serializer *s, cop__fragment *f)
 /* ---- rows ---- */
 
 static bool
-fragment_write(cop__serializer *s, cop__fragment *f)
+fragment_write(cop__serializer *s, cop__fragment *f, uint32_t holders)
 {
     if (!f->whole) {
-        splice result = splice_fragment(s, f);
+        splice result = splice_fragment(s, f, holders);
         if (result != NOT_HERE) {
             cop__add_relaxed(&s->count.spliced, 1u);
             return result == SPLICED;
         }
     }
+    cop__row *row = f->row;
+    cop__part_drop(s->memory, (cop__part *)row->bundle); /* to be made anew */
+    row->bundle = NULL;
     cop__add_relaxed(&s->count.formatted, 1u);
     return cop__fragment_renew(s, f);
 }
 
-/* The bundle goes first: a leaf that nobody else has is then changed where it is. */
+/* As for moving: what is scattered is asked for together. */
+static void
+prefetch_dirty(cop__serializer *s, const cop__row *row)
+{
+    for (uint32_t left = row->dirty; left != 0; left &= left - 1)
+        __builtin_prefetch(row->fragment[__builtin_ctz(left)]);
+    for (uint32_t left = row->dirty; left != 0; left &= left - 1) {
+        cop__fragment *f = row->fragment[__builtin_ctz(left)];
+        __builtin_prefetch(f->leaf);
+        __builtin_prefetch(&f->token[f->from]);
+    }
+    for (uint32_t left = row->dirty; left != 0; left &= left - 1) {
+        cop__fragment *f = row->fragment[__builtin_ctz(left)];
+        __builtin_prefetch(&f->leaf->text[f->token[f->from].start]);
+        __builtin_prefetch(cop__root_slot(s->base, f->token[f->from].id));
+    }
+}
+
+static bool
+make_bundle(cop__serializer *s, cop__row *row)
+{
+    cop__leaf *leaf[COP__BUNDLE_LEAVES];
+    for (uint32_t i = 0; i < row->n; i++)
+        leaf[i] = row->fragment[i]->leaf;
+    row->bundle = cop__bundle_new(s->memory, leaf, row->n);
+    if (row->bundle == NULL)
+        cop__store_relaxed(&s->refused, true);
+    return row->bundle != NULL;
+}
+
+/* A bundle that nobody else has is kept, and its leaves changed where they are. */
 static bool
 row_write(cop__serializer *s, cop__row *row)
 {
-    cop__leaf *leaf[COP__BUNDLE_LEAVES];
-    cop__part_drop(s->memory, (cop__part *)row->bundle);
-    row->bundle = NULL;
-    for (uint32_t i = 0; i < row->n; i++) {
-        cop__fragment *f = row->fragment[i];
-        if ((f->whole || f->dirty > 0) && !fragment_write(s, f))
+    if (row->bundle != NULL && !cop__part_unique(&row->bundle->part)) {
+        cop__part_drop(s->memory, (cop__part *)row->bundle);
+        row->bundle = NULL;
+    }
+    prefetch_dirty(s, row);
+    for (uint32_t left = row->dirty; left != 0; left &= left - 1) {
+        cop__fragment *f = row->fragment[__builtin_ctz(left)];
+        if (!fragment_write(s, f, row->bundle != NULL ? 2 : 1))
             return false;
-        leaf[i] = row->fragment[i]->leaf; /* maybe of another fragment now */
     }
     if (row->owner->resync)
         return true; /* it will be here again */
-    row->bundle = cop__bundle_new(s->memory, leaf, row->n);
-    if (row->bundle == NULL) {
-        cop__store_relaxed(&s->refused, true);
-        return false;
-    }
-    row->dirty = false;
-    return true;
+    row->dirty = 0;
+    return row->bundle != NULL || make_bundle(s, row);
 }
 
 /* ---- owners ---- */
@@ -134,7 +173,7 @@ write_elements(cop__serializer *s, cop__owner *owner, cop__owner **child)
             return true;
         }
         cop__row *row = (cop__row *)e;
-        if (row->dirty && !row_write(s, row))
+        if ((row->dirty || row->bundle == NULL) && !row_write(s, row))
             return false;
     }
     return true;

@@ -103,6 +103,7 @@ build_all(cop__serializer *s, cop__owner *owner, cop__builder *b)
                 return false;
             continue;
         }
+        cop__build_look_ahead(b, &list);
         list.id++;
         if (!build_new(b, id))
             return false;
@@ -148,7 +149,7 @@ plan_fragment(plan *p, cop__fragment *f)
         p->open = cop__record_alloc(p->s, sizeof *p->open);
         if (p->open == NULL)
             return false;
-        *p->open = (cop__row){.dirty = true}; /* without an owner: new */
+        *p->open = (cop__row){.owner = NULL}; /* so it is known to be new */
         p->element[p->n++] = (cop__element)p->open;
     }
     p->open->fragment[p->open->n++] = f;
@@ -257,6 +258,15 @@ free_unkept(cop__serializer *s, cop__owner *owner)
 }
 
 static void
+place_fragment(cop__row *row, uint32_t place, cop__fragment *f)
+{
+    f->row = row;
+    f->place = (uint8_t)place;
+    if (f->whole || f->dirty > 0)
+        row->dirty |= UINT32_C(1) << place;
+}
+
+static void
 exchange(plan *p, bool begun)
 {
     cop__owner *owner = p->owner;
@@ -273,7 +283,7 @@ exchange(plan *p, bool begun)
         cop__row *row = (cop__row *)p->element[i];
         row->owner = owner;
         for (uint32_t k = 0; k < row->n; k++)
-            row->fragment[k]->row = row;
+            place_fragment(row, k, row->fragment[k]);
     }
 }
 
@@ -309,12 +319,9 @@ cop__owner_sync(cop__serializer *s, cop__owner *owner)
 static void
 replace(cop__serializer *s, cop__fragment *f, cop__fragment *by)
 {
-    cop__row *row = f->row;
-    uint32_t i = 0;
-    while (row->fragment[i] != f)
-        i++;
-    row->fragment[i] = by;
-    by->row = row;
+    f->row->fragment[f->place] = by;
+    by->row = f->row;
+    by->place = f->place;
     cop__fragment_free(s, f);
 }
 

@@ -9,15 +9,33 @@ typedef struct walk {
     void *context;
 } walk;
 
+#define LINE_SLOTS (COP_CACHE_LINE / sizeof(cop__slot))
+
+/* Most lines of a page that differs are the same. */
+static inline bool
+line_same(const cop__slot *a, const cop__slot *b)
+{
+    uint64_t x[COP_CACHE_LINE / 8], y[COP_CACHE_LINE / 8], differ = 0;
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    for (unsigned i = 0; i < COP_CACHE_LINE / 8; i++)
+        differ |= x[i] ^ y[i];
+    return differ == 0;
+}
+
 static void
 diff_page(const walk *w, uint32_t number, const cop__slot *before, const cop__slot *now)
 {
     static const cop__slot nothing[COP_SLOTS]; /* beyond what a version has */
     before = before != NULL ? before : nothing;
     now = now != NULL ? now : nothing;
-    for (uint32_t i = 0; i < COP_SLOTS; i++)
-        if (!cop__slot_same(&before[i], &now[i]))
-            w->function(w->context, (number << COP_SLOT_BITS) + i, &before[i], &now[i]);
+    for (uint32_t line = 0; line < COP_SLOTS; line += LINE_SLOTS) {
+        if (line_same(&before[line], &now[line]))
+            continue;
+        for (uint32_t i = line; i < line + LINE_SLOTS; i++)
+            if (!cop__slot_same(&before[i], &now[i]))
+                w->function(w->context, (number << COP_SLOT_BITS) + i, &before[i], &now[i]);
+    }
 }
 
 /* A node of one of the trees, seen from a level that may be above its top: there it is the first of
@@ -37,6 +55,28 @@ side_child(side s, uint32_t shift, uint32_t place)
     return (side){((void **)s.node)[place], shift - COP_FANOUT_BITS};
 }
 
+static inline void
+prefetch_page(const void *page)
+{
+    for (unsigned i = 0; page != NULL && i < COP_PAGE_BYTES; i += COP_CACHE_LINE)
+        __builtin_prefetch((const char *)page + i);
+}
+
+/* The next pages that are not the same, behind this place: they will be compared after this one's. */
+static inline void
+prefetch_next(side before, side now, uint32_t place)
+{
+    if (before.node == NULL || now.node == NULL || before.shift != 0 || now.shift != 0)
+        return;
+    void *const *b = before.node, *const *n = now.node;
+    for (place++; place < COP_FANOUT; place++)
+        if (b[place] != n[place]) {
+            prefetch_page(b[place]);
+            prefetch_page(n[place]);
+            return;
+        }
+}
+
 /* The trees are at most COP_LEVELS high. */
 static void
 diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
@@ -46,10 +86,12 @@ diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
         side b = side_child(before, shift, place), n = side_child(now, shift, place);
         if (b.node == n.node && (b.node == NULL || b.shift == n.shift))
             continue;
-        if (shift == 0)
+        if (shift == 0) {
+            prefetch_next(before, now, place);
             diff_page(w, below, b.node, n.node);
-        else
+        } else {
             diff_node(w, b, n, shift - COP_FANOUT_BITS, below);
+        }
     }
 }
 

@@ -373,6 +373,31 @@ cop__built(cop__builder *b, size_t *n)
     return b->built.at;
 }
 
+void
+cop__build_discard(cop__builder *b)
+{
+    const cop__element *built = b->built.at;
+    for (size_t i = 0; i < b->built.n; i++)
+        if (!cop__is_owner(built[i]) && ((cop__fragment *)built[i])->row == NULL)
+            cop__fragment_free(b->s, (cop__fragment *)built[i]);
+    b->built.n = 0;
+}
+
+bool
+cop__build_join(cop__builder *b, cop__builder *from)
+{
+    size_t n = from->built.n;
+    if (!grow(b, &b->built, n, sizeof(cop__element))) {
+        cop__build_discard(from);
+        return false;
+    }
+    if (n > 0)
+        memcpy((cop__element *)b->built.at + b->built.n, from->built.at, n * sizeof(cop__element));
+    b->built.n += n;
+    b->begun |= from->begun;
+    return true;
+}
+
 bool
 cop__build_begun(const cop__builder *b)
 {

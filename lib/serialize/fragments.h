@@ -48,6 +48,7 @@
 #include "tree/tree.h"
 
 #define COP__FRAGMENT_BYTES 1024u /* of a leaf, about; what is longer becomes an owner */
+#define COP__FRAGMENT_CUT (COP__FRAGMENT_BYTES * 3 / 4) /* from here on one is finished */
 #define COP__TOKEN_UNKNOWN 0xffffu
 
 typedef struct cop__token {
@@ -100,7 +101,7 @@ typedef struct cop__owner {
     uint16_t generation;
     bool array;
     bool dirty;      /* something at it or below is */
-    bool resync;     /* its children are others */
+    _Atomic bool resync; /* its children are others */
     bool gone;       /* its atom is another one, or no branch */
     bool first;      /* `open` begins with the bracket of the parent */
     bool begun;      /* its text has an opening bracket: some child was written */
@@ -238,6 +239,10 @@ bool cop__build_keep(cop__builder *b, cop__element element, bool begun);
 cop__element *cop__built(cop__builder *b, size_t *n);
 /* Something has been written. */
 bool cop__build_begun(const cop__builder *b);
+/* Frees the fragments that are new; there are none any more. */
+void cop__build_discard(cop__builder *b);
+/* What another one has built becomes the last of this one's. */
+bool cop__build_join(cop__builder *b, cop__builder *from);
 /* The last one is taken back. */
 void cop__build_unkeep(cop__builder *b, bool begun);
 /* Separator and key of an owner, as its parent's text needs them; NULL: memory was refused. */
@@ -248,7 +253,8 @@ size_t cop__build_scalar(const cop_snapshot *snapshot, uint32_t id, char out[COP
 
 /* ---- bringing into step (sync.c) ---- */
 
-bool cop__owner_sync(cop__serializer *s, cop__owner *owner);
+/* shared: with the workers of the pool. */
+bool cop__owner_sync(cop__serializer *s, cop__owner *owner, bool shared);
 /* Formats one fragment anew: its successor in its row, or the owner falls out of step. */
 bool cop__fragment_renew(cop__serializer *s, cop__fragment *f);
 
@@ -257,5 +263,16 @@ bool cop__fragment_renew(cop__serializer *s, cop__fragment *f);
 /* Nothing at the owner or below is dirty any more; false: memory was refused. */
 bool cop__owner_write(cop__serializer *s, cop__owner *owner);
 cop_rope *cop__owner_rope(cop__serializer *s, cop__owner *owner);
+
+/* One element with what is below it; not the records above. */
+bool cop__element_write(cop__serializer *s, cop__element element);
+
+/* ---- with the workers (share.c) ---- */
+
+/* The children of an owner that had no elements into b. False: that is to be done alone. */
+bool cop__share_build(cop__serializer *s, cop__owner *owner, cop__builder *b, bool *good);
+/* Writes the elements of an owner that is in step, if they are enough to be shared. False: memory was
+ * refused. It may have fallen out of step. */
+bool cop__share_elements(cop__serializer *s, cop__owner *owner);
 
 #endif

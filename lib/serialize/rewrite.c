@@ -166,50 +166,44 @@ write_elements(cop__serializer *s, cop__owner *owner, cop__owner **child)
 {
     for (; owner->at < owner->elements && !owner->resync; owner->at++) {
         cop__element e = owner->element[owner->at];
-        if (cop__is_owner(e)) {
-            if (!cop__to_owner(e)->dirty)
-                continue;
+        if (cop__is_owner(e) && cop__to_owner(e)->dirty) {
             *child = cop__to_owner(e);
             return true;
         }
-        cop__row *row = (cop__row *)e;
-        if ((row->dirty || row->bundle == NULL) && !row_write(s, row))
+        if (!cop__element_write(s, e))
             return false;
     }
     return true;
 }
 
-/* All elements, or up to a child that comes first. A fragment is in step again once its owner is,
- * so the loop ends. */
+/* All elements, or up to a child that comes first. A fragment is in step again once its owner is, so the
+ * loop ends. */
 static bool
-write_own(cop__serializer *s, cop__owner *owner, cop__owner **child)
+write_own(cop__serializer *s, cop__owner *owner, bool shared, cop__owner **child)
 {
     *child = NULL;
     do {
         if (owner->resync) {
-            if (!cop__owner_sync(s, owner))
+            if (!cop__owner_sync(s, owner, shared))
                 return false;
             owner->at = 0;
         }
+        if (shared && owner->at == 0 && !cop__share_elements(s, owner))
+            return false;
         if (!write_elements(s, owner, child))
             return false;
     } while (owner->resync);
     return true;
 }
 
-bool
-cop__owner_write(cop__serializer *s, cop__owner *top)
+static bool
+write_below(cop__serializer *s, cop__owner *top, bool shared)
 {
     cop__owner *owner = top, *child;
-    if (!top->dirty)
-        return true;
-    for (cop__owner *above = top->parent; above != NULL; above = above->parent)
-        forget_rope(
-            above); /* it is of another state, and would keep leaves from being changed in place */
     forget_rope(top);
     top->at = 0;
     for (;;) {
-        if (!write_own(s, owner, &child))
+        if (!write_own(s, owner, shared, &child))
             return false;
         if (child != NULL) {
             forget_rope(child);
@@ -223,6 +217,28 @@ cop__owner_write(cop__serializer *s, cop__owner *top)
         owner = owner->parent;
         owner->at++;
     }
+}
+
+bool
+cop__element_write(cop__serializer *s, cop__element element)
+{
+    if (cop__is_owner(element)) {
+        cop__owner *owner = cop__to_owner(element);
+        return !owner->dirty || write_below(s, owner, false);
+    }
+    cop__row *row = (cop__row *)element;
+    return (row->dirty == 0 && row->bundle != NULL) || row_write(s, row);
+}
+
+/* Ropes above are of another state, and would keep leaves from being changed in place. */
+bool
+cop__owner_write(cop__serializer *s, cop__owner *top)
+{
+    if (!top->dirty)
+        return true;
+    for (cop__owner *above = top->parent; above != NULL; above = above->parent)
+        forget_rope(above);
+    return write_below(s, top, true);
 }
 
 /* ---- texts ---- */

@@ -15,7 +15,6 @@
 #include "serialize/fragments.h"
 
 #define SMALL (COP__FRAGMENT_BYTES / 2)
-#define CUT (COP__FRAGMENT_BYTES * 3 / 4)
 #define RENEWED_MAX (COP__FRAGMENT_BYTES * 4)
 
 /* The elements to be. */
@@ -214,17 +213,6 @@ plan_all(plan *p, const cop__element *built, size_t n, bool *begun)
     return true;
 }
 
-/* What was made for nothing. */
-static void
-discard_built(cop__serializer *s, cop__builder *b)
-{
-    size_t n;
-    const cop__element *built = cop__built(b, &n);
-    for (size_t i = 0; i < n; i++)
-        if (!cop__is_owner(built[i]) && ((cop__fragment *)built[i])->row == NULL)
-            cop__fragment_free(s, (cop__fragment *)built[i]);
-}
-
 static void
 discard_plan(plan *p)
 {
@@ -288,15 +276,18 @@ exchange(plan *p, bool begun)
 }
 
 bool
-cop__owner_sync(cop__serializer *s, cop__owner *owner)
+cop__owner_sync(cop__serializer *s, cop__owner *owner, bool shared)
 {
     bool begun, good = false;
     plan p = {.s = s, .owner = owner};
-    cop__builder *b = cop__builder_open(s, owner, false, CUT);
+    cop__builder *b = cop__builder_open(s, owner, false, COP__FRAGMENT_CUT);
     if (b == NULL)
         return false;
     forget_kept(owner);
-    if (build_all(s, owner, b)) {
+    bool built_all;
+    if (!shared || !cop__share_build(s, owner, b, &built_all))
+        built_all = build_all(s, owner, b);
+    if (built_all) {
         size_t n;
         const cop__element *built = cop__built(b, &n);
         p.capacity = n;
@@ -306,7 +297,7 @@ cop__owner_sync(cop__serializer *s, cop__owner *owner)
     if (good) {
         exchange(&p, begun);
     } else {
-        discard_built(s, b);
+        cop__build_discard(b);
         if (p.element != NULL)
             discard_plan(&p);
     }
@@ -342,10 +333,10 @@ cop__fragment_renew(cop__serializer *s, cop__fragment *f)
         } else {
             f->whole = true;
             f->row->owner->resync = true;
-            discard_built(s, b);
+            cop__build_discard(b);
         }
     } else {
-        discard_built(s, b);
+        cop__build_discard(b);
     }
     cop__builder_close(b);
     return good;

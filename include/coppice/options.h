@@ -47,7 +47,7 @@ extern "C" {
       "bytes of submitted operations that end a window, and that one batch takes")                 \
     X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2, 0,                          \
       "how JSON of a branch is produced")                                                          \
-    X(serialization_cache_bytes, "serialization.cache_bytes", U64, 0, 0, UINT64_MAX, 0,            \
+    X(serialization_cache_bytes, "serialization.cache_bytes", U64, 0, 0, UINT64_MAX, 1,            \
       "bytes that kept texts may hold; 0: an eighth of memory.limit_bytes")                        \
     X(history_max_snapshots, "history.max_snapshots", U64, 50, 0, 100000, 0, "versions kept")      \
     X(history_max_bytes, "history.max_bytes", U64, 0, 0, UINT64_MAX, 0,                            \

@@ -83,7 +83,7 @@ fragment_differs(const mover *m, cop__fragment *f, uint32_t id, const cop__slot 
         return;
     if (is_plain(before) && is_plain(now) && before->reserved == now->reserved) {
         cop__token *token = token_of(f, id);
-        if (token->dirty || COP_FAULT(fragment_stale))
+        if (token->dirty || (COP_FAULT(fragment_stale) && id % 64 == 7))
             return;
         uint32_t i = (uint32_t)(token - f->token);
         f->from = f->dirty > 0 && f->from < i ? f->from : i;

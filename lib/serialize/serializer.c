@@ -194,19 +194,21 @@ cop__serializer_end(cop__serializer *s)
         serializer_free(s);
 }
 
-void
+bool
 cop__serializer_press(cop__serializer *s)
 {
     if (s == NULL)
-        return;
+        return false;
     cop__store_relaxed(&s->pressed, true);
     if (pthread_mutex_trylock(&s->lock) != 0)
-        return; /* its holder sees it */
+        return false; /* its holder sees it */
     cop__store_relaxed(&s->pressed, false);
+    bool kept = s->owners != NULL;
     const cop_snapshot *base = drop_all(s);
     pthread_mutex_unlock(&s->lock);
     if (base != NULL)
         cop__snapshot_let_go(base, false);
+    return kept;
 }
 
 /* ---- the bound ---- */

@@ -269,6 +269,40 @@ START_TEST(kept_within_the_bound)
 }
 END_TEST
 
+static void
+limit_to(cop_store *store, uint64_t more)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    cop_stats stats = COP_STATS_INIT;
+    CHECK_OK(cop_stats_take(store, &stats));
+    CHECK_OK(cop_store_options(store, &options));
+    options.memory_limit_bytes = stats.bytes_held + more;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+}
+
+/* What can be written again gives way to what cannot. */
+START_TEST(commits_before_texts)
+{
+    cop_store *store = t_open();
+    cop_stats stats = COP_STATS_INIT;
+    char *text = t_bytes(500000, 1);
+    cop_value small = cop_i64(1), large = cop_string(text, 500000);
+    load_numbers(store, 60000, 1000000);
+    cop_rope_drop(rope_of(store, "numbers"));
+    ck_assert_uint_gt(fragment_bytes(store), 1000000);
+    cop_txn *txn = t_begin(store);
+    CHECK_OK(cop_txn_set_at(txn, "before", 6, &small, NULL));
+    CHECK_OK(cop_txn_set_at(txn, "large", 5, &large, NULL));
+    limit_to(store, 100000);
+    t_commit(txn);
+    CHECK_OK(cop_stats_take(store, &stats));
+    ck_assert_uint_eq(stats.fragments_dropped, 1);
+    expect(store, "before", "1");
+    free(text);
+    t_close(store);
+}
+END_TEST
+
 /* Whatever request is refused: a rope is whole, or there is none and the next one is right. */
 START_TEST(without_memory)
 {
@@ -361,6 +395,7 @@ add(TCase *tests)
     tcase_add_test(tests, rope_outlives_store);
     tcase_add_test(tests, asked_while_closing);
     tcase_add_test(tests, kept_within_the_bound);
+    tcase_add_test(tests, commits_before_texts);
     tcase_add_test(tests, without_memory);
     tcase_add_test(tests, strategies);
     tcase_add_test(tests, with_workers);

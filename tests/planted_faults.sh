@@ -33,6 +33,7 @@ dependent_not_marked    | tests/stress/stress_graph --seconds 5
 dependency_kept         | tests/stress/stress_graph --seconds 5
 node_before_dependency  | tests/stress/stress_graph --seconds 5
 batch_edge              | tests/stress/stress_batcher --seconds 3
+fragment_stale          | tests/stress/stress_serialize --seconds 3
 monitor_torn            | tests/stress/stress_monitor --seconds 3
 diff_page_skipped       | tests/unit/test_difference
 diff_page_skipped       | tests/unit/test_patch_random

@@ -19,6 +19,7 @@
 #include <coppice/stats.h>
 #include <coppice/status.h>
 #include <coppice/store.h>
+#include <coppice/rope.h>
 #include <coppice/txn.h>
 #include <coppice/value.h>
 #include <coppice/watch.h>

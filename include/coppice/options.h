@@ -47,6 +47,8 @@ extern "C" {
       "bytes of submitted operations that end a window, and that one batch takes")                 \
     X(serialization_strategy, "serialization.strategy", ENUM, 0, 0, 2, 0,                          \
       "how JSON of a branch is produced")                                                          \
+    X(serialization_cache_bytes, "serialization.cache_bytes", U64, 0, 0, UINT64_MAX, 1,            \
+      "bytes that kept texts may hold; 0: an eighth of memory.limit_bytes")                        \
     X(history_keep, "history.keep", ENUM, 1, 0, 4, 1, "which versions the history keeps")          \
     X(history_every, "history.every", U64, 10, 1, UINT64_MAX, 1,                                   \
       "with history.keep=every: one version of so many is kept")                                   \

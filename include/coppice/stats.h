@@ -44,6 +44,13 @@ extern "C" {
     X(history_bytes, "bytes", "what only they need, at the last scan")                     \
     X(history_pruned, "count", "versions that the history let go for its bounds")          \
     X(history_lost, "count", "versions that it should have kept and could not for want of memory") \
+    X(fragments_hits, "count", "texts asked for that were kept whole")                     \
+    X(fragments_writes, "count", "texts asked for of which something was written")         \
+    X(fragments_plain, "count", "texts asked for that were written without the cache")     \
+    X(fragments_spliced, "count", "fragments of which changed values were written")        \
+    X(fragments_formatted, "count", "fragments that were written again whole")             \
+    X(fragments_evicted, "count", "branches whose text was given up for the bound")        \
+    X(fragments_dropped, "count", "times that all texts were given up for want of memory") \
     X(scans, "count", "scans of the reader slots")                                     \
     X(pages, "pages", "512-byte pages in use, dead ones included")                     \
     X(pages_dead, "pages", "pages waiting for a reader or for the freeing quota")      \

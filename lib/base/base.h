@@ -55,7 +55,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(batch_edge) \
     X(diff_page_skipped) \
     X(patch_array_order) \
-    X(history_pruned_used)
+    X(history_pruned_used) \
+    X(fragment_stale)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

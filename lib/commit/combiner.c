@@ -34,6 +34,7 @@
 #include "history/room.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
+#include "serialize/serializer.h"
 #include "tree/atoms.h"
 #include "watch/room.h"
 
@@ -476,6 +477,7 @@ apply_again(cop_store *store, const cop__batch *batch)
 static void
 batch_refuse(cop_store *store, cop__batch *batch, cop_txn *also)
 {
+    (void)cop__serializer_press(cop__load_acquire(&store->serializer));
     cop__count_add(&store->count.abandoned, 1u);
     uint64_t version = store->tree.root->version;
     batch_decide(store, batch, COP_E_MEMORY, version, false);
@@ -497,6 +499,21 @@ undo_one(cop_store *store, cop__batch *applied)
     if (status != COP_OK)
         batch_refuse(store, applied, NULL);
     cop__draft_begin(&store->tree);
+}
+
+/* A transaction ran out of memory. Texts that are kept can be written again: they go, and it is tried once
+ * more. False: that did not help, and the draft is abandoned. */
+static bool
+try_without_texts(cop_store *store, const cop__batch *applied, cop_txn *txn)
+{
+    bool clean;
+    draft_abandon(store);
+    if (!cop__serializer_press(cop__load_acquire(&store->serializer)))
+        return false;
+    if (apply_again(store, applied) == COP_OK && txn_apply(store, txn, &clean) == COP_OK)
+        return true;
+    draft_abandon(store);
+    return false;
 }
 
 /* It is switched under the right: the answer is the same throughout a batch. */
@@ -584,7 +601,10 @@ batch_commit(cop_store *store, cop_txn *chain)
         if (cop__likely(status == COP_OK)) {
             batch_add(&applied, txn);
         } else if (status == COP_E_MEMORY) {
-            draft_abandon(store);
+            if (try_without_texts(store, &applied, txn)) {
+                batch_add(&applied, txn);
+                continue;
+            }
             batch_refuse(store, &applied, txn);
             cop__draft_begin(tree);
         } else {

@@ -260,6 +260,10 @@ bool cop__effect_list_own(cop__executor *e);
 /* ---- serve.c ---- */
 
 bool cop__effects_ask(void *context);
+/* The store's pool, which is not taken away until it is returned: who sets another one waits for that, with
+ * the commit right. NULL: there is none, nothing to return. */
+cop_pool *cop__effects_borrow_pool(cop_store *store);
+void cop__effects_return_pool(cop_store *store);
 /* Gives a task to the store's pool, if it has one with threads; it is counted as a use of the gate, which
  * it ends. */
 bool cop__effects_submit(cop_store *store, cop_task_function task, void *context);

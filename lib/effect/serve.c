@@ -85,9 +85,8 @@ serve_task(void *context)
     cop__gate_end_use(gate);
 }
 
-/* The pool, which is not closed until it is returned; NULL: there is none, nothing to return. */
-static cop_pool *
-pool_borrow(cop_store *store)
+cop_pool *
+cop__effects_borrow_pool(cop_store *store)
 {
     if (cop__load_relaxed(&store->effects.pool) == NULL)
         return NULL;
@@ -98,8 +97,8 @@ pool_borrow(cop_store *store)
     return pool;
 }
 
-static void
-pool_return(cop_store *store)
+void
+cop__effects_return_pool(cop_store *store)
 {
     cop__sub_seq_cst(&store->effects.asking, 1u);
 }
@@ -109,7 +108,7 @@ static bool
 submit(cop_store *store, cop__task *kept, cop_task_function function, void *context)
 {
     bool asked = false;
-    cop_pool *pool = pool_borrow(store);
+    cop_pool *pool = cop__effects_borrow_pool(store);
     if (pool == NULL)
         return false;
     if (!cop__pool_forked(pool) && cop__load_seq_cst(&pool->threads) > 0) {
@@ -119,7 +118,7 @@ submit(cop_store *store, cop__task *kept, cop_task_function function, void *cont
         if (!asked)
             cop__gate_end_use(store->gate);
     }
-    pool_return(store);
+    cop__effects_return_pool(store);
     return asked;
 }
 
@@ -150,7 +149,7 @@ cop__effects_alarm(void *context)
 {
     cop_store *store = context;
     uint64_t due = cop__timers_earliest(&store->timers);
-    cop_pool *pool = due != COP_TIMER_NEVER ? pool_borrow(store) : NULL;
+    cop_pool *pool = due != COP_TIMER_NEVER ? cop__effects_borrow_pool(store) : NULL;
     if (pool == NULL)
         return;
     if (!cop__load_seq_cst(&store->effects.moving)) {
@@ -158,7 +157,7 @@ cop__effects_alarm(void *context)
         if (!cop__pool_alarm_set(pool, &store->alarm, due))
             cop__gate_end_use(store->gate);
     }
-    pool_return(store);
+    cop__effects_return_pool(store);
 }
 
 void
@@ -172,11 +171,11 @@ cop__effects_alarm_init(cop_store *store)
 uint32_t
 cop__effects_threads(cop_store *store)
 {
-    cop_pool *pool = pool_borrow(store);
+    cop_pool *pool = cop__effects_borrow_pool(store);
     if (pool == NULL)
         return 0;
     uint32_t threads = cop_pool_threads(pool);
-    pool_return(store);
+    cop__effects_return_pool(store);
     return threads;
 }
 

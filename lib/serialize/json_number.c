@@ -145,27 +145,47 @@ decompose(uint64_t bits)
     return shortest(c, q, fraction == 0 && exponent > 1);
 }
 
+#define PAIRS(tens)                                                                             \
+    tens "0" tens "1" tens "2" tens "3" tens "4" tens "5" tens "6" tens "7" tens "8" tens "9"
+
+/* 00 to 99. */
+static const char pairs[] = PAIRS("0") PAIRS("1") PAIRS("2") PAIRS("3") PAIRS("4") PAIRS("5")
+    PAIRS("6") PAIRS("7") PAIRS("8") PAIRS("9");
+
 /* The decimal digits of u, ending at `end`; returns where they begin. */
 static char *
 digits_before(char *end, uint64_t u)
 {
-    do {
-        *--end = (char)('0' + u % 10);
-        u /= 10;
-    } while (u);
+    while (u >= 100) {
+        end -= 2;
+        memcpy(end, &pairs[u % 100 * 2], 2);
+        u /= 100;
+    }
+    if (u >= 10) {
+        end -= 2;
+        memcpy(end, &pairs[u * 2], 2);
+    } else {
+        *--end = (char)('0' + u);
+    }
     return end;
+}
+
+static unsigned
+count_digits(uint64_t u)
+{
+    unsigned n = 1;
+    for (; u >= 10000; u /= 10000)
+        n += 4;
+    return n + (u >= 10) + (u >= 100) + (u >= 1000);
 }
 
 size_t
 cop__json_i64(char out[COP__JSON_NUMBER_MAX], int64_t i)
 {
-    char text[24];
     uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
-    char *p = digits_before(text + sizeof text, u);
-    if (i < 0)
-        *--p = '-';
-    size_t n = (size_t)(text + sizeof text - p);
-    memcpy(out, p, n);
+    unsigned n = count_digits(u) + (i < 0);
+    out[0] = '-'; /* overwritten if it is not */
+    digits_before(out + n, u);
     return n;
 }
 

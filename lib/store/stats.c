@@ -3,6 +3,7 @@
 #include "commit/combiner.h"
 #include "history/room.h"
 #include "reclaim/gate.h"
+#include "serialize/serializer.h"
 #include "store/store_internal.h"
 #include "watch/room.h"
 
@@ -103,6 +104,7 @@ cop_stats_take(cop_store *store, cop_stats *stats)
     fill_held(store, stats);
     cop__watch_counts(cop__load_acquire(&store->watch), stats);
     cop__history_counts(store, stats);
+    cop__serializer_counts(cop__load_acquire(&store->serializer), stats);
     fill_memory(store, stats);
     stats->membarrier = !store->fence;
     stats->huge_pages = store->options.memory_huge_pages;

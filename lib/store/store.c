@@ -17,6 +17,7 @@
 #include "history/room.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
+#include "serialize/serializer.h"
 #include "watch/room.h"
 #include "workers/region.h"
 
@@ -84,6 +85,7 @@ store_end(cop_store *store)
         cop__memory_unmap(memory, COP_MEMORY_READERS, (void *)(uintptr_t)store->alive, ALIVE_BYTES);
     cop__watch_end(store->watch);
     cop__history_end(store->history);
+    cop__serializer_end(store->serializer);
     if (store->fd >= 0)
         (void)close(store->fd);
     if (store->poll_fd >= 0)
@@ -283,6 +285,7 @@ cop_store_close(cop_store *store)
     cop__right_leave(store);
     cop__history_closing(store->history);
     cop__watch_closing(store->watch);
+    cop__serializer_closing(store->serializer);
     cop__ticket_calls_run(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);

@@ -24,6 +24,7 @@
 
 struct cop__gate;
 struct cop__monitor;
+struct cop__serializer;
 
 struct cop_store {
     /* read by every pin, written by every publication */
@@ -87,6 +88,8 @@ struct cop_store {
 
     _Atomic(struct cop__monitor *) monitor; /* while it is on: see monitor/monitor.h */
     _Atomic(struct cop__monitor *) monitor_home; /* from its first start on */
+
+    _Atomic(struct cop__serializer *) serializer; /* NULL until a text is asked for */
 
     cop__memory *memory;
     cop__log log;

@@ -26,6 +26,28 @@ side_child(side s, uint32_t shift, uint32_t place)
     return (side){((void **)s.node)[place], shift - COP_FANOUT_BITS};
 }
 
+static inline void
+prefetch_page(const void *page)
+{
+    for (unsigned i = 0; page != NULL && i < COP_PAGE_BYTES; i += COP_CACHE_LINE)
+        __builtin_prefetch((const char *)page + i);
+}
+
+/* The next pages that are not the same, behind this place: they will be compared after this one's. */
+static inline void
+prefetch_next(side before, side now, uint32_t place)
+{
+    if (before.node == NULL || now.node == NULL || before.shift != 0 || now.shift != 0)
+        return;
+    void *const *b = before.node, *const *n = now.node;
+    for (place++; place < COP_FANOUT; place++)
+        if (b[place] != n[place]) {
+            prefetch_page(b[place]);
+            prefetch_page(n[place]);
+            return;
+        }
+}
+
 /* The trees are at most COP_LEVELS high. */
 static void
 diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
@@ -37,10 +59,12 @@ diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
             continue;
         if (COP_FAULT(diff_page_skipped) && shift == 0 && place % 4 == 3)
             continue;
-        if (shift == 0)
+        if (shift == 0) {
+            prefetch_next(before, now, place);
             w->function(w->context, below, b.node, n.node);
-        else
+        } else {
             diff_node(w, b, n, shift - COP_FANOUT_BITS, below);
+        }
     }
 }
 
@@ -56,6 +80,20 @@ cop__tree_diff_pages(const cop_snapshot *before, const cop_snapshot *now, unsign
               b->shift > n->shift ? b->shift : n->shift, 0);
 }
 
+#define LINE_SLOTS (COP_CACHE_LINE / sizeof(cop__slot))
+
+/* Most lines of a page that differs are the same. */
+static inline bool
+line_same(const cop__slot *a, const cop__slot *b)
+{
+    uint64_t x[COP_CACHE_LINE / 8], y[COP_CACHE_LINE / 8], differ = 0;
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    for (unsigned i = 0; i < COP_CACHE_LINE / 8; i++)
+        differ |= x[i] ^ y[i];
+    return differ == 0;
+}
+
 typedef struct slot_walk {
     cop__diff_function function;
     void *context;
@@ -67,9 +105,13 @@ diff_slots(void *context, uint32_t number, const void *before, const void *now)
     static const cop__slot nothing[COP_SLOTS]; /* beyond what a version has */
     const slot_walk *w = context;
     const cop__slot *b = before != NULL ? before : nothing, *n = now != NULL ? now : nothing;
-    for (uint32_t i = 0; i < COP_SLOTS; i++)
-        if (!cop__slot_same(&b[i], &n[i]))
-            w->function(w->context, (number << COP_SLOT_BITS) + i, &b[i], &n[i]);
+    for (uint32_t line = 0; line < COP_SLOTS; line += LINE_SLOTS) {
+        if (line_same(&b[line], &n[line]))
+            continue;
+        for (uint32_t i = line; i < line + LINE_SLOTS; i++)
+            if (!cop__slot_same(&b[i], &n[i]))
+                w->function(w->context, (number << COP_SLOT_BITS) + i, &b[i], &n[i]);
+    }
 }
 
 void

@@ -581,6 +581,69 @@ START_TEST(sink_stops)
 }
 END_TEST
 
+/* The compact layout has a walk of its own; that of the other layouts, which is also taken when lazy atoms
+ * are asked for, says the same of a store without any. */
+static void
+check_both_walks(cop_store *store)
+{
+    static char expected[sizeof j_sink.text];
+    for (uint32_t depth = 0; depth < 3; depth++) {
+        cop_json_write_options slow = COP_JSON_WRITE_OPTIONS_INIT, fast = COP_JSON_WRITE_OPTIONS_INIT;
+        slow.lazy = true;
+        slow.depth = fast.depth = depth;
+        strcpy(expected, j_text(store, "", &slow));
+        ck_assert_msg(strcmp(j_text(store, "", &fast), expected) == 0, "the walks differ");
+    }
+}
+
+static void
+add_text(cop_txn *txn, const char *bytes, size_t n)
+{
+    char path[256] = "keys/";
+    size_t written;
+    cop_value value = cop_string(bytes, n);
+    CHECK_OK(cop_txn_set_at(txn, "values/-", 8, &value, NULL));
+    if (cop_path_escape(bytes, n, path + 5, sizeof path - 5, &written, NULL) == COP_OK)
+        CHECK_OK(cop_txn_set_at(txn, path, 5 + written, &value, NULL));
+}
+
+/* Every kind of byte that needs care, at every place of texts of every length around the eight bytes that
+ * are looked at in one go, as values and as keys. */
+START_TEST(special_bytes_anywhere)
+{
+    static const char special[] = {'a', '"', '\\', '\n', 0x1f, ' ', 0x7f, '~', '/', '*', '\xff', '!'};
+    cop_store *store = t_open();
+    j_load(store, "", "{\"values\":[],\"keys\":{},\"empty\":{},\"none\":[]}");
+    for (size_t n = 0; n <= 27; n++) {
+        cop_txn *txn = t_begin(store);
+        for (size_t at = 0; at < (n ? n : 1); at++) {
+            for (size_t i = 0; i < sizeof special; i++) {
+                char text[32];
+                memset(text, 'x', sizeof text);
+                text[at] = special[i];
+                add_text(txn, text, n);
+            }
+        }
+        t_commit(txn);
+    }
+    check_both_walks(store);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(every_scalar_both_ways)
+{
+    cop_store *store = t_open();
+    j_load(store, "", "{\"a\":[0,9,10,99,100,-1,12345,123456789012,1.5,true,false,null,\"\",[],{}]}");
+    t_set_at(store, "nan", cop_f64(NAN));
+    t_set_at(store, "infinite", cop_f64(-INFINITY));
+    t_set_at(store, "bytes", cop_bytes("abc", 3));
+    t_set_at(store, "error", cop_error_value("failed", 6));
+    check_both_walks(store);
+    t_close(store);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -603,6 +666,8 @@ add(TCase *tests)
     tcase_add_test(tests, as_long_as_the_buffer);
     tcase_add_test(tests, buffer_ends_anywhere);
     tcase_add_test(tests, writing_refused);
+    tcase_add_test(tests, special_bytes_anywhere);
+    tcase_add_test(tests, every_scalar_both_ways);
     tcase_add_test(tests, sink_stops);
 #ifndef J_MALLOC_IS_TAKEN
     tcase_add_test(tests, writing_without_memory);

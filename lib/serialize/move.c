@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cache's base moves to a newer version: what differs is marked (fragments.h). Nothing is
+ * formatted, nothing can fail but the growing of the place table.
+ */
+#include "serialize/fragments.h"
+
+#include "tree/diff.h"
+#include "tree/list.h"
+
+#define GATHERED 32u
+
+typedef struct difference {
+    uint32_t id;
+    const cop__slot *before, *now;
+} difference;
+
+typedef struct mover {
+    cop__serializer *s;
+    const cop_snapshot *before, *now;
+    bool top_gone; /* an owner without a parent has */
+    uint32_t gathered;
+    difference difference[GATHERED];
+} mover;
+
+static bool
+same_branch(const cop__slot *before, const cop__slot *now)
+{
+    return cop__slot_is_branch(now) && before->reserved == now->reserved &&
+           cop__slot_type(before) == cop__slot_type(now);
+}
+
+/* Lists whose last change is the same one are equal. */
+static bool
+same_children(const mover *m, const cop__slot *before, const cop__slot *now)
+{
+    return cop__list_changed((cop__view){m->before, NULL}, before) ==
+           cop__list_changed((cop__view){m->now, NULL}, now);
+}
+
+static void
+owner_differs(mover *m, cop__owner *owner, const cop__slot *before, const cop__slot *now)
+{
+    if (same_branch(before, now)) {
+        if (same_children(m, before, now))
+            return;
+        owner->resync = true;
+    } else {
+        owner->gone = true;
+        owner->resync = true;
+        if (owner->parent != NULL)
+            owner->parent->resync = true;
+        else
+            m->top_gone = true;
+    }
+    cop__mark_owner(owner);
+}
+
+/* Ids of a fragment mostly rise by one from token to token. */
+static cop__token *
+token_of(cop__fragment *f, uint32_t id)
+{
+    uint32_t guess = id - f->token[0].id;
+    if (guess < f->tokens && f->token[guess].id == id)
+        return &f->token[guess];
+    for (uint32_t i = 0; i < f->tokens; i++)
+        if (f->token[i].id == id)
+            return &f->token[i];
+    return NULL;
+}
+
+static inline bool
+is_plain(const cop__slot *slot)
+{
+    return (slot->type & COP_SLOT_TYPE) - COP_NULL <= COP_ERROR - COP_NULL;
+}
+
+static void
+fragment_differs(const mover *m, cop__fragment *f, uint32_t id, const cop__slot *before,
+                 const cop__slot *now)
+{
+    if (f->whole)
+        return;
+    if (is_plain(before) && is_plain(now) && before->reserved == now->reserved) {
+        cop__token *token = token_of(f, id);
+        if (token->dirty || (COP_FAULT(fragment_stale) && id % 64 == 7))
+            return;
+        uint32_t i = (uint32_t)(token - f->token);
+        f->from = f->dirty > 0 && f->from < i ? f->from : i;
+        token->dirty = 1;
+        f->dirty++;
+    } else if (same_branch(before, now) && same_children(m, before, now)) {
+        return;
+    } else {
+        f->whole = true;
+    }
+    cop__mark_fragment(f);
+}
+
+static void
+differs(mover *m, const difference *d)
+{
+    uintptr_t place = cop__place_of(m->s, d->id);
+    if (place == 0)
+        return;
+    if (cop__is_owner(place))
+        owner_differs(m, cop__to_owner(place), d->before, d->now);
+    else
+        fragment_differs(m, (cop__fragment *)place, d->id, d->before, d->now);
+}
+
+/* Place, fragment and token of scattered atoms are three cache misses, each needed for the next: many go
+ * side by side. */
+static void
+look_at_gathered(mover *m)
+{
+    cop__fragment *f[GATHERED];
+    for (uint32_t i = 0; i < m->gathered; i++)
+        cop__place_prefetch(m->s, m->difference[i].id);
+    for (uint32_t i = 0; i < m->gathered; i++) {
+        uintptr_t place = cop__place_of(m->s, m->difference[i].id);
+        f[i] = place == 0 || cop__is_owner(place) ? NULL : (cop__fragment *)place;
+        if (f[i] != NULL)
+            __builtin_prefetch(f[i]);
+    }
+    for (uint32_t i = 0; i < m->gathered; i++) {
+        if (f[i] == NULL)
+            continue;
+        __builtin_prefetch(f[i]->row);
+        uint32_t guess = m->difference[i].id - f[i]->token[0].id;
+        __builtin_prefetch(&f[i]->token[guess < f[i]->tokens ? guess : 0]);
+    }
+    for (uint32_t i = 0; i < m->gathered; i++)
+        differs(m, &m->difference[i]);
+    m->gathered = 0;
+}
+
+static void
+slot_differs(void *context, uint32_t id, const cop__slot *before, const cop__slot *now)
+{
+    mover *m = context;
+    m->difference[m->gathered++] = (difference){id, before, now};
+    if (m->gathered == GATHERED)
+        look_at_gathered(m);
+}
+
+/* Owners that nobody is the parent of are brought into step by nobody. */
+static void
+drop_gone(cop__serializer *s)
+{
+    cop__owner *next;
+    for (cop__owner *owner = s->owners; owner != NULL; owner = next) {
+        next = owner->next;
+        if (owner->gone && owner->parent == NULL) {
+            cop__owner_free(s, owner);
+            next = s->owners; /* what is below it has gone too */
+        }
+    }
+}
+
+const cop_snapshot *
+cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot)
+{
+    mover m;
+    m.s = s;
+    m.before = s->base;
+    m.now = snapshot;
+    m.top_gone = false;
+    m.gathered = 0;
+    if (m.before != NULL && m.before != snapshot)
+        cop__tree_diff(m.before, snapshot, slot_differs, &m);
+    look_at_gathered(&m);
+    s->base = snapshot;
+    if (m.top_gone)
+        drop_gone(s);
+    cop__add_relaxed(&s->count.moves, 1u);
+    return m.before;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* The serializer as the store sees it: see fragments.h. */
+#ifndef COP_SERIALIZE_SERIALIZER_H
+#define COP_SERIALIZE_SERIALIZER_H
+
+#include <coppice/rope.h>
+#include <coppice/stats.h>
+
+struct cop__serializer;
+
+/* No text is kept any more, and no version held. Without the commit right, or a hold that must end
+ * first. NULL is legal, as in all of these. */
+void cop__serializer_closing(struct cop__serializer *s);
+/* Nobody else is left. */
+void cop__serializer_end(struct cop__serializer *s);
+/* Memory is short: everything that is kept goes, now, or as soon as who writes has done. Does not
+ * wait. */
+bool cop__serializer_press(struct cop__serializer *s);
+void cop__serializer_counts(struct cop__serializer *s, cop_stats *stats);
+
+#endif

@@ -55,7 +55,7 @@ keep_text(cop__patch_reader *r, cop_value *value)
 }
 
 static cop_status
-read_item(cop__patch_reader *r, cop__json_bytes *bytes, json_t *node, const char *key)
+read_item(cop__patch_reader *r, cop__json_scratch *bytes, json_t *node, const char *key)
 {
     cop__item *item = cop__patch_item(r);
     if (item == NULL)
@@ -71,7 +71,7 @@ read_item(cop__patch_reader *r, cop__json_bytes *bytes, json_t *node, const char
 
 /* jansson's limit on nesting is above ours, which the scan has kept. */
 static cop_status
-read_items(cop__patch_reader *r, cop__json_bytes *bytes, json_t *value)
+read_items(cop__patch_reader *r, cop__json_scratch *bytes, json_t *value)
 {
     struct level levels[COP_DEPTH_MAX + 2];
     uint32_t depth = 0;
@@ -135,7 +135,7 @@ read_pointer(cop__patch_reader *r, const json_t *operation, const char *name, co
 }
 
 static cop_status
-read_operation(cop__patch_reader *r, cop__json_bytes *bytes, const json_t *operation)
+read_operation(cop__patch_reader *r, cop__json_scratch *bytes, const json_t *operation)
 {
     const struct form *form = form_of(json_string_value(json_object_get(operation, "op")));
     json_t *value = json_object_get(operation, "value");
@@ -160,7 +160,7 @@ cop__patch_read_json(cop__patch_reader *r)
 {
     cop_json_read_options limits = COP_JSON_READ_OPTIONS_INIT;
     cop__json_counts counts;
-    cop__json_bytes bytes = {0};
+    cop__json_scratch bytes = {0};
     cop_status status;
     json_t *patch = cop__json_parse(r->text, r->length, &limits, &counts, &status, r->error);
     if (patch == NULL)

@@ -31,14 +31,14 @@ json_t *cop__json_parse(const char *text, size_t length, const cop_json_read_opt
                         cop__json_counts *counts, cop_status *status, cop_error *error);
 
 /* What the last {"$bytes":...} decoded to; its owner frees `at` with free(). */
-typedef struct cop__json_bytes {
+typedef struct cop__json_scratch {
     unsigned char *at;
     size_t capacity;
-} cop__json_bytes;
+} cop__json_scratch;
 
 /* The value that a node stands for, an empty branch for a container. Texts are borrowed from the node,
  * bytes live until the next call. COP_E_MEMORY, COP_E_LIMIT (longer than a value may be). */
-cop_status cop__json_node_value(json_t *node, cop__json_bytes *bytes, cop_value *value);
+cop_status cop__json_node_value(json_t *node, cop__json_scratch *bytes, cop_value *value);
 
 /* Where the token that holds the byte at `offset` begins; *end receives where it ends. */
 size_t cop__json_token_at(const char *text, size_t length, size_t offset, size_t *end);

@@ -51,7 +51,7 @@ struct walk {
     size_t used, branches_capacity;
     cop_atom *handles; /* of the members of one container */
     size_t handles_capacity;
-    cop__json_bytes bytes;
+    cop__json_scratch bytes;
 };
 
 static const cop_json_read_options defaults = COP_JSON_READ_OPTIONS_INIT;
@@ -172,7 +172,7 @@ grown(void *old, size_t *capacity, size_t n, size_t element)
 /* An object with the one member "$bytes" or "$error": true when it stands for a value. The bytes
  * live until the next call. */
 static bool
-tagged_value(cop__json_bytes *room, json_t *object, cop_value *value, cop_status *status)
+tagged_value(cop__json_scratch *room, json_t *object, cop_value *value, cop_status *status)
 {
     if (json_object_size(object) != 1)
         return false;
@@ -208,7 +208,7 @@ value_of(struct walk *w, json_t *node, cop_value *value)
 }
 
 cop_status
-cop__json_node_value(json_t *node, cop__json_bytes *bytes, cop_value *value)
+cop__json_node_value(json_t *node, cop__json_scratch *bytes, cop_value *value)
 {
     cop_status status = COP_OK;
     switch (json_typeof(node)) {

@@ -144,5 +144,4 @@ cop__id_publish(cop__tree *tree)
 {
     for (size_t i = 0; i < tree->freeing_count; i++)
         *ring_at(tree, tree->freed_tail++) = tree->freeing[i];
-    tree->freeing_count = 0;
 }

@@ -389,13 +389,16 @@ START_TEST(environment)
     cop_options plain = COP_OPTIONS_INIT;
     ck_assert(same(&options, &plain));
     setenv("COPPICE_NO_SUCH", "ignored", 1);
+    setenv("COPPICE_BATCH_UPDATES", "off", 1); /* the first of the table */
     setenv("COPPICE_BATCH_WINDOW_MS", "12", 1);
     setenv("COPPICE_MEMORY_ON_LIMIT", "fail", 1);
     setenv("COPPICE_READERS_MEMBARRIER", "off", 1);
     ck_assert_int_eq(cop_options_load_environment(&options, &error), COP_OK);
+    ck_assert_uint_eq(options.batch_updates, 0);
     ck_assert_uint_eq(options.batch_window_ms, 12);
     ck_assert_uint_eq(options.memory_on_limit, 1);
     ck_assert_uint_eq(options.readers_membarrier, 0);
+    plain.batch_updates = 0;
     plain.batch_window_ms = 12;
     plain.memory_on_limit = 1;
     plain.readers_membarrier = 0;

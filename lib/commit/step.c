@@ -217,15 +217,14 @@ apply_replace(const cop__doc_step *step, cop__tree *tree, cop_atom *made)
     return status == COP_OK ? overwrite(tree, step, id, step->item, made) : status;
 }
 
-/* What can be taken out: not the root, nor what goes with its owner only. */
+/* What can be taken out: not what goes with its owner only. The root is no path of such a step. */
 static cop_status
 find_removable(const cop__tree *tree, const char *path, size_t length, uint32_t *id)
 {
     cop_status status = find(tree, path, length, id);
     if (status != COP_OK)
         return status;
-    if (*id == 0)
-        return COP_E_INVALID;
+    COP_ASSERT(*id != 0);
     return is_computed(tree, parent_of(tree, *id)) ? COP_E_COMPUTED : COP_OK;
 }
 

@@ -405,6 +405,78 @@ START_TEST(lazy)
 }
 END_TEST
 
+static cop_status
+reads_lazy(cop_evaluation *evaluation, void *context, cop_value *value)
+{
+    const cop_atom *atom = context;
+
+    return cop_read(evaluation, *atom, value);
+}
+
+/* An atom that is read by an eager one is lazy no more; and a lazy one in what is new is left out. */
+START_TEST(lazy_no_more)
+{
+    cop_store *store = t_open();
+    cop_atom member, element, reader;
+
+    t_put(store, "doc", "{\"a\":[1]}");
+    const cop_snapshot *empty = t_snapshot(store);
+    define_lazy(store, "doc/new/l", &member);
+    define_lazy(store, "doc/a/-", &element);
+    const cop_snapshot *before = t_snapshot(store);
+    CHECK_OK(cop_computed_define(store, P("r"), reads_lazy, &member, NULL, &reader, NULL));
+    CHECK_OK(cop_computed_define(store, P("s"), reads_lazy, &element, NULL, &reader, NULL));
+    const cop_snapshot *now = t_snapshot(store);
+    t_text text = t_json(now, "doc");
+    ck_assert_str_eq(text.at, "{\"a\":[1,7],\"new\":{\"l\":7}}");
+    free(text.at);
+    text = t_patch(before, now, "doc", COP_PATCH_JSON);
+    ck_assert_ptr_nonnull(strstr(text.at, "{\"op\":\"add\",\"path\":\"/new/l\",\"value\":7}"));
+    ck_assert_ptr_nonnull(strstr(text.at, "{\"op\":\"replace\",\"path\":\"/a/1\",\"value\":7}"));
+    free(text.at);
+    const cop_snapshot *all[] = {empty, before, now};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 3; k++)
+            for (int format = 0; format < 3; format += 2)
+                check_applied(all[i], all[k], (cop_patch_format)format);
+    text = t_patch(before, now, "doc/new", COP_PATCH_MERGE);
+    ck_assert_str_eq(text.at, "{\"l\":7}");
+    free(text.at);
+    text = t_patch(now, before, "doc/new", COP_PATCH_MERGE);
+    ck_assert_str_eq(text.at, "{\"l\":null}");
+    free(text.at);
+    for (int i = 0; i < 3; i++)
+        cop_snapshot_drop(all[i]);
+    t_close(store);
+}
+END_TEST
+
+/* More than is handed out at once. */
+START_TEST(long_patches)
+{
+    cop_store *store = t_open();
+    char path[32];
+    cop_txn *txn;
+
+    t_put(store, "doc", "{}");
+    const cop_snapshot *before = t_snapshot(store);
+    CHECK_OK(cop_txn_begin(store, &txn));
+    for (int i = 0; i < 3000; i++) {
+        cop_value value = cop_i64(i);
+        int n = snprintf(path, sizeof path, "doc/b%d/k%d", i % 7, i);
+        CHECK_OK(cop_txn_set_at(txn, path, (size_t)n, &value, NULL));
+    }
+    CHECK_OK(cop_txn_commit(txn, NULL, NULL));
+    const cop_snapshot *now = t_snapshot(store);
+    for (int format = 0; format < 3; format++)
+        check_applied(before, now, (cop_patch_format)format);
+    check_applied(now, before, COP_PATCH_JSON);
+    cop_snapshot_drop(before);
+    cop_snapshot_drop(now);
+    t_close(store);
+}
+END_TEST
+
 /* By handles a tree can be deeper than paths lead: what walks it refuses, and does not overrun. */
 START_TEST(deep)
 {
@@ -485,6 +557,18 @@ START_TEST(refused_memory)
             cop_txn_cancel(txn);
         }
     }
+    t_text binary = t_patch(before, now, "", COP_PATCH_BINARY);
+    for (long k = 0; k < 30; k++) {
+        cop_txn *txn;
+        CHECK_OK(cop_txn_begin(store, &txn));
+        atomic_store(&memory->fail_countdown, k);
+        status = cop_patch_apply(txn, P(""), COP_PATCH_BINARY, binary.at, binary.length, NULL);
+        atomic_store(&memory->fail_countdown, -1);
+        ck_assert(status == COP_OK || status == COP_E_MEMORY);
+        refusals += status != COP_OK;
+        cop_txn_cancel(txn);
+    }
+    free(binary.at);
     ck_assert_uint_gt(refusals, 10);
     cop_snapshot_drop(before);
     cop_snapshot_drop(now);
@@ -659,6 +743,121 @@ START_TEST(damaged)
 }
 END_TEST
 
+/* One operation, which is not what a writer would write. */
+typedef struct made {
+    const char *bytes; /* from the strings on, without the sum */
+    size_t length;
+    cop_status status;
+    const char *why;
+} made;
+
+#define BYTES(text) text, sizeof text - 1
+
+static const made mades[] = {
+    {BYTES("\x01\x01" "a\x01\x00\x00\x01\x00\x00\x03\x02"), COP_OK, ""},
+    {BYTES("\x01\x01" "a\x01\x00\x00\x01\x00\x00\x08\x02\x00\x01\x00\x01"), COP_E_INVALID, "add"},
+    {BYTES("\x01\x01" "a\x01\x00\x05\x01\x00\x00\x03\x02"), COP_E_SYNTAX, "fewer"},
+    {BYTES("\x01\x03" "a/b\x01\x00\x00\x01\x00\x00\x03\x02"), COP_E_PATH, "segment"},
+    {BYTES("\x01\x00\x01\x00\x00\x01\x00\x00\x03\x02"), COP_E_PATH, "segment"},
+    {BYTES("\x01\x02~9\x01\x00\x00\x01\x00\x00\x03\x02"), COP_E_PATH, "segment"},
+    {BYTES("\x02\x01" "a\x01/\x01\x00\x00\x01\x00\x00\x08\x01\x01\x01"), COP_E_PATH, "key"},
+    {BYTES("\x02\x01" "a\x01\xff\x01\x00\x00\x01\x00\x00\x05\x01"), COP_E_SYNTAX, "UTF-8"},
+    {BYTES("\x01\x01" "a\x01\x00\x00\x01\x00\x00\x0b"), COP_E_SYNTAX, "value"},
+    {BYTES("\x01\x01" "a\x01\x09\x00\x01\x00"), COP_E_SYNTAX, "operation"},
+    {BYTES("\x01\x01" "a\x01\x03\x00\x01\x00\xff\xff\xff\xff\x0f"), COP_E_SYNTAX, "position"},
+    {BYTES("\x01\x01" "a\x01\x03\x00\x01\x00"), COP_E_SYNTAX, "number"},
+    {BYTES("\x01\x01" "a\x01\x00\x00\x01\x00\x00\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+     COP_E_SYNTAX, "number"},
+    {BYTES("\x01\x7f" "a"), COP_E_SYNTAX, "announced"},
+    {BYTES("\x7f"), COP_E_SYNTAX, "announced"},
+    {BYTES("\x00\x01\x01\x00\x00"), COP_E_INVALID, "root"},
+    {BYTES("\x00\x01\x01\x00\x01\x04"), COP_E_SYNTAX, "string"},
+    {BYTES("\x00\x00\x00"), COP_E_SYNTAX, "follows"},
+};
+
+static t_text
+binary_of(const char *bytes, size_t length)
+{
+    t_text patch = {malloc(7 + length + 8), 7 + length + 8};
+
+    ck_assert_ptr_nonnull(patch.at);
+    memcpy(patch.at, "COPP\1\0\0", 7);
+    memcpy(patch.at + 7, bytes, length);
+    memset(patch.at + 7 + length, 0, 8);
+    seal(&patch);
+    return patch;
+}
+
+START_TEST(hand_made)
+{
+    cop_store *store = t_open();
+    t_text patch = binary_of(mades[_i].bytes, mades[_i].length);
+    cop_error error;
+    cop_status status = t_apply(store, "", COP_PATCH_BINARY, patch, &error);
+
+    ck_assert_msg(status == mades[_i].status, "%d: %s", _i, error.message);
+    ck_assert_msg(strstr(error.message, mades[_i].why) != NULL, "%d: %s", _i, error.message);
+    free(patch.at);
+    t_close(store);
+}
+END_TEST
+
+/* Arrays in one another, in both formats, and below a place that is deep already. */
+START_TEST(nested_too_deep)
+{
+    enum { LEVELS = 600 };
+    cop_store *store = t_open();
+    char bytes[2 * LEVELS + 16] = "\x01\x01" "a\x01\x00\x00\x01\x00\x00", text[2 * LEVELS + 64];
+    size_t length = 9;
+    cop_error error;
+
+    for (int i = 0; i < LEVELS; i++) {
+        bytes[length++] = COP_ARRAY;
+        bytes[length++] = 1;
+    }
+    bytes[length++] = 1;
+    t_text patch = binary_of(bytes, length);
+    CHECK_STATUS(t_apply(store, "", COP_PATCH_BINARY, patch, &error), COP_E_LIMIT);
+    free(patch.at);
+    t_put(store, "a", "[[[[[[[[[[]]]]]]]]]]");
+    strcpy(text, "[{\"op\":\"add\",\"path\":\"/a/0/0/0/0/0/0/0/0/0/0\",\"value\":");
+    length = strlen(text);
+    memset(text + length, '[', 505);
+    memset(text + length + 505, ']', 505);
+    strcpy(text + length + 1010, "}]");
+    patch = (t_text){text, strlen(text)};
+    CHECK_STATUS(t_apply(store, "", COP_PATCH_JSON, patch, &error), COP_E_LIMIT);
+    ck_assert_ptr_nonnull(strstr(error.message, "operation 0"));
+    t_close(store);
+}
+END_TEST
+
+/* Names, alone and all of a path together. */
+START_TEST(names_too_long)
+{
+    enum { KEY = 2500 };
+    cop_store *store = t_open();
+    char key[KEY + 1], text[4 * KEY];
+    cop_error error;
+
+    memset(key, 'k', KEY);
+    key[KEY] = '\0';
+    snprintf(text, sizeof text, "[{\"op\":\"add\",\"path\":\"/a\",\"value\":{\"%s%s\":1}}]", key, key);
+    t_text patch = {text, strlen(text)};
+    CHECK_STATUS(t_apply(store, "", COP_PATCH_JSON, patch, &error), COP_E_LIMIT);
+    snprintf(text, sizeof text, "[{\"op\":\"add\",\"path\":\"/a\",\"value\":{\"%s\":{\"%s\":1}}}]", key, key);
+    patch.length = strlen(text);
+    CHECK_STATUS(t_apply(store, "", COP_PATCH_JSON, patch, &error), COP_E_LIMIT);
+    snprintf(text, sizeof text,
+             "[{\"op\":\"add\",\"path\":\"/%s\",\"value\":{\"0\":{}}},{\"op\":\"add\",\"path\":\"/%s/0/%s\",\"value\":1}]",
+             key, key, key);
+    patch.length = strlen(text);
+    CHECK_STATUS(t_apply(store, "", COP_PATCH_JSON, patch, &error), COP_E_LIMIT);
+    ck_assert_ptr_nonnull(strstr(error.message, "operation 1"));
+    t_close(store);
+}
+END_TEST
+
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 int
@@ -674,6 +873,11 @@ main(void)
     tcase_add_test(tcase, the_root);
     tcase_add_test(tcase, computed);
     tcase_add_test(tcase, lazy);
+    tcase_add_test(tcase, lazy_no_more);
+    tcase_add_test(tcase, long_patches);
+    tcase_add_loop_test(tcase, hand_made, 0, COUNT(mades));
+    tcase_add_test(tcase, nested_too_deep);
+    tcase_add_test(tcase, names_too_long);
     tcase_add_test(tcase, deep);
     tcase_add_test(tcase, refused_memory);
     tcase_add_test(tcase, identity);

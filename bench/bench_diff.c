@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ./dev bench diff: the difference of two versions that are 1,000 changes apart, for each change, in
- * the CPU time of the thread that asks.
+ * ./dev bench diff: the difference of two versions that are 1,000 changes apart, for each change,
+ * in the CPU time of the thread that asks.
  *
  *   values_*   1,000 values, spread over all atoms, have changed
  *   array_*    1,000 elements, spread over one array of a tenth of the atoms, came
  *   *_json, *_merge, *_binary   the patch, handed to a sink that throws it away
  *
- * Among 1,000,000 atoms, with --large also among 10,000,000: what one change costs should not depend
- * on it but for caches. (A merge patch has the whole array, so there is no array_merge.)
+ * Among 1,000,000 atoms, with --large also among 10,000,000: what one change costs should not
+ * depend on it but for caches. (A merge patch has the whole array, so there is no array_merge.)
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ static const struct what {
     cop_patch_format format;
     const char *path;
 } whats[CASES] = {
-    {"values_json", COP_PATCH_JSON, "values"},   {"values_merge", COP_PATCH_MERGE, "values"},
+    {"values_json", COP_PATCH_JSON, "values"},     {"values_merge", COP_PATCH_MERGE, "values"},
     {"values_binary", COP_PATCH_BINARY, "values"}, {"array_json", COP_PATCH_JSON, "array"},
     {"array_binary", COP_PATCH_BINARY, "array"},
 };

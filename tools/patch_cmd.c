@@ -86,13 +86,13 @@ send_patch(const char *server, const char *path, const struct file_text *text, b
     }
     memcpy(target, prefix, sizeof prefix);
     http_encode_path(path, target + sizeof prefix - 1);
-    const struct http_request request = {
-        .server = server,
-        .method = "PATCH",
-        .target = target,
-        .type = merge ? "application/merge-patch+json" : "application/json-patch+json",
-        .body = text->bytes,
-        .length = text->length};
+    const struct http_request request = {.server = server,
+                                         .method = "PATCH",
+                                         .target = target,
+                                         .type = merge ? "application/merge-patch+json"
+                                                       : "application/json-patch+json",
+                                         .body = text->bytes,
+                                         .length = text->length};
     bool good = client_call(&request, subject, &answer);
     free(target);
     if (good)

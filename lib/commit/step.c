@@ -2,8 +2,8 @@
 /*
  * Applying the steps of patches to the draft, under the commit right: see step.h.
  *
- * A step that fails half-way leaves its beginnings in the draft, which is abandoned then (the combiner
- * does not take a failed step for a clean one).
+ * A step that fails half-way leaves its beginnings in the draft, which is abandoned then (the
+ * combiner does not take a failed step for a clean one).
  */
 #include "commit/step.h"
 
@@ -50,10 +50,12 @@ make_child(cop__tree *tree, uint32_t branch, const cop__item *item, uint32_t *id
         return COP_E_INVALID; /* twice in one object */
     if (!cop__name_fits(tree, branch, item->key_length))
         return COP_E_LIMIT;
-    return done(cop__atom_create_child(tree, branch, item->key, item->key_length, &item->value, id));
+    return done(
+        cop__atom_create_child(tree, branch, item->key, item->key_length, &item->value, id));
 }
 
-/* What is below item[0] becomes the children of a branch that has none, `segments` below the root. */
+/* What is below item[0] becomes the children of a branch that has none, `segments` below the root.
+ */
 static cop_status
 fill(cop__tree *tree, uint32_t id, const cop__item *item, uint32_t segments)
 {
@@ -89,7 +91,8 @@ segments_of(const char *path, size_t length)
 }
 
 static cop_status
-overwrite(cop__tree *tree, const cop__doc_step *step, uint32_t id, const cop__item *item, cop_atom *made)
+overwrite(cop__tree *tree, const cop__doc_step *step, uint32_t id, const cop__item *item,
+          cop_atom *made)
 {
     bool branch = item->value.type >= COP_OBJECT;
     if (is_computed(tree, id))
@@ -217,15 +220,14 @@ apply_replace(const cop__doc_step *step, cop__tree *tree, cop_atom *made)
     return status == COP_OK ? overwrite(tree, step, id, step->item, made) : status;
 }
 
-/* What can be taken out: not the root, nor what goes with its owner only. */
+/* What can be taken out: not what goes with its owner only. The root is no path of such a step. */
 static cop_status
 find_removable(const cop__tree *tree, const char *path, size_t length, uint32_t *id)
 {
     cop_status status = find(tree, path, length, id);
     if (status != COP_OK)
         return status;
-    if (*id == 0)
-        return COP_E_INVALID;
+    COP_ASSERT(*id != 0);
     return is_computed(tree, parent_of(tree, *id)) ? COP_E_COMPUTED : COP_OK;
 }
 
@@ -292,9 +294,9 @@ apply_move(const cop__doc_step *step, cop__tree *tree, cop_atom *made)
     uint32_t id;
     place p;
     bool same = same_text(step->path, step->length, step->from, step->from_length);
-    bool siblings = step->length > 0 &&
-                    same_text(step->path, parent_length(step->path, step->length), step->from,
-                              parent_length(step->from, step->from_length));
+    bool siblings =
+        step->length > 0 && same_text(step->path, parent_length(step->path, step->length),
+                                      step->from, parent_length(step->from, step->from_length));
     cop_status status = find_removable(tree, step->from, step->from_length, &id);
     if (status != COP_OK || (same && step->position == COP_AT_END))
         return status;
@@ -344,8 +346,7 @@ value_holds(const cop__tree *tree, uint32_t id, const cop__item *item)
         return number_equal(&value, &item->value);
     if (!cop__slot_is_branch(slot))
         return cop_value_equal(&value, &item->value);
-    return value.type == item->value.type &&
-           cop__list_count(draft_view(tree), slot) == item->count;
+    return value.type == item->value.type && cop__list_count(draft_view(tree), slot) == item->count;
 }
 
 /* The child of a branch that an item is to be equal to. */
@@ -405,9 +406,12 @@ static const struct kind {
     const char *name;
     cop_status (*apply)(const cop__doc_step *step, cop__tree *tree, cop_atom *made);
 } kinds[] = {
-    [COP_DOC_ADD] = {"add", apply_add},       [COP_DOC_REMOVE] = {"remove", apply_remove},
-    [COP_DOC_REPLACE] = {"replace", apply_replace}, [COP_DOC_MOVE] = {"move", apply_move},
-    [COP_DOC_COPY] = {"copy", apply_copy},    [COP_DOC_TEST] = {"test", apply_test},
+    [COP_DOC_ADD] = {"add", apply_add},
+    [COP_DOC_REMOVE] = {"remove", apply_remove},
+    [COP_DOC_REPLACE] = {"replace", apply_replace},
+    [COP_DOC_MOVE] = {"move", apply_move},
+    [COP_DOC_COPY] = {"copy", apply_copy},
+    [COP_DOC_TEST] = {"test", apply_test},
 };
 
 const char *

@@ -2,10 +2,10 @@
 /*
  * A JSON Merge Patch (RFC 7396) from the edits between two versions.
  *
- * It is a document of what is to be merged in, so edits are first gathered as CHANGES, a path and what
- * becomes of it, then sorted, and written as one tree. An array is replaced whole, the outermost one of
- * several. What a merge patch cannot say: that a member is null (null removes), in what is new too, and
- * that an object gives way to another one (they would be merged).
+ * It is a document of what is to be merged in, so edits are first gathered as CHANGES, a path and
+ * what becomes of it, then sorted, and written as one tree. An array is replaced whole, the
+ * outermost one of several. What a merge patch cannot say: that a member is null (null removes), in
+ * what is new too, and that an object gives way to another one (they would be merged).
  */
 #include "patch/patch.h"
 #include "patch/pointer.h"
@@ -63,9 +63,8 @@ add_change(merge *m, cop_atom branch, const char *key, size_t key_length, change
         return status;
     if (m->count == m->capacity) {
         size_t more = cop__memory_more(m->capacity, m->count + 1);
-        change *moved =
-            cop__memory_realloc(m->w->memory, COP_MEMORY_OTHER, m->change,
-                                m->capacity * sizeof *moved, more * sizeof *moved);
+        change *moved = cop__memory_realloc(m->w->memory, COP_MEMORY_OTHER, m->change,
+                                            m->capacity * sizeof *moved, more * sizeof *moved);
         if (moved == NULL)
             return COP_E_MEMORY;
         m->change = moved;
@@ -158,9 +157,9 @@ merge_runs(const merge *m, const change *from, change *to, size_t left, size_t r
 {
     size_t a = left, b = right;
     for (size_t i = left; i < end; i++) {
-        bool first = a < right && (b >= end || compare_paths(m->paths.at + from[a].path, from[a].length,
-                                                             m->paths.at + from[b].path,
-                                                             from[b].length) <= 0);
+        bool first = a < right &&
+                     (b >= end || compare_paths(m->paths.at + from[a].path, from[a].length,
+                                                m->paths.at + from[b].path, from[b].length) <= 0);
         to[i] = first ? from[a++] : from[b++];
     }
 }
@@ -355,8 +354,7 @@ write_whole(merge *m)
 static cop_status
 write_changes(merge *m)
 {
-    cop_status status =
-        cop__tree_edits(m->w->memory, m->w->pair, m->w->now, gather, m);
+    cop_status status = cop__tree_edits(m->w->memory, m->w->pair, m->w->now, gather, m);
     if (status == COP_OK)
         status = sort_changes(m);
     if (status == COP_OK)

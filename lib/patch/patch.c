@@ -120,8 +120,8 @@ cop_patch_write(const cop_snapshot *before, const cop_snapshot *now, const char 
         return cop__fail(error, status, "%s", cop_status_message(status));
     cop__memory *memory = cop__store_memory(now->store);
     cop__patch_writer w = {.memory = memory, .pair = {before, now}, .error = &own};
-    w.out = (cop__bytes){
-        .memory = memory, .sink = sink, .context = context, .limit = taken.max_bytes};
+    w.out =
+        (cop__bytes){.memory = memory, .sink = sink, .context = context, .limit = taken.max_bytes};
     w.path.memory = memory;
     status = find_document(before, path, path_length, &w.before);
     if (status == COP_OK)
@@ -146,9 +146,8 @@ cop__patch_item(cop__patch_reader *r)
 {
     if (r->count == r->capacity) {
         size_t more = cop__memory_more(r->capacity, r->count + 1);
-        cop__item *moved =
-            cop__memory_realloc(r->memory, COP_MEMORY_OTHER, r->item,
-                                r->capacity * sizeof *moved, more * sizeof *moved);
+        cop__item *moved = cop__memory_realloc(r->memory, COP_MEMORY_OTHER, r->item,
+                                               r->capacity * sizeof *moved, more * sizeof *moved);
         if (moved == NULL)
             return NULL;
         r->item = moved;
@@ -198,8 +197,9 @@ is_inside(const cop__doc_step *step)
 static cop_status
 check_step(cop__patch_reader *r, const cop__doc_step *step)
 {
-    bool takes_out = step->what == COP_DOC_REMOVE ? step->length == 0
-                                                   : step->what == COP_DOC_MOVE && step->from_length == 0;
+    bool takes_out = step->what == COP_DOC_REMOVE
+                         ? step->length == 0
+                         : step->what == COP_DOC_MOVE && step->from_length == 0;
     if (takes_out)
         return cop__patch_refuse(r, COP_E_INVALID, "the root cannot be removed");
     if (step->what == COP_DOC_MOVE && is_inside(step))

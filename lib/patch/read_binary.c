@@ -2,8 +2,8 @@
 /*
  * The binary format, read into steps: docs/patches.md has it byte by byte.
  *
- * Nothing in it is trusted: every count is compared with the bytes that are left before room is made
- * for what it counts, and the checksum guards against accidents only.
+ * Nothing in it is trusted: every count is compared with the bytes that are left before room is
+ * made for what it counts, and the checksum guards against accidents only.
  */
 #include "patch/patch.h"
 

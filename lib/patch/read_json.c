@@ -32,8 +32,7 @@ escape_key(cop__patch_reader *r, cop__item *item, const char *key)
 {
     char segment[COP_PATH_MAX];
     size_t written;
-    cop_status status =
-        cop_path_escape(key, strlen(key), segment, sizeof segment, &written, NULL);
+    cop_status status = cop_path_escape(key, strlen(key), segment, sizeof segment, &written, NULL);
     if (status != COP_OK)
         return status == COP_E_RANGE ? COP_E_LIMIT : status;
     item->key = cop__patch_keep(r, segment, written);
@@ -63,7 +62,8 @@ read_item(cop__patch_reader *r, cop__json_scratch *bytes, json_t *node, const ch
     *item = (cop__item){.count = 0};
     cop_status status = cop__json_node_value(node, bytes, &item->value);
     if (status == COP_OK && item->value.type >= COP_OBJECT)
-        item->count = (uint32_t)(json_is_array(node) ? json_array_size(node) : json_object_size(node));
+        item->count =
+            (uint32_t)(json_is_array(node) ? json_array_size(node) : json_object_size(node));
     if (status == COP_OK)
         status = keep_text(r, &item->value);
     return status == COP_OK && key != NULL ? escape_key(r, item, key) : status;
@@ -124,8 +124,8 @@ read_pointer(cop__patch_reader *r, const json_t *operation, const char *name, co
     path->used = 0;
     cop__bytes_put(path, r->base, r->base_length);
     if (!json_is_string(pointer))
-        return cop__fail(r->error, COP_E_INVALID, "operation %u of the patch: \"%s\" must be a string",
-                         r->index, name);
+        return cop__fail(r->error, COP_E_INVALID,
+                         "operation %u of the patch: \"%s\" must be a string", r->index, name);
     cop_status status =
         cop__pointer_append(path, json_string_value(pointer), json_string_length(pointer));
     if (status == COP_OK)

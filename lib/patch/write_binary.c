@@ -31,8 +31,7 @@ static bool
 table_grow(binary *b)
 {
     size_t wide = b->table_capacity > 0 ? b->table_capacity * 2 : 64;
-    place *table =
-        cop__memory_zalloc(b->w->memory, COP_MEMORY_OTHER, wide * sizeof *table, 16);
+    place *table = cop__memory_zalloc(b->w->memory, COP_MEMORY_OTHER, wide * sizeof *table, 16);
     if (table == NULL)
         return false;
     for (size_t i = 0; i < b->table_capacity; i++) {
@@ -178,8 +177,8 @@ put_item(binary *b, const cop__item *item)
     if (tag == COP_I64 || tag == COP_F64)
         put_number(b, &item->value);
     else if (cop_value_is_text(&item->value))
-        cop__bytes_varint(&b->ops, intern(b, cop_value_data(&item->value),
-                                          cop_value_length(&item->value)));
+        cop__bytes_varint(&b->ops,
+                          intern(b, cop_value_data(&item->value), cop_value_length(&item->value)));
     else if (tag >= COP_OBJECT)
         cop__bytes_varint(&b->ops, item->count);
 }
@@ -242,8 +241,8 @@ static cop_status
 tell_child(binary *b, const cop__edit *edit, bool array)
 {
     static const cop__doc_step_what what[] = {[COP_EDIT_REMOVE] = COP_DOC_REMOVE,
-                                          [COP_EDIT_MOVE] = COP_DOC_MOVE,
-                                          [COP_EDIT_ADD] = COP_DOC_ADD};
+                                              [COP_EDIT_MOVE] = COP_DOC_MOVE,
+                                              [COP_EDIT_ADD] = COP_DOC_ADD};
     bool added = edit->kind == COP_EDIT_ADD;
     cop_status status = begin_path(b, edit->branch);
     if (status != COP_OK)

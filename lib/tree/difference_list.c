@@ -4,18 +4,18 @@
  *
  * Only children on pages that the versions do not share are looked at. A GAP is a stretch of such
  * pages between two that are shared, called by the shared page before it (0: the list's beginning).
- * Shared pages follow each other in the same order in both versions and keep their neighbours, so the
- * gaps of both are the same ones: what left its gap has to be moved, and what did not is only
+ * Shared pages follow each other in the same order in both versions and keep their neighbours, so
+ * the gaps of both are the same ones: what left its gap has to be moved, and what did not is only
  * compared with the others of it.
  *
- * POSITIONS OF MOVES. All children that stay have a rank among each other in `before` (b) and one in
- * `now` (n). Those of the longest run keep still; the others, the MOVERS, go one by one, by rising n,
- * each behind the one that precedes it in `now`. When it is a mover's turn, those of smaller n are
- * placed. Let e be the b of the last child before it in `now` that keeps still. Then
+ * POSITIONS OF MOVES. All children that stay have a rank among each other in `before` (b) and one
+ * in `now` (n). Those of the longest run keep still; the others, the MOVERS, go one by one, by
+ * rising n, each behind the one that precedes it in `now`. When it is a mover's turn, those of
+ * smaller n are placed. Let e be the b of the last child before it in `now` that keeps still. Then
  *     it is at  b - placed with smaller b + placed whose e is smaller than b
  *     it goes to  n + movers not placed, itself left out, with b smaller than e
- * since the placed ones with e stand right behind e. e rises with n, so those whose e is smaller are a
- * prefix of the placed ones; placed ones by b are counted in a Fenwick tree.
+ * since the placed ones with e stand right behind e. e rises with n, so those whose e is smaller
+ * are a prefix of the placed ones; placed ones by b are counted in a Fenwick tree.
  */
 #include "tree/difference_list.h"
 
@@ -144,10 +144,8 @@ load_leaves(cop__edit_list *list, unsigned side, cop__edit_leaves leaves)
         if (leaf[i].start != end)
             gap = page->previous;
         for (uint32_t k = 0; k < page->count; k++)
-            at[n++] = (child){.id = page->id[k],
-                              .position = leaf[i].start + k,
-                              .gap = gap,
-                              .partner = NONE};
+            at[n++] = (child){
+                .id = page->id[k], .position = leaf[i].start + k, .gap = gap, .partner = NONE};
         end = leaf[i].start + page->count;
     }
     return true;
@@ -177,12 +175,12 @@ spread(uint32_t id)
     return id * UINT32_C(2654435769);
 }
 
-/* Open addressing: index + 1 of a child of `before`. */
+/* Open addressing: index + 1 of a child of `before` that has no partner so far. */
 static bool
-table_fill(cop__edit_list *list, uint32_t *mask)
+table_fill(cop__edit_list *list, size_t n, uint32_t *mask)
 {
     const child *had = children(list, COP_EDIT_BEFORE);
-    size_t n = count_of(list, COP_EDIT_BEFORE), wide = 16;
+    size_t wide = 16;
     while (wide < n * 2)
         wide *= 2;
     uint32_t *table = ROOM(list, table, wide, uint32_t);
@@ -190,8 +188,10 @@ table_fill(cop__edit_list *list, uint32_t *mask)
         return false;
     memset(table, 0, wide * sizeof *table);
     *mask = (uint32_t)(wide - 1);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < count_of(list, COP_EDIT_BEFORE); i++) {
         uint32_t place = spread(had[i].id) >> 7 & *mask;
+        if (had[i].partner != NONE)
+            continue;
         while (table[place] != 0)
             place = (place + 1) & *mask;
         table[place] = i + 1;
@@ -221,21 +221,64 @@ set_ranks(child *at, size_t n)
 }
 
 /* An id may be another atom's by now. */
+static void
+pair_up(const cop__edit_list *list, uint32_t i, uint32_t k)
+{
+    child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
+    uint32_t id = has[i].id;
+    if (slot_of(list, COP_EDIT_BEFORE, id)->reserved != slot_of(list, COP_EDIT_NOW, id)->reserved)
+        return;
+    has[i].partner = k;
+    had[k].partner = i;
+}
+
+#define AHEAD 8u
+
+/* How many of `at` stand before this id, within what is looked at; AHEAD: more, or it is not there.
+ */
+static uint32_t
+ahead(const child *at, size_t n, uint32_t id)
+{
+    uint32_t d = 0;
+    while (d < AHEAD && d < n && at[d].id != id)
+        d++;
+    return d < n ? d : AHEAD;
+}
+
+/* Walks both in step, past a few that came or went: most that stay find their partners here. The
+ * number of those of `before` that do not. */
+static size_t
+walk_in_step(const cop__edit_list *list)
+{
+    const child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
+    size_t old = count_of(list, COP_EDIT_BEFORE), n = count_of(list, COP_EDIT_NOW), paired = 0;
+    for (uint32_t i = 0, k = 0; i < n && k < old; i++, k++) {
+        if (has[i].id != had[k].id) {
+            uint32_t came = ahead(&has[i], n - i, had[k].id);
+            uint32_t went = came < AHEAD ? AHEAD : ahead(&had[k], old - k, has[i].id);
+            if (came == AHEAD && went == AHEAD)
+                continue;
+            i += came < AHEAD ? came : 0;
+            k += went < AHEAD ? went : 0;
+        }
+        pair_up(list, i, k);
+        paired += has[i].partner != NONE;
+    }
+    return old - paired;
+}
+
 static bool
 match(cop__edit_list *list)
 {
     child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
-    size_t n = count_of(list, COP_EDIT_NOW);
+    size_t n = count_of(list, COP_EDIT_NOW), left = walk_in_step(list);
     uint32_t mask;
-    if (!table_fill(list, &mask))
+    if (left > 0 && !table_fill(list, left, &mask))
         return false;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t k = table_find(list, mask, has[i].id);
-        if (k == NONE || slot_of(list, COP_EDIT_BEFORE, has[i].id)->reserved !=
-                             slot_of(list, COP_EDIT_NOW, has[i].id)->reserved)
-            continue;
-        has[i].partner = k;
-        had[k].partner = i;
+    for (uint32_t i = 0; left > 0 && i < n; i++) {
+        uint32_t k = has[i].partner == NONE ? table_find(list, mask, has[i].id) : NONE;
+        if (k != NONE)
+            pair_up(list, i, k);
     }
     set_ranks(had, count_of(list, COP_EDIT_BEFORE));
     set_ranks(has, n);
@@ -249,6 +292,8 @@ static size_t
 run_place(const child *has, const uint32_t *run, size_t length, uint32_t partner)
 {
     size_t low = 0;
+    if (length > 0 && has[run[length - 1]].partner < partner)
+        return length; /* nearly always */
     while (low < length) {
         size_t middle = low + (length - low) / 2;
         if (has[run[middle]].partner < partner)
@@ -259,8 +304,8 @@ run_place(const child *has, const uint32_t *run, size_t length, uint32_t partner
     return low;
 }
 
-/* A longest increasing subsequence of those that are in the gap they were in. The number of movers, or
- * NONE when out of memory. */
+/* A longest increasing subsequence of those that are in the gap they were in. The number of movers,
+ * or NONE when out of memory. */
 static uint32_t
 keep_still(cop__edit_list *list)
 {

@@ -102,4 +102,40 @@ t_same_json(const char *a, const char *b)
     return same;
 }
 
+/* Makes of one version's "doc" another one's, in a store of its own. */
+static inline void
+t_check_patch(const cop_snapshot *before, const cop_snapshot *now, cop_patch_format format)
+{
+    cop_store *other;
+    cop_error error;
+    t_text old = t_json(before, "doc"), wanted = t_json(now, "doc");
+    t_text patch = t_patch(before, now, "doc", format);
+
+    CHECK_OK(cop_store_open(NULL, &other, NULL));
+    t_put(other, "in/doc", old.at);
+    cop_status status = t_apply(other, "in/doc", format, patch, &error);
+    ck_assert_msg(status == COP_OK, "%s: %s", patch.at, error.message);
+    const cop_snapshot *made = t_snapshot(other);
+    t_text got = t_json(made, "in/doc");
+    if (format == COP_PATCH_BINARY)
+        ck_assert_str_eq(got.at, wanted.at);
+    ck_assert(t_same_json(got.at, wanted.at));
+    cop_snapshot_drop(made);
+    free(old.at);
+    free(wanted.at);
+    free(patch.at);
+    free(got.at);
+    cop_store_close(other);
+}
+
+/* A computed atom's function. */
+static inline cop_status
+t_seven(cop_evaluation *evaluation, void *context, cop_value *value)
+{
+    (void)evaluation;
+    (void)context;
+    *value = cop_i64(7);
+    return COP_OK;
+}
+
 #endif

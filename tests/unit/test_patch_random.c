@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Documents that change at random, thousands of times: each patch between two versions, in each format
- * and both directions, makes the newer document of the older one. The binary format and, as long as
- * members keep their order, JSON Patch give it byte for byte.
+ * Documents that change at random, thousands of times: each patch between two versions, in each
+ * format and both directions, makes the newer document of the older one. The binary format and, as
+ * long as members keep their order, JSON Patch give it byte for byte.
  *
  * With PATCH_PRINT set, one line of JSON a pair, for checkers that are not ours:
  * {"before":..., "now":..., "patch":[...], "merge":...}; merge is missing where there is none.
@@ -104,8 +104,9 @@ static void
 put_document(cop_txn *txn, const cop_snapshot *s, const spot *at)
 {
     static const char *const documents[] = {
-        "{\"k1\":1,\"k0\":{\"k2\":[1,2,3],\"k1\":\"x\"},\"k3\":null}", "[3,2,1,[1,2],{\"k1\":true}]",
-        "{\"k3\":[],\"k2\":2,\"k1\":{\"k1\":1.5,\"k0\":0}}", "[[1],[2],[3],[4],[5],[6]]"};
+        "{\"k1\":1,\"k0\":{\"k2\":[1,2,3],\"k1\":\"x\"},\"k3\":null}",
+        "[3,2,1,[1,2],{\"k1\":true}]", "{\"k3\":[],\"k2\":2,\"k1\":{\"k1\":1.5,\"k0\":0}}",
+        "[[1],[2],[3],[4],[5],[6]]"};
     const char *document = documents[pick(4)];
     char path[COP_PATH_MAX];
     size_t length;
@@ -200,8 +201,8 @@ static t_text
 merge_patch(const cop_snapshot *before, const cop_snapshot *now)
 {
     t_text text = {NULL, 0};
-    cop_status status = cop_patch_write(before, now, P("doc"), COP_PATCH_MERGE, NULL, t_text_sink,
-                                        &text, NULL);
+    cop_status status =
+        cop_patch_write(before, now, P("doc"), COP_PATCH_MERGE, NULL, t_text_sink, &text, NULL);
 
     ck_assert(status == COP_OK || status == COP_E_UNSUPPORTED);
     if (status == COP_OK)

@@ -174,7 +174,9 @@ check_type(struct cop__http_request *r, struct cop__problem *problem)
                                     : "application/json";
     const char *value = header(r, MHD_HTTP_HEADER_CONTENT_TYPE);
     const char *encoding = header(r, MHD_HTTP_HEADER_CONTENT_ENCODING);
-    if (!value || !type_is(value, wanted))
+    r->json_patch = r->method == COP_HTTP_PATCH && strcmp(r->route->path, COP_HTTP_STATE) == 0 &&
+                    value && type_is(value, "application/json-patch+json");
+    if (!r->json_patch && (!value || !type_is(value, wanted)))
         return cop__problem_set(problem, COP_PROBLEM_MEDIA_TYPE, "Content-Type must be %s", wanted);
     if (encoding && strcasecmp(encoding, "identity") != 0)
         return cop__problem_set(problem, COP_PROBLEM_MEDIA_TYPE, "encoded bodies are not accepted");

@@ -3,6 +3,7 @@
  * tokens as it is written here, and writes those of strings as \n. */
 #include "http/events.h"
 
+#include <coppice/patch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,17 +104,39 @@ put_changes(const struct event *e, cop_watch_batch *batch)
     return true;
 }
 
+/* id, what it is, and the versions. */
+static bool
+put_head(const struct event *e, const cop_watch_batch *batch, uint32_t instance, const char *what)
+{
+    char head[160];
+    snprintf(head, sizeof head,
+             "id: %" PRIu64 "-%08" PRIx32 "\nevent: %s\ndata: {\"from\":%" PRIu64
+             ",\"to\":%" PRIu64,
+             batch->to, instance, what, batch->from, batch->to);
+    return put_text(e, head);
+}
+
+bool
+cop__event_patch(struct cop__buffer *buffer, const cop_watch_batch *batch, const char *path,
+                 size_t length, uint32_t instance, size_t most)
+{
+    struct event e = {buffer, most};
+    if (batch->before && put_head(&e, batch, instance, "patch") && put_text(&e, ",\"patch\":") &&
+        cop_patch_write(batch->before, batch->now, path, length, COP_PATCH_JSON, NULL, put_bytes,
+                        &e, NULL) == COP_OK &&
+        put_text(&e, COP_EVENT_END))
+        return true;
+    buffer->length = 0;
+    return false;
+}
+
 bool
 cop__event_change(struct cop__buffer *buffer, cop_watch_batch *batch, uint32_t instance,
                   size_t most)
 {
     struct event e = {buffer, most};
-    char head[160];
-    snprintf(head, sizeof head,
-             "id: %" PRIu64 "-%08" PRIx32 "\nevent: change\ndata: {\"from\":%" PRIu64
-             ",\"to\":%" PRIu64 ",\"changes\":[",
-             batch->to, instance, batch->from, batch->to);
-    if (put_text(&e, head) && put_changes(&e, batch) && put_text(&e, "]" COP_EVENT_END))
+    if (put_head(&e, batch, instance, "change") && put_text(&e, ",\"changes\":[") &&
+        put_changes(&e, batch) && put_text(&e, "]" COP_EVENT_END))
         return true;
     buffer->length = 0;
     return false;

@@ -17,6 +17,11 @@
 bool cop__event_change(struct cop__buffer *buffer, cop_watch_batch *batch, uint32_t instance,
                        size_t most);
 
+/* The same as a JSON Patch of what is at a path; false too when the version before is not known, or
+ * nothing was and is there. */
+bool cop__event_patch(struct cop__buffer *buffer, const cop_watch_batch *batch, const char *path,
+                      size_t length, uint32_t instance, size_t most);
+
 /* Adds a reset up to where its document begins; COP_EVENT_END follows behind that. exists: there is
  * a document. */
 bool cop__event_reset(struct cop__buffer *buffer, const char *path, size_t length, uint64_t version,

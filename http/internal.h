@@ -142,6 +142,7 @@ struct cop__http_request {
     const char *rest;             /* of the URL, behind the route's path; lives for the call */
     enum cop__http_method method; /* GET for HEAD too: libmicrohttpd leaves the body out */
     bool head;
+    bool json_patch; /* of PATCH: the body is a JSON Patch, not a merge patch */
     struct cop__problem problem;  /* found early, told when the body has been read */
     struct cop__buffer body;
     uint64_t discarded; /* bytes of a body that nobody wants */
@@ -242,6 +243,7 @@ enum MHD_Result cop__http_stats(struct cop__http_request *request);
 enum MHD_Result cop__http_health(struct cop__http_request *request);
 enum MHD_Result cop__http_options_get(struct cop__http_request *request);
 enum MHD_Result cop__http_options_patch(struct cop__http_request *request);
+enum MHD_Result cop__http_diff(struct cop__http_request *r);
 enum MHD_Result cop__http_graph(struct cop__http_request *request);
 enum MHD_Result cop__http_why(struct cop__http_request *request);
 enum MHD_Result cop__http_watch(struct cop__http_request *request);

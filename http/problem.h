@@ -32,6 +32,9 @@
     X(VERSION, "version", 404, "This version is not kept",                                         \
       "The history has let it go, or never kept it: see the options history.keep and "             \
       "history.max_snapshots.")                                                                    \
+    X(FORMAT, "format", 406, "The format cannot express it",                                       \
+      "A merge patch cannot say that a value is null, nor that an object gives way to another. "   \
+      "Ask for json-patch or binary.")                                                             \
     X(METHOD, "method", 405, "The method is not allowed here",                                     \
       "The Allow header lists those "                                                              \
       "that are.")                                                                                 \
@@ -47,7 +50,8 @@
     X(TOO_LARGE, "too-large", 413, "The body is too large",                                        \
       "It exceeds a limit on bytes, depth or the number of atoms.")                                \
     X(MEDIA_TYPE, "media-type", 415, "The content type is not accepted",                           \
-      "PUT and POST take application/json, PATCH takes application/merge-patch+json.")             \
+      "PUT and POST take application/json, PATCH takes application/merge-patch+json, below "       \
+      "/v1/state application/json-patch+json too.")                                                \
     X(HOST, "host", 421, "The Host is not one of this server",                                     \
       "Only known Host values are answered, so that a foreign name that is made to point to this " \
       "machine cannot be used to read or write here.")                                             \

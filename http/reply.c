@@ -175,7 +175,10 @@ add_problem_headers(struct cop__http_request *r, struct MHD_Response *response,
     if (problem->kind == COP_PROBLEM_BUSY || problem->kind == COP_PROBLEM_MEMORY)
         MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     if (problem->kind == COP_PROBLEM_MEDIA_TYPE && r->method == COP_HTTP_PATCH)
-        MHD_add_response_header(response, "Accept-Patch", "application/merge-patch+json");
+        MHD_add_response_header(response, "Accept-Patch",
+                                r->route && strcmp(r->route->path, COP_HTTP_STATE) == 0
+                                    ? "application/merge-patch+json, application/json-patch+json"
+                                    : "application/merge-patch+json");
 }
 
 enum MHD_Result

@@ -21,6 +21,7 @@ static const struct cop__http_route routes[] = {
     {"/v1/options", false, COP_HTTP_GET, cop__http_options_get, NULL},
     {"/v1/options", false, COP_HTTP_PATCH, cop__http_options_patch, NULL},
     {"/v1/watch", true, COP_HTTP_GET, cop__http_watch, NULL},
+    {"/v1/diff", false, COP_HTTP_GET, cop__http_diff, NULL},
     {"/v1/graph", false, COP_HTTP_GET, cop__http_graph, NULL},
     {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why, NULL},
     {"/v1/monitor", false, COP_HTTP_GET, cop__http_monitor, NULL},

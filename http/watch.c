@@ -391,6 +391,8 @@ take_argument(void *context, enum MHD_ValueKind kind, const char *key, const cha
         w->heartbeat_ns = ms * MS;
     } else if (strcmp(key, "last_event_id") == 0) {
         w->since = since_of(w->server, value ? value : "");
+    } else if (strcmp(key, "format") == 0) {
+        w->good = w->patches = value && strcmp(value, "json-patch") == 0;
     } else {
         w->good = false;
     }
@@ -410,12 +412,17 @@ parse(struct cop__http_request *r, struct cop__http_watch *w)
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, take_argument, w);
     if (!w->good)
         return cop__problem_set(&r->problem, COP_PROBLEM_REQUEST,
-                                "the query is window_ms=N (0 to %d), heartbeat_ms=N (%d to %d) and "
-                                "last_event_id=ID",
+                                "the query is window_ms=N (0 to %d), heartbeat_ms=N (%d to %d), "
+                                "last_event_id=ID and format=json-patch",
                                 WINDOW_MS_MAX, HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX);
     if (last)
         w->since = since_of(r->server, last);
-    return cop__http_pattern(r->rest, w->path, &w->length, &r->problem);
+    if (!cop__http_pattern(r->rest, w->path, &w->length, &r->problem))
+        return false;
+    if (w->patches && memchr(w->path, '*', w->length)) /* what it does not match is not watched */
+        return cop__problem_set(&r->problem, COP_PROBLEM_REQUEST,
+                                "a patch is of what is at a path, not at a pattern");
+    return true;
 }
 
 static struct cop__http_watch *

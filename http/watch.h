@@ -18,6 +18,7 @@ struct cop__http_watch {
     size_t length;
     uint64_t since, window_ns, heartbeat_ns;
     bool good; /* of the query */
+    bool patches; /* instead of changes */
     struct cop__buffer piece;
     size_t sent;
     struct cop__stream *stream; /* the document of a reset, behind the piece */

@@ -57,11 +57,21 @@ write_reset(struct cop__http_watch *w, const cop_snapshot *snapshot)
 }
 
 static bool
+write_changes(struct cop__http_watch *w, cop_watch_batch *batch)
+{
+    size_t most = w->server->options.watch_bytes;
+    if (batch->gap)
+        return false;
+    if (w->patches)
+        return cop__event_patch(&w->piece, batch, w->path, w->length, w->server->instance, most);
+    return cop__event_change(&w->piece, batch, w->server->instance, most);
+}
+
+static bool
 write_batch(struct cop__http_watch *w, cop_watch_batch *batch)
 {
     cop__http_count(&w->server->watch_events);
-    if (!batch->gap &&
-        cop__event_change(&w->piece, batch, w->server->instance, w->server->options.watch_bytes))
+    if (write_changes(w, batch))
         return true;
     cop__http_count(&w->server->watch_resets);
     return write_reset(w, batch->now);

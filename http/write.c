@@ -8,6 +8,7 @@
  */
 #include "http/etag.h"
 
+#include <coppice/patch.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -128,8 +129,12 @@ add_document(cop_txn *txn, struct write *w, struct cop__problem *problem)
     cop_error error = COP_ERROR_INIT;
     options.merge_patch = r->method == COP_HTTP_PATCH;
     options.max_bytes = r->server->options.max_body_bytes;
-    cop_status status = cop_json_read(txn, w->path, w->length, r->body.data ? r->body.data : "",
-                                      r->body.length, &options, &error);
+    const char *text = r->body.data ? r->body.data : "";
+    cop_status status = r->json_patch
+                            ? cop_patch_apply(txn, w->path, w->length, COP_PATCH_JSON, text,
+                                              r->body.length, &error)
+                            : cop_json_read(txn, w->path, w->length, text, r->body.length,
+                                            &options, &error);
     return status == COP_OK ? COP_OK : failed(problem, status, &error);
 }
 

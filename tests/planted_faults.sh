@@ -35,6 +35,10 @@ node_before_dependency  | tests/stress/stress_graph --seconds 5
 batch_edge              | tests/stress/stress_batcher --seconds 3
 monitor_torn            | tests/stress/stress_monitor --seconds 3
 history_pruned_used     | tests/stress/stress_kept --seconds 3
+diff_page_skipped       | tests/unit/test_difference
+diff_page_skipped       | tests/unit/test_patch_random
+patch_array_order       | tests/unit/test_difference
+patch_array_order       | tests/unit/test_patch_random
 page_freed_while_pinned | ./coppice stress --seconds 6 --patience-ms 4000
 published_page_changed  | ./coppice stress --seconds 6 --patience-ms 4000
 txn_dropped             | ./coppice stress --seconds 6 --patience-ms 4000

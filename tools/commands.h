@@ -12,6 +12,8 @@ int run_erase(const struct command *command, int argc, char **argv);
 int run_load(const struct command *command, int argc, char **argv);
 int run_why(const struct command *command, int argc, char **argv);        /* why_cmd.c */
 int run_graph(const struct command *command, int argc, char **argv);      /* graph_cmd.c */
+int run_diff(const struct command *command, int argc, char **argv);       /* patch_cmd.c */
+int run_patch(const struct command *command, int argc, char **argv);
 int run_watch(const struct command *command, int argc, char **argv);      /* watch_cmd.c */
 int run_trace(const struct command *command, int argc, char **argv);   /* trace_cmd.c */
 int run_history(const struct command *command, int argc, char **argv); /* history_cmd.c */

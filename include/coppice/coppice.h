@@ -11,6 +11,7 @@
 #include <coppice/memory.h>
 #include <coppice/monitor.h>
 #include <coppice/options.h>
+#include <coppice/patch.h>
 #include <coppice/path.h>
 #include <coppice/pool.h>
 #include <coppice/reduce.h>

@@ -53,7 +53,9 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(watch_wake) \
     X(monitor_torn) \
     X(batch_edge) \
-    X(history_pruned_used)
+    X(history_pruned_used) \
+    X(diff_page_skipped) \
+    X(patch_array_order)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

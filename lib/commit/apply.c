@@ -587,6 +587,7 @@ static const apply_function apply_table[] = {
     [COP_OP_AT] = apply_find,
     [COP_OP_PLACE] = apply_place,
     [COP_OP_DEFINE] = apply_define,
+    [COP_OP_STEP] = cop__doc_step_apply,
     [COP_OP_RESULT] = apply_result,
 };
 

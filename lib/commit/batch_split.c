@@ -2,6 +2,7 @@
 /* Where a full batch is split: see batch_split.h. */
 #include "commit/batch_split.h"
 
+#include "commit/step.h"
 #include "tree/directory.h"
 
 #define EFFORT 65536u

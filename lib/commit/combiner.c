@@ -448,6 +448,7 @@ txn_apply(cop_store *store, cop_txn *txn, bool *clean)
     for (size_t i = 0; i < txn->op_count; i++) {
         look_ahead(&store->tree, txn, i + PAGES_AHEAD, true);
         look_ahead(&store->tree, txn, i + VALUES_AHEAD, false);
+        *clean = *clean && txn->ops[i].code != COP_OP_STEP;
         cop_status status = cop__txn_apply(txn, i, &store->tree);
         if (cop__unlikely(status != COP_OK)) {
             txn->failed_op = (uint32_t)i;

@@ -9,6 +9,7 @@
 
 #include "commit/background.h"
 #include "commit/combiner.h"
+#include "commit/step.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "watch/room.h"
@@ -62,6 +63,7 @@ static const char *const op_names[] = {
     [COP_OP_AT] = "at",
     [COP_OP_PLACE] = "place",
     [COP_OP_DEFINE] = "define",
+    [COP_OP_STEP] = "step",
     [COP_OP_RESULT] = "result",
 };
 
@@ -80,6 +82,17 @@ op_path(const cop__op *op, size_t *length)
                : NULL;
 }
 
+static void
+explain_step(const cop__doc_step *step, cop_status status, cop_error *error)
+{
+    size_t length = step->length < 128 ? step->length : 128;
+    const char *why = cop_status_message(status);
+    if (status == COP_E_STATE)
+        why = "the value is another one";
+    (void)cop__fail(error, status, "operation %u of the patch, %s \"%.*s\": %s", step->index,
+                    cop__doc_step_name(step->what), (int)length, step->path, why);
+}
+
 /* Says which operation could not be applied. */
 static void
 explain(const cop_txn *txn, cop_status status, cop_error *error)
@@ -93,6 +106,10 @@ explain(const cop_txn *txn, cop_status status, cop_error *error)
     }
     const cop__op *op = &txn->ops[txn->failed_op];
     size_t length;
+    if (op->code == COP_OP_STEP) {
+        explain_step(op->text, status, error);
+        return;
+    }
     const char *path = op_path(op, &length);
     if (path != NULL)
         (void)cop__fail(error, status, "operation %u, %s %.*s: %s", txn->failed_op,

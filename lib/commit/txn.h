@@ -52,6 +52,7 @@ enum cop__op_code {
     COP_OP_AT,          /* text: path; changes nothing, tells the atom that is there then */
     COP_OP_PLACE,       /* target: a child, text: a cop_atom, its sibling before it; NULL: none */
     COP_OP_DEFINE,      /* text: a cop__definition */
+    COP_OP_STEP,        /* text: a cop__doc_step */
     COP_OP_RESULT       /* target: a background atom, text: the version it came from */
 };
 
@@ -175,6 +176,8 @@ void cop__txn_free_spare(cop_txn *txn, cop__memory *memory);
 bool cop__txn_holds(const cop_txn *txn, const cop__tree *tree);
 /* Applies one operation to the draft. On any failure but COP_E_MEMORY nothing was changed by it. */
 cop_status cop__txn_apply(cop_txn *txn, size_t op, cop__tree *tree);
+/* The same for a step of a patch; what fails may have changed the draft. */
+cop_status cop__doc_step_apply(cop_txn *txn, cop__op *op, cop__tree *tree);
 /* What set, add, max or compare_set makes of a value. COP_E_TYPE, COP_E_RANGE. result may be now. */
 cop_status cop__op_result(const cop__op *op, const cop_value *now, cop_value *result);
 /* Writes what its owner asked to be told; after success. */

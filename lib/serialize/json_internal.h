@@ -8,6 +8,8 @@
 
 #include <coppice/json.h>
 
+#include <jansson.h>
+
 #include "base/base.h"
 
 /* One scan finds these. */
@@ -23,6 +25,20 @@ typedef struct cop__json_counts {
  */
 cop_status cop__json_scan(const char *text, size_t length, const cop_json_read_options *limits,
                           cop__json_counts *counts, cop_error *error);
+
+/* The text as jansson's tree, or NULL and why not: COP_E_SYNTAX, COP_E_LIMIT, COP_E_MEMORY. */
+json_t *cop__json_parse(const char *text, size_t length, const cop_json_read_options *limits,
+                        cop__json_counts *counts, cop_status *status, cop_error *error);
+
+/* What the last {"$bytes":...} decoded to; its owner frees `at` with free(). */
+typedef struct cop__json_bytes {
+    unsigned char *at;
+    size_t capacity;
+} cop__json_bytes;
+
+/* The value that a node stands for, an empty branch for a container. Texts are borrowed from the node,
+ * bytes live until the next call. COP_E_MEMORY, COP_E_LIMIT (longer than a value may be). */
+cop_status cop__json_node_value(json_t *node, cop__json_bytes *bytes, cop_value *value);
 
 /* Where the token that holds the byte at `offset` begins; *end receives where it ends. */
 size_t cop__json_token_at(const char *text, size_t length, size_t offset, size_t *end);

@@ -51,8 +51,7 @@ struct walk {
     size_t used, branches_capacity;
     cop_atom *handles; /* of the members of one container */
     size_t handles_capacity;
-    unsigned char *bytes; /* what the last {"$bytes":...} decoded to */
-    size_t bytes_capacity;
+    cop__json_bytes bytes;
 };
 
 static const cop_json_read_options defaults = COP_JSON_READ_OPTIONS_INIT;
@@ -134,10 +133,9 @@ room_for_string(size_t longest)
     return probe != NULL;
 }
 
-/* The text as jansson's tree, or NULL and why not. */
-static json_t *
-parse(const char *text, size_t length, const cop_json_read_options *limits,
-      cop__json_counts *counts, cop_status *status, cop_error *error)
+json_t *
+cop__json_parse(const char *text, size_t length, const cop_json_read_options *limits,
+                cop__json_counts *counts, cop_status *status, cop_error *error)
 {
     json_error_t fault;
     json_t *document;
@@ -174,7 +172,7 @@ grown(void *old, size_t *capacity, size_t n, size_t element)
 /* An object with the one member "$bytes" or "$error": true when it stands for a value. The bytes
  * live until the next call. */
 static bool
-tagged_value(struct walk *w, json_t *object, cop_value *value, cop_status *status)
+tagged_value(cop__json_bytes *room, json_t *object, cop_value *value, cop_status *status)
 {
     if (json_object_size(object) != 1)
         return false;
@@ -191,25 +189,31 @@ tagged_value(struct walk *w, json_t *object, cop_value *value, cop_status *statu
     }
     if (strcmp(key, "$bytes") != 0)
         return false;
-    void *bytes = grown(w->bytes, &w->bytes_capacity, length / 4 * 3 + 1, 1);
+    void *bytes = grown(room->at, &room->capacity, length / 4 * 3 + 1, 1);
     if (!bytes) {
         *status = COP_E_MEMORY;
         return true;
     }
-    w->bytes = bytes;
-    if (!cop__json_base64_decode(text, length, w->bytes, &length))
+    room->at = bytes;
+    if (!cop__json_base64_decode(text, length, room->at, &length))
         return false;
-    *value = cop_bytes(w->bytes, length);
+    *value = cop_bytes(room->at, length);
     return true;
 }
 
 static cop_status
 value_of(struct walk *w, json_t *node, cop_value *value)
 {
+    return cop__json_node_value(node, &w->bytes, value);
+}
+
+cop_status
+cop__json_node_value(json_t *node, cop__json_bytes *bytes, cop_value *value)
+{
     cop_status status = COP_OK;
     switch (json_typeof(node)) {
     case JSON_OBJECT:
-        if (!tagged_value(w, node, value, &status))
+        if (!tagged_value(bytes, node, value, &status))
             *value = cop_object();
         break;
     case JSON_ARRAY:
@@ -432,7 +436,7 @@ end_walk(struct walk *w)
     free(w->frames);
     free(w->branches);
     free(w->handles);
-    free(w->bytes);
+    free(w->bytes.at);
 }
 
 /* The walk; a failure takes back what it added. */
@@ -462,7 +466,8 @@ cop_json_read(cop_txn *txn, const char *path, size_t path_length, const char *te
     cop_status status = take_options(options, &limits, error);
     if (!status)
         status = cop_path_check(path, path_length, error);
-    json_t *document = status ? NULL : parse(text, length, &limits, &counts, &status, error);
+    json_t *document =
+        status ? NULL : cop__json_parse(text, length, &limits, &counts, &status, error);
     if (!document)
         return status;
     struct walk w = {.txn = txn, .text = text, .length = length, .error = error};
@@ -481,7 +486,7 @@ cop_json_scalar(const char *text, size_t length, cop_value *value, cop_error *er
     if (!value || (!text && length))
         return cop__fail(error, COP_E_INVALID, "no text, or no place for the value");
     memset(value, 0, sizeof *value);
-    json_t *document = parse(text, length, &defaults, &counts, &status, error);
+    json_t *document = cop__json_parse(text, length, &defaults, &counts, &status, error);
     if (!document)
         return status;
     struct walk w = {.text = text, .length = length, .error = error};

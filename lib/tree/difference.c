@@ -3,10 +3,10 @@
  * The structured difference of two versions: see difference.h.
  *
  * A slot that is not the same says that an atom's value is another one, or that the list of its
- * children may be. A branch's list is compared with the one it was, so what went and came below it is
- * found there, and only when the branch itself was there before and after: the top-most ones alone.
- * Which of a long list's pages changed is found once for all lists, by the difference of the space
- * that they are pages of.
+ * children may be. A branch's list is compared with the one it was, so what went and came below it
+ * is found there, and only when the branch itself was there before and after: the top-most ones
+ * alone. Which of a long list's pages changed is found once for all lists, by the difference of the
+ * space that they are pages of.
  */
 #include "tree/difference.h"
 

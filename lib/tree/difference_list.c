@@ -4,18 +4,18 @@
  *
  * Only children on pages that the versions do not share are looked at. A GAP is a stretch of such
  * pages between two that are shared, called by the shared page before it (0: the list's beginning).
- * Shared pages follow each other in the same order in both versions and keep their neighbours, so the
- * gaps of both are the same ones: what left its gap has to be moved, and what did not is only
+ * Shared pages follow each other in the same order in both versions and keep their neighbours, so
+ * the gaps of both are the same ones: what left its gap has to be moved, and what did not is only
  * compared with the others of it.
  *
- * POSITIONS OF MOVES. All children that stay have a rank among each other in `before` (b) and one in
- * `now` (n). Those of the longest run keep still; the others, the MOVERS, go one by one, by rising n,
- * each behind the one that precedes it in `now`. When it is a mover's turn, those of smaller n are
- * placed. Let e be the b of the last child before it in `now` that keeps still. Then
+ * POSITIONS OF MOVES. All children that stay have a rank among each other in `before` (b) and one
+ * in `now` (n). Those of the longest run keep still; the others, the MOVERS, go one by one, by
+ * rising n, each behind the one that precedes it in `now`. When it is a mover's turn, those of
+ * smaller n are placed. Let e be the b of the last child before it in `now` that keeps still. Then
  *     it is at  b - placed with smaller b + placed whose e is smaller than b
  *     it goes to  n + movers not placed, itself left out, with b smaller than e
- * since the placed ones with e stand right behind e. e rises with n, so those whose e is smaller are a
- * prefix of the placed ones; placed ones by b are counted in a Fenwick tree.
+ * since the placed ones with e stand right behind e. e rises with n, so those whose e is smaller
+ * are a prefix of the placed ones; placed ones by b are counted in a Fenwick tree.
  */
 #include "tree/difference_list.h"
 
@@ -144,10 +144,8 @@ load_leaves(cop__edit_list *list, unsigned side, cop__edit_leaves leaves)
         if (leaf[i].start != end)
             gap = page->previous;
         for (uint32_t k = 0; k < page->count; k++)
-            at[n++] = (child){.id = page->id[k],
-                              .position = leaf[i].start + k,
-                              .gap = gap,
-                              .partner = NONE};
+            at[n++] = (child){
+                .id = page->id[k], .position = leaf[i].start + k, .gap = gap, .partner = NONE};
         end = leaf[i].start + page->count;
     }
     return true;
@@ -259,8 +257,8 @@ run_place(const child *has, const uint32_t *run, size_t length, uint32_t partner
     return low;
 }
 
-/* A longest increasing subsequence of those that are in the gap they were in. The number of movers, or
- * NONE when out of memory. */
+/* A longest increasing subsequence of those that are in the gap they were in. The number of movers,
+ * or NONE when out of memory. */
 static uint32_t
 keep_still(cop__edit_list *list)
 {
@@ -436,10 +434,12 @@ cop__edit_list_tell(cop__edit_list *list, uint32_t branch,
     uint32_t movers = keep_still(list);
     if (movers == NONE)
         return COP_E_MEMORY;
-    cop_status status = tell_removals(list);
+    cop_status status = COP_FAULT(patch_array_order) ? tell_additions(list) : tell_removals(list);
     if (status == COP_OK)
         status = tell_moves(list, movers);
-    return status == COP_OK ? tell_additions(list) : status;
+    if (status != COP_OK)
+        return status;
+    return COP_FAULT(patch_array_order) ? tell_removals(list) : tell_additions(list);
 }
 
 void

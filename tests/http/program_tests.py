@@ -52,6 +52,26 @@ def test_client(s):
         file.flush()
         equal(run("load", *at, file.name, "cli/file"), (0, "", ""), "load")
         equal(run("get", *at, "--json", "cli/file")[1], '{"loaded":[1,2]}\n', "what was loaded")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        held = s.call("POST", "/v1/snapshots", {}).json["version"]
+        file.write('[{"op": "add", "path": "/loaded/0", "value": 0}]')
+        file.flush()
+        equal(run("patch", *at, file.name, "cli/file"), (0, "", ""), "patch")
+        equal(run("get", *at, "--json", "cli/file")[1], '{"loaded":[0,1,2]}\n', "what was patched")
+        equal(run("diff", *at, str(held), "newest", "cli/file"),
+              (0, '[{"op":"add","path":"/loaded/0","value":0}]\n', ""), "diff")
+        equal(run("diff", *at, "--format", "merge-patch", str(held), "newest", "cli"),
+              (0, '{"file":{"loaded":[0,1,2]}}\n', ""), "diff --format")
+        binary = subprocess.run([PROGRAM, "diff", *at, "--format", "binary", str(held), "newest"],
+                                capture_output=True, timeout=60 * SLOW)
+        equal((binary.returncode, binary.stdout[:5]), (0, b"COPP\x01"), "a binary diff")
+        equal(run("diff", *at, "--format", "x&y", str(held), "newest")[0], 1, "diff of no format")
+        equal(run("patch", *at, "--merge", "-", "cli/file", text='{"loaded": [1, 2]}'), (0, "", ""),
+              "patch --merge")
+        code, out, err = run("patch", *at, "-", "cli/file", text='[{"op":"remove","path":"/no"}]')
+        check((code, out) == (1, "") and "operation 0" in err, "patch refuses", (code, out, err))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write('{"loaded": [1, 2]}')
         file.write("garbage")
         file.flush()
         code, out, err = run("load", *at, file.name, "cli/file")
@@ -79,7 +99,8 @@ def test_client(s):
 
 def test_usage(s):
     for arguments in ((), ("nonsense",), ("get", "a", "b"), ("set", "a"), ("set", "a", "b", "c"),
-                      ("erase",), ("load",), ("load", "a", "b", "c"), ("stats", "x"),
+                      ("erase",), ("load",), ("load", "a", "b", "c"), ("stats", "x"), ("diff", "1"),
+                      ("diff", "1", "x"), ("diff", "", "2"), ("patch",), ("patch", "a", "b", "c"),
                       ("version", "x"), ("options", "x"), ("get", "--unknown"), ("get", "--depth"),
                       ("get", "--depth", "0", "x"), ("get", "--depth", "x", "y"),
                       ("get", "--json=1", "x"), ("set", "--json", "--string", "a", "b"),
@@ -101,7 +122,7 @@ def test_usage(s):
         if arguments:
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
-    for command in ("serve", "get", "set", "erase", "load", "stats", "why", "graph", "top",
+    for command in ("serve", "get", "set", "erase", "load", "diff", "patch", "stats", "why", "graph", "top",
                     "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and

@@ -180,7 +180,8 @@ def test_patch(s):
     problem(s.call("PATCH", "/v1/state/patch", "{"), 400, "json", "PATCH with bad JSON")
     answer = s.call("PATCH", "/v1/state/patch", {}, {"Content-Type": "application/json"})
     problem(answer, 415, "media-type", "PATCH with application/json")
-    equal(answer.headers["Accept-Patch"], "application/merge-patch+json", "Accept-Patch")
+    equal(answer.headers["Accept-Patch"], "application/merge-patch+json, application/json-patch+json",
+          "Accept-Patch")
 
 
 def test_conditions(s):

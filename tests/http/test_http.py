@@ -19,6 +19,7 @@ import history_tests
 import host_tests
 import limit_tests
 import metrics_tests
+import patch_tests
 import program_tests
 import refusal_tests
 import state_tests
@@ -40,6 +41,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
           + tests_of(refusal_tests, "host_header origin content_types routes stats keep_alive "
                                     "malformed")
           + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics metrics_held monitor trace") + tests_of(program_tests, "client usage")
+          + tests_of(patch_tests, "json_patch diff watch_patches")
           + tests_of(watch_tests, "watch watch_erased watch_patterns watch_resume watch_reset "
                                   "watch_window watch_refusals"))
 # With servers of their own.

@@ -230,7 +230,8 @@ some_atom(void)
 static cop_value
 some_value(void)
 {
-    static const char text[80] = "some text that is longer than what fits inside of a value of ours";
+    static const char text[80] =
+        "some text that is longer than what fits inside of a value of ours";
 
     switch (tree_random(6)) {
     case 0:
@@ -258,8 +259,8 @@ add_below(uint32_t id)
     }
     int length = snprintf(name, sizeof name, "k%u", (unsigned)tree_random(KEYS));
     if (cop__child_find(tree_view(), id, name, (size_t)length) == NULL)
-        ck_assert(cop__atom_create_child_at(&tree, id, position, name, (size_t)length, &value,
-                                            &made));
+        ck_assert(
+            cop__atom_create_child_at(&tree, id, position, name, (size_t)length, &value, &made));
 }
 
 /* Some of the children change places, near or far. */
@@ -346,7 +347,8 @@ START_TEST(all_pairs)
     }
     for (int i = 0; i < VERSIONS; i++)
         for (int k = 0; k < VERSIONS; k++)
-            edits += check_edits(root[i], root[k], (cop_atom){0, cop__root_slot(root[i], 0)->reserved});
+            edits +=
+                check_edits(root[i], root[k], (cop_atom){0, cop__root_slot(root[i], 0)->reserved});
     ck_assert_uint_gt(edits, VERSIONS);
     tree_reclaim();
     tree_teardown();

@@ -5,6 +5,8 @@
 
 #include <coppice/computed.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "commit/txn_internal.h"
 
@@ -712,6 +714,37 @@ START_TEST(refused_replays)
 }
 END_TEST
 
+START_TEST(nothing_after_a_fork)
+{
+    showing s = {.stop_after = 1};
+    cop_history_entry entry;
+    uint64_t due;
+    int status;
+
+    open_keeping();
+    five_versions();
+    cop_replay *replay = replay_of(0, UINT64_MAX, 0, 0);
+    CHECK_STATUS(cop_history_replay_run(replay, COP_FOREVER, show, &s), COP_E_CANCELLED);
+    pid_t child = fork();
+    if (child == 0) {
+        bool refused_all =
+            cop_history_replay_run(replay, COP_FOREVER, show, &s) == COP_E_FORKED &&
+            cop_history_replay_due(replay, &due) == COP_E_FORKED &&
+            cop_history_find(store, 1, &entry) == COP_E_FORKED &&
+            cop_history_keep(store, NULL, 0, NULL, NULL) == COP_E_FORKED &&
+            cop_history_restore(store, 1, COP_FOREVER, NULL, NULL) == COP_E_FORKED &&
+            cop_history_export(store, take, NULL, NULL, NULL) == COP_E_FORKED &&
+            cop_history_import(store, "", 0, NULL, NULL) == COP_E_FORKED;
+        cop_history_replay_close(replay);
+        t_exit_child(refused_all ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    cop_history_replay_close(replay);
+    t_close(store);
+}
+END_TEST
+
 static void
 tests(TCase *tests)
 {
@@ -732,6 +765,7 @@ tests(TCase *tests)
     tcase_add_test(tests, at_a_pace);
     tcase_add_test(tests, stopped);
     tcase_add_test(tests, refused_replays);
+    tcase_add_test(tests, nothing_after_a_fork);
 }
 
 int

@@ -175,12 +175,12 @@ spread(uint32_t id)
     return id * UINT32_C(2654435769);
 }
 
-/* Open addressing: index + 1 of a child of `before`. */
+/* Open addressing: index + 1 of a child of `before` that has no partner so far. */
 static bool
-table_fill(cop__edit_list *list, uint32_t *mask)
+table_fill(cop__edit_list *list, size_t n, uint32_t *mask)
 {
     const child *had = children(list, COP_EDIT_BEFORE);
-    size_t n = count_of(list, COP_EDIT_BEFORE), wide = 16;
+    size_t wide = 16;
     while (wide < n * 2)
         wide *= 2;
     uint32_t *table = ROOM(list, table, wide, uint32_t);
@@ -188,8 +188,10 @@ table_fill(cop__edit_list *list, uint32_t *mask)
         return false;
     memset(table, 0, wide * sizeof *table);
     *mask = (uint32_t)(wide - 1);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < count_of(list, COP_EDIT_BEFORE); i++) {
         uint32_t place = spread(had[i].id) >> 7 & *mask;
+        if (had[i].partner != NONE)
+            continue;
         while (table[place] != 0)
             place = (place + 1) & *mask;
         table[place] = i + 1;
@@ -219,21 +221,64 @@ set_ranks(child *at, size_t n)
 }
 
 /* An id may be another atom's by now. */
+static void
+pair_up(const cop__edit_list *list, uint32_t i, uint32_t k)
+{
+    child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
+    uint32_t id = has[i].id;
+    if (slot_of(list, COP_EDIT_BEFORE, id)->reserved != slot_of(list, COP_EDIT_NOW, id)->reserved)
+        return;
+    has[i].partner = k;
+    had[k].partner = i;
+}
+
+#define AHEAD 8u
+
+/* How many of `at` stand before this id, within what is looked at; AHEAD: more, or it is not there.
+ */
+static uint32_t
+ahead(const child *at, size_t n, uint32_t id)
+{
+    uint32_t d = 0;
+    while (d < AHEAD && d < n && at[d].id != id)
+        d++;
+    return d < n ? d : AHEAD;
+}
+
+/* Walks both in step, past a few that came or went: most that stay find their partners here. The
+ * number of those of `before` that do not. */
+static size_t
+walk_in_step(const cop__edit_list *list)
+{
+    const child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
+    size_t old = count_of(list, COP_EDIT_BEFORE), n = count_of(list, COP_EDIT_NOW), paired = 0;
+    for (uint32_t i = 0, k = 0; i < n && k < old; i++, k++) {
+        if (has[i].id != had[k].id) {
+            uint32_t came = ahead(&has[i], n - i, had[k].id);
+            uint32_t went = came < AHEAD ? AHEAD : ahead(&had[k], old - k, has[i].id);
+            if (came == AHEAD && went == AHEAD)
+                continue;
+            i += came < AHEAD ? came : 0;
+            k += went < AHEAD ? went : 0;
+        }
+        pair_up(list, i, k);
+        paired += has[i].partner != NONE;
+    }
+    return old - paired;
+}
+
 static bool
 match(cop__edit_list *list)
 {
     child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
-    size_t n = count_of(list, COP_EDIT_NOW);
+    size_t n = count_of(list, COP_EDIT_NOW), left = walk_in_step(list);
     uint32_t mask;
-    if (!table_fill(list, &mask))
+    if (left > 0 && !table_fill(list, left, &mask))
         return false;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t k = table_find(list, mask, has[i].id);
-        if (k == NONE || slot_of(list, COP_EDIT_BEFORE, has[i].id)->reserved !=
-                             slot_of(list, COP_EDIT_NOW, has[i].id)->reserved)
-            continue;
-        has[i].partner = k;
-        had[k].partner = i;
+    for (uint32_t i = 0; left > 0 && i < n; i++) {
+        uint32_t k = has[i].partner == NONE ? table_find(list, mask, has[i].id) : NONE;
+        if (k != NONE)
+            pair_up(list, i, k);
     }
     set_ranks(had, count_of(list, COP_EDIT_BEFORE));
     set_ranks(has, n);
@@ -247,6 +292,8 @@ static size_t
 run_place(const child *has, const uint32_t *run, size_t length, uint32_t partner)
 {
     size_t low = 0;
+    if (length > 0 && has[run[length - 1]].partner < partner)
+        return length; /* nearly always */
     while (low < length) {
         size_t middle = low + (length - low) / 2;
         if (has[run[middle]].partner < partner)

@@ -53,23 +53,25 @@ def test_client(s):
         equal(run("load", *at, file.name, "cli/file"), (0, "", ""), "load")
         equal(run("get", *at, "--json", "cli/file")[1], '{"loaded":[1,2]}\n', "what was loaded")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        held = s.call("POST", "/v1/snapshots", {}).json["version"]
+        lease = s.call("POST", "/v1/snapshots", {}).json
+        since = lease["version"]
         file.write('[{"op": "add", "path": "/loaded/0", "value": 0}]')
         file.flush()
         equal(run("patch", *at, file.name, "cli/file"), (0, "", ""), "patch")
         equal(run("get", *at, "--json", "cli/file")[1], '{"loaded":[0,1,2]}\n', "what was patched")
-        equal(run("diff", *at, str(held), "newest", "cli/file"),
+        equal(run("diff", *at, str(since), "newest", "cli/file"),
               (0, '[{"op":"add","path":"/loaded/0","value":0}]\n', ""), "diff")
-        equal(run("diff", *at, "--format", "merge-patch", str(held), "newest", "cli"),
+        equal(run("diff", *at, "--format", "merge-patch", str(since), "newest", "cli"),
               (0, '{"file":{"loaded":[0,1,2]}}\n', ""), "diff --format")
-        binary = subprocess.run([PROGRAM, "diff", *at, "--format", "binary", str(held), "newest"],
+        binary = subprocess.run([PROGRAM, "diff", *at, "--format", "binary", str(since), "newest"],
                                 capture_output=True, timeout=60 * SLOW)
         equal((binary.returncode, binary.stdout[:5]), (0, b"COPP\x01"), "a binary diff")
-        equal(run("diff", *at, "--format", "x&y", str(held), "newest")[0], 1, "diff of no format")
+        equal(run("diff", *at, "--format", "x&y", str(since), "newest")[0], 1, "diff of no format")
         equal(run("patch", *at, "--merge", "-", "cli/file", text='{"loaded": [1, 2]}'), (0, "", ""),
               "patch --merge")
         code, out, err = run("patch", *at, "-", "cli/file", text='[{"op":"remove","path":"/no"}]')
         check((code, out) == (1, "") and "operation 0" in err, "patch refuses", (code, out, err))
+        equal(s.call("DELETE", "/v1/snapshots/%d" % lease["id"]).status, 200, "the lease is over")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write('{"loaded": [1, 2]}')
         file.write("garbage")

@@ -66,12 +66,12 @@ parse_query(struct cop__http_request *r, struct query *q)
                             "format=json-patch, merge-patch or binary");
 }
 
-/* A hold on a version: one that a client has a lease on, or the newest. */
+/* A hold on a version: one that a client has a lease on, that the history keeps, or the newest. */
 static const cop_snapshot *
 hold(struct cop__http_request *r, bool newest, uint64_t version)
 {
     const cop_snapshot *snapshot = newest ? NULL : cop__http_held(r->server, version);
-    if (snapshot)
+    if (snapshot || (!newest && cop_history_take(r->server->store, version, &snapshot) == COP_OK))
         return snapshot;
     cop_status status = cop_snapshot_take(r->server->store, &snapshot);
     if (status != COP_OK) {

@@ -29,12 +29,12 @@
       "The path is well-formed, and the version that was read has no atom there.")                 \
     X(SNAPSHOT, "snapshot", 404, "This snapshot is not held",                                      \
       "It was never taken, was dropped, or its lease has ended. POST /v1/snapshots takes one.")    \
-    X(FORMAT, "format", 406, "The format cannot express it",                                       \
-      "A merge patch cannot say that a value is null, nor that an object gives way to another. "   \
-      "Ask for json-patch or binary.")                                                             \
     X(VERSION, "version", 404, "This version is not kept",                                         \
       "The history has let it go, or never kept it: see the options history.keep and "             \
       "history.max_snapshots.")                                                                    \
+    X(FORMAT, "format", 406, "The format cannot express it",                                       \
+      "A merge patch cannot say that a value is null, nor that an object gives way to another. "   \
+      "Ask for json-patch or binary.")                                                             \
     X(METHOD, "method", 405, "The method is not allowed here",                                     \
       "The Allow header lists those "                                                              \
       "that are.")                                                                                 \

@@ -439,20 +439,29 @@ clear_first(cop_txn *txn)
 
 /* ---- making it, and keeping it ---- */
 
+/* These say nothing of the file. */
+static bool
+is_of_store(cop_status status)
+{
+    return status == COP_E_MEMORY || status == COP_E_CLOSING || status == COP_E_CONFLICT;
+}
+
 static cop_status
 version_make(const importing *i, file_record *record, cop_txn *txn)
 {
     cop_status status = i->number == 1 ? clear_first(txn)
                                        : cop_txn_require_unchanged(txn, cop_root(), i->last);
     reader *r = &record->edits;
+    if (status != COP_OK)
+        return cop__fail(i->error, status, "%s", cop_status_message(status));
     cop__txn_end_version(txn);
     while (status == COP_OK && r->at < r->end)
         status = read_edit(txn, r);
     if (r->wrong != NULL)
         return fail_record(i, record, r->wrong_at, r->wrong);
-    if (status != COP_OK)
-        return cop__fail(i->error, status, "%s", cop_status_message(status));
-    return COP_OK;
+    if (status != COP_OK && !is_of_store(status))
+        return fail_record(i, record, r->at, cop_status_message(status));
+    return status == COP_OK ? COP_OK : cop__fail(i->error, status, "%s", cop_status_message(status));
 }
 
 static cop_status
@@ -463,6 +472,8 @@ version_keep(importing *i, const file_record *record, uint64_t version)
                     .imported_version = record->version,
                     .imported_ns = record->time_ns};
     cop_status status = cop__history_keep_import(i->store, version, record->label, &as);
+    if (status == COP_E_INVALID)
+        return fail_record(i, record, record->edits.at, "its label is none");
     return status == COP_OK ? COP_OK : cop__fail(i->error, status, "%s", cop_status_message(status));
 }
 
@@ -481,7 +492,7 @@ version_import(importing *i, file_record *record)
         return status;
     }
     status = cop_txn_commit(txn, &version, &error);
-    if (status == COP_E_MEMORY || status == COP_E_CLOSING || status == COP_E_CONFLICT)
+    if (is_of_store(status))
         return cop__fail(i->error, status, "%s", cop_status_message(status));
     if (status != COP_OK)
         return fail_record(i, record, record->edits.end, error.message);

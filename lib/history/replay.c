@@ -77,7 +77,7 @@ cop_history_replay_stop(cop_replay *replay)
 void
 cop_history_replay_close(cop_replay *replay)
 {
-    if (replay == NULL)
+    if (replay == NULL || cop__store_usable(replay->store) == COP_E_FORKED)
         return;
     struct cop__gate *gate = replay->gate;
     cop__history_let_go(replay->shown);

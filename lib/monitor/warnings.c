@@ -144,7 +144,7 @@ rule_depth(findings *f)
 /* ---- the store ---- */
 
 /* A version is replaced when the next is published, which is about when this one is no longer the
- * newest: its own publication is what is known. */
+ * newest: its own publication is what is known. What the history keeps is meant to be old. */
 static void
 rule_snapshots(findings *f)
 {
@@ -153,7 +153,7 @@ rule_snapshots(findings *f)
     pthread_mutex_lock(&store->snapshot_lock);
     for (const cop_snapshot *s = store->held_first; s != NULL; s = s->next_held) {
         uint64_t ms = now > s->time_ns ? (now - s->time_ns) / 1000000 : 0;
-        if (s->version < newest && ms >= f->limits.snapshot_ms)
+        if (s->version < newest && s->kept < s->holds && ms >= f->limits.snapshot_ms)
             SAY(note(f, COP_WARNING_SNAPSHOT, the_store, ms, f->limits.snapshot_ms),
                 "version %" PRIu64 " of %" PRIu64 " ms ago is held, %" PRIu64 " versions behind",
                 s->version, ms, newest - s->version);

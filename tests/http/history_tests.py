@@ -47,6 +47,10 @@ def test_history(s):
     equal(history(s, "GET", "/compare?from=%d&to=%d" % (v, second["version"])).json,
           {"from": v, "to": second["version"], "created": 1, "changed": 2, "erased": 1, "arrays": 1},
           "what changed")
+    equal(s.call("GET", "/v1/diff?from=%d&branch=h" % v).json,
+          [{"op": "add", "path": "/c", "value": True}, {"op": "remove", "path": "/b/1"},
+           {"op": "replace", "path": "/a", "value": 2}, {"op": "replace", "path": "/b/0", "value": 2}],
+          "a patch from a kept version")
     equal(history(s, "POST", "/%d" % v, {"label": "x", "pinned": True}).json["label"], "x", "a new label")
     equal(history(s, "POST", "/%d" % v, {"label": ""}).json.get("label"), None, "no label")
     equal(history(s, "GET", "/%d" % v).json["pinned"], True, "its pin stays")

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Export and import of kept versions, and their replay. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <coppice/computed.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "commit/txn_internal.h"
 
 #include "tests/support/history_test.h"
 
@@ -244,6 +251,205 @@ START_TEST(where_it_is_damaged)
     CHECK_STATUS(cop_history_import(store, file.bytes, file.length, NULL, &error), COP_E_SYNTAX);
     ck_assert_ptr_nonnull(strstr(error.message, "format"));
     free(file.bytes);
+    t_close(store);
+}
+END_TEST
+
+/* Elements that move: nothing in a document moves them, so it is done by hand. */
+START_TEST(elements_that_move)
+{
+    seed = 4711;
+    open_keeping();
+    json("", "{\"l\":[0,1,2,3,4,5,6,7,8,9],\"o\":{\"a\":1,\"b\":2,\"c\":3,\"d\":4}}");
+    for (int i = 0; i < 40; i++) {
+        cop_txn *txn = t_begin(store);
+        cop_atom branch = t_find(store, i % 2 ? "l" : "o"), child, after;
+        uint32_t count = i % 2 ? 10 : 4, from = random_below(count), to = random_below(count);
+        cop_pin_t pin = cop_pin(store);
+        CHECK_OK(cop_child_at(pin.snapshot, branch, from, &child));
+        CHECK_OK(cop_child_at(pin.snapshot, branch, to, &after));
+        cop_unpin(pin);
+        if (from != to)
+            CHECK_OK(cop__txn_place(txn, child, random_below(4) ? &after : NULL));
+        (void)t_commit(txn);
+    }
+    uint64_t newest = cop_store_version(store);
+    ck_assert_uint_gt(newest, 20);
+    for (int i = 0; i < 40; i++) { /* and going back moves them back */
+        uint64_t version = 1 + random_below((unsigned)newest);
+        char *want = document_of(version);
+        CHECK_OK(cop_history_restore(store, version, COP_FOREVER, NULL, NULL));
+        json_is(want);
+        free(want);
+    }
+    round_trip();
+}
+END_TEST
+
+/* --- files that add up and are wrong ----------------------------------------------- */
+
+static void
+put_number(char *at, uint64_t n)
+{
+    for (int i = 0; i < 8; i++)
+        at[i] = (char)(n >> 8 * i);
+}
+
+static uint64_t
+number_at(const char *at)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < 8; i++)
+        n |= (uint64_t)(unsigned char)at[i] << 8 * i;
+    return n;
+}
+
+/* All checksums are right again. */
+static void
+sum_up(text *file)
+{
+    size_t at = 12;
+
+    while (memcmp(file->bytes + at, "VERS", 4) == 0) {
+        uint64_t n = number_at(file->bytes + at + 4);
+        put_number(file->bytes + at + 12 + n, XXH3_64bits(file->bytes + at + 12, n));
+        at += 12 + n + 8;
+    }
+    put_number(file->bytes + at + 12, XXH3_64bits(file->bytes, at + 12));
+}
+
+/* A file of one record whose edits are these bytes. */
+static text
+file_of(const char *edits, size_t n)
+{
+    text file = {NULL, 0, 0};
+    char head[30] = "COPHIST\n\1\0\0\0VERS", tail[28] = {0};
+
+    put_number(head + 16, 18 + n);
+    take(&file, head, 24);
+    memset(head, 0, sizeof head);
+    head[0] = 1; /* version, time, pinned, label */
+    take(&file, head, 18);
+    take(&file, edits, n);
+    memcpy(tail + 8, "END.\1", 5);
+    take(&file, tail, 28);
+    sum_up(&file);
+    return file;
+}
+
+static void
+edits_are_refused(const char *edits, size_t n, const char *why)
+{
+    cop_error error = COP_ERROR_INIT;
+    uint64_t version = cop_store_version(store);
+    text file = file_of(edits, n);
+
+    CHECK_STATUS(cop_history_import(store, file.bytes, file.length, NULL, &error), COP_E_SYNTAX);
+    ck_assert_msg(strstr(error.message, why) != NULL, "%s: not because of: %s", error.message, why);
+    ck_assert_msg(strstr(error.message, "record 1 (version 1), byte ") == error.message, "%s",
+                  error.message);
+    ck_assert_uint_eq(cop_store_version(store), version);
+    free(file.bytes);
+}
+
+#define REFUSED(edits, why) edits_are_refused(edits, sizeof edits - 1, why)
+
+START_TEST(sums_alone_do_not_convince)
+{
+    char deep[2000];
+
+    open_keeping();
+    text good = file_of("\7\0\x8\0", 4); /* an empty object */
+    CHECK_OK(cop_history_import(store, good.bytes, good.length, NULL, NULL));
+    free(good.bytes);
+    REFUSED("\x63\0", "no such edit");
+    REFUSED("\7\2a", "ends in the middle");
+    REFUSED("\7\2//\1", "a path is malformed");
+    REFUSED("\7\0\x63", "no such type");
+    REFUSED("\7\0\1", "");
+    REFUSED("\7\1a\5\1\xff", "not UTF-8");
+    REFUSED("\7\1a\5\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", "a size is too long");
+    REFUSED("\7\0\x8\1\3a/b\1\0", "a key is malformed");
+    REFUSED("\7\0\x8\1\0\1\0", "a key is malformed");
+    REFUSED("\1\0\1x", "no atom at this path");
+    REFUSED("\1\0\0", "a key is malformed");
+    REFUSED("\2\0\5", "");
+    REFUSED("\2\0\xff\xff\xff\xff\xf", "a position is too large");
+    REFUSED("\3\0\1x\0", "no atom at this path");
+    REFUSED("\7\1a\1\3\0\1a\1\1x", "no atom at this path");
+    REFUSED("\4\0\0\0", "no atom at this path");
+    REFUSED("\4\1a\1\2", "no atom at this path");
+    REFUSED("\5\1a\1b\0\1", "no atom at this path");
+    REFUSED("\5\0\1b\1\1c\1", "no atom at this path");
+    REFUSED("\5\0\1b\0\x63", "no such type");
+    REFUSED("\6\0\0\1", "not a branch");
+    REFUSED("\6\0\0\x63", "no such type");
+    REFUSED("\7\1a\x9\0\6\1a\2\1", "out of range");
+    memcpy(deep, "\7\0\x8\1\1a", 6);
+    memset(deep + 6, 0, sizeof deep - 6);
+    for (size_t i = 6; i + 2 <= sizeof deep; i += 2)
+        memcpy(deep + i, "\x9\1", 2);
+    edits_are_refused(deep, sizeof deep, "too deep");
+    t_verify(store);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(paths_that_would_be_too_long)
+{
+    char edits[COP_PATH_MAX + 64], *p = edits;
+
+    open_keeping();
+    *p++ = 1;
+    *p++ = (char)(0x80 | (COP_PATH_MAX & 0x7f));
+    *p++ = COP_PATH_MAX >> 7;
+    for (size_t i = 0; i < COP_PATH_MAX; i++)
+        *p++ = i % 200 == 199 ? '/' : 'a';
+    p[-1] = 'b';
+    memcpy(p, "\1x", 2);
+    edits_are_refused(edits, (size_t)(p - edits) + 2, "malformed path");
+    edits[0] = 3;
+    memcpy(p, "\1x\0", 3);
+    edits_are_refused(edits, (size_t)(p - edits) + 3, "malformed path");
+    t_close(store);
+}
+END_TEST
+
+/* Bytes changed at random, and summed up: taken or refused, and refused without a trace. */
+START_TEST(summed_damage)
+{
+    cop_error error = COP_ERROR_INIT;
+    unsigned refusals = 0;
+
+    seed = 31337;
+    open_keeping();
+    json("", "{\"a\":[1,2.5,\"t\",[{}]],\"b\":{\"c\":\"text\",\"d\":true}}");
+    json("", "{\"b\":{\"d\":[1,2],\"x\":0},\"a\":[2,\"u\"],\"n\":null}");
+    text file = exported();
+    for (int i = 0; i < 1500; i++) {
+        char *other = malloc(file.length);
+        ck_assert_ptr_nonnull(other);
+        memcpy(other, file.bytes, file.length);
+        text t = {other, file.length, file.length};
+        for (unsigned n = random_below(3) + 1; n > 0; n--) {
+            size_t at = 24 + random_below((unsigned)file.length - 24 - 20);
+            uint64_t first = number_at(other + 16);
+            if (at < 24 + first || at >= 24 + first + 8 + 12) /* not the frame */
+                other[at] = (char)random_below(random_below(2) ? 12 : 256);
+        }
+        sum_up(&t);
+        uint64_t version = cop_store_version(store);
+        cop_status status = cop_history_import(store, other, file.length, NULL, &error);
+        ck_assert_msg(status == COP_OK || status == COP_E_SYNTAX, "%s", error.message);
+        if (status != COP_OK)
+            ck_assert_uint_eq(cop_store_version(store), version);
+        refusals += status != COP_OK;
+        free(other);
+    }
+    ck_assert_uint_gt(refusals, 500);
+    free(file.bytes);
+    t_verify(store);
     t_close(store);
 }
 END_TEST
@@ -508,6 +714,37 @@ START_TEST(refused_replays)
 }
 END_TEST
 
+START_TEST(nothing_after_a_fork)
+{
+    showing s = {.stop_after = 1};
+    cop_history_entry entry;
+    uint64_t due;
+    int status;
+
+    open_keeping();
+    five_versions();
+    cop_replay *replay = replay_of(0, UINT64_MAX, 0, 0);
+    CHECK_STATUS(cop_history_replay_run(replay, COP_FOREVER, show, &s), COP_E_CANCELLED);
+    pid_t child = fork();
+    if (child == 0) {
+        bool refused_all =
+            cop_history_replay_run(replay, COP_FOREVER, show, &s) == COP_E_FORKED &&
+            cop_history_replay_due(replay, &due) == COP_E_FORKED &&
+            cop_history_find(store, 1, &entry) == COP_E_FORKED &&
+            cop_history_keep(store, NULL, 0, NULL, NULL) == COP_E_FORKED &&
+            cop_history_restore(store, 1, COP_FOREVER, NULL, NULL) == COP_E_FORKED &&
+            cop_history_export(store, take, NULL, NULL, NULL) == COP_E_FORKED &&
+            cop_history_import(store, "", 0, NULL, NULL) == COP_E_FORKED;
+        cop_history_replay_close(replay);
+        t_exit_child(refused_all ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    cop_history_replay_close(replay);
+    t_close(store);
+}
+END_TEST
+
 static void
 tests(TCase *tests)
 {
@@ -518,12 +755,17 @@ tests(TCase *tests)
     tcase_add_test(tests, computed_atoms_are_left_out);
     tcase_add_test(tests, any_damage_is_found);
     tcase_add_test(tests, where_it_is_damaged);
+    tcase_add_test(tests, elements_that_move);
+    tcase_add_test(tests, sums_alone_do_not_convince);
+    tcase_add_test(tests, paths_that_would_be_too_long);
+    tcase_add_test(tests, summed_damage);
     tcase_add_test(tests, memory_and_sinks_that_refuse);
     tcase_add_test(tests, a_sink_that_refuses);
     tcase_add_test(tests, shown_in_order);
     tcase_add_test(tests, at_a_pace);
     tcase_add_test(tests, stopped);
     tcase_add_test(tests, refused_replays);
+    tcase_add_test(tests, nothing_after_a_fork);
 }
 
 int

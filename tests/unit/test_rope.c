@@ -339,6 +339,51 @@ START_TEST(without_memory)
 }
 END_TEST
 
+static cop_status
+twice(cop_evaluation *evaluation, void *context, cop_value *out)
+{
+    (void)context;
+    cop_value value;
+    cop_status status = cop_read_at(evaluation, P("source"), &value);
+    *out = cop_i64(2 * cop_value_i64(&value));
+    return status;
+}
+
+/* A lazy atom is left out of an object; it has a place all the same, for when it becomes a value. */
+START_TEST(lazy_atoms)
+{
+    cop_store *store = t_open();
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    static x_world w;
+    char path[32];
+    cop_atom lazy[40];
+    w = (x_world){.store = store};
+    t_set_at(store, "source", cop_i64(4));
+    options.kind = COP_LAZY;
+    for (unsigned i = 0; i < 400; i++) {
+        int n = snprintf(path, sizeof path, "o/k%03u", i);
+        if (i % 10 == 0) {
+            CHECK_OK(cop_computed_define(store, path, (size_t)n, twice, NULL, &options, &lazy[i / 10],
+                                         NULL));
+        } else {
+            t_set_at(store, path, cop_string("some text to fill fragments", 27));
+        }
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        const cop_snapshot *snapshot = t_take(store);
+        check_rope(&w, snapshot, t_find(store, "o"));
+        cop_snapshot_drop(snapshot);
+        if (i % 2) {
+            CHECK_OK(cop_computed_dispose(store, lazy[i]));
+            t_set_at(store, "source", cop_i64(i));
+        } else {
+            t_erase(store, lazy[i]);
+        }
+    }
+    t_close(store);
+}
+END_TEST
+
 /* The strategies say the same. */
 static void
 run_strategy(uint64_t strategy)
@@ -406,6 +451,7 @@ add(TCase *tests)
     tcase_add_test(tests, kept_within_the_bound);
     tcase_add_test(tests, commits_before_texts);
     tcase_add_test(tests, without_memory);
+    tcase_add_test(tests, lazy_atoms);
     tcase_add_test(tests, strategies);
     tcase_add_test(tests, with_workers);
 }

@@ -272,8 +272,9 @@ write_rest(cop__serializer *s)
     return true;
 }
 
-/* A store that closes first says so and then looks for a serializer, one that is made is first entered and
- * then looks whether it closes: so either its base is dropped by close, or it takes none. */
+/* A store that closes first says so and then looks for a serializer, one that is made is first
+ * entered and then looks whether it closes: so either its base is dropped by close, or it takes
+ * none. */
 static bool
 follow(cop__serializer *s, const cop_snapshot *snapshot, const cop_snapshot **let_go)
 {

@@ -213,8 +213,8 @@ START_TEST(rope_outlives_store)
 }
 END_TEST
 
-/* A held snapshot may be asked about while its store closes, for the first time too; neither keeps the
- * store from ending. */
+/* A held snapshot may be asked about while its store closes, for the first time too; neither keeps
+ * the store from ending. */
 static void
 ask_while_closing(bool before)
 {
@@ -349,7 +349,8 @@ twice(cop_evaluation *evaluation, void *context, cop_value *out)
     return status;
 }
 
-/* A lazy atom is left out of an object; it has a place all the same, for when it becomes a value. */
+/* A lazy atom is left out of an object; it has a place all the same, for when it becomes a value.
+ */
 START_TEST(lazy_atoms)
 {
     cop_store *store = t_open();
@@ -363,8 +364,8 @@ START_TEST(lazy_atoms)
     for (unsigned i = 0; i < 400; i++) {
         int n = snprintf(path, sizeof path, "o/k%03u", i);
         if (i % 10 == 0) {
-            CHECK_OK(cop_computed_define(store, path, (size_t)n, twice, NULL, &options, &lazy[i / 10],
-                                         NULL));
+            CHECK_OK(cop_computed_define(store, path, (size_t)n, twice, NULL, &options,
+                                         &lazy[i / 10], NULL));
         } else {
             t_set_at(store, path, cop_string("some text to fill fragments", 27));
         }

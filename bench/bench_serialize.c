@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ./dev bench serialize: what a text costs after a change. Three documents (a small one as of a host, 10 MB
- * of records, a million numbers) are written by the cache (cop_json_rope), whole (cop_json_write) and by
- * jansson, which always writes all. Every text of the cache is compared with what the plain writer says;
- * the program fails when it differs.
+ * ./dev bench serialize: what a text costs after a change. Three documents (a small one as of a
+ * host, 10 MB of records, a million numbers) are written by the cache (cop_json_rope), whole
+ * (cop_json_write) and by jansson, which always writes all. Every text of the cache is compared
+ * with what the plain writer says; the program fails when it differs.
  *
- * dirty_N: N of the values changed since the last text, which has been dropped as a server does once it is
- * sent; dirty_1pct_held: a client still holds it. unchanged: nothing has. full_write: nothing is kept.
+ * dirty_N: N of the values changed since the last text, which has been dropped as a server does
+ * once it is sent; dirty_1pct_held: a client still holds it. unchanged: nothing has. full_write:
+ * nothing is kept.
  */
 #include <coppice/coppice.h>
 
@@ -26,9 +27,14 @@
 enum { FULL, D001, D1S, D1C, D1H, D10, UNCHANGED, PARALLEL, CASES };
 enum { COPPICE, PLAIN, JANSSON, SYSTEMS };
 
-static const char *const case_names[CASES] = {
-    "full_write",      "dirty_001pct", "dirty_1pct_scattered", "dirty_1pct_clustered",
-    "dirty_1pct_held", "dirty_10pct",  "unchanged",            "parallel_write"};
+static const char *const case_names[CASES] = {"full_write",
+                                              "dirty_001pct",
+                                              "dirty_1pct_scattered",
+                                              "dirty_1pct_clustered",
+                                              "dirty_1pct_held",
+                                              "dirty_10pct",
+                                              "unchanged",
+                                              "parallel_write"};
 static const char *const system_names[SYSTEMS] = {"coppice", "coppice_full", "jansson"};
 
 typedef struct text {
@@ -102,9 +108,10 @@ document_numbers(unsigned atoms)
     d.text[d.length++] = '{';
     for (unsigned i = 0; i < atoms; i++) {
         if (i % 1000 == 0)
-            d.length += (size_t)sprintf(d.text + d.length, "%s\"group-%u\":{", i ? "}," : "", i / 1000);
-        d.length += (size_t)sprintf(d.text + d.length, "%s\"n%u\":%u", i % 1000 ? "," : "", i % 1000,
-                                    i * 7 % 100000);
+            d.length +=
+                (size_t)sprintf(d.text + d.length, "%s\"group-%u\":{", i ? "}," : "", i / 1000);
+        d.length += (size_t)sprintf(d.text + d.length, "%s\"n%u\":%u", i % 1000 ? "," : "",
+                                    i % 1000, i * 7 % 100000);
     }
     d.length += (size_t)sprintf(d.text + d.length, "}}");
     return d;
@@ -278,7 +285,8 @@ measure_peers(world *w)
     report_add(&w->samples[JANSSON][FULL], (double)(bench_cpu_ns() - began) / 1e3);
 }
 
-/* By the wall's clock, with one worker beside the caller; alone is coppice_full's place in this row. */
+/* By the wall's clock, with one worker beside the caller; alone is coppice_full's place in this
+ * row. */
 static void
 measure_parallel(world *w, cop_pool *pool)
 {
@@ -323,14 +331,15 @@ print_json(const world *w)
     for (unsigned c = 0; c < CASES; c++)
         for (unsigned s = 0; s < SYSTEMS; s++) {
             char fields[160];
-            report_row row = {"serialize", case_names[c], system_names[s], "us", fields,
-                              &w->samples[s][c]};
+            report_row row = {"serialize", case_names[c], system_names[s],
+                              "us",        fields,        &w->samples[s][c]};
             if (w->samples[s][c].n == 0)
                 continue;
             int n = snprintf(fields, sizeof fields, ",\"document\":\"%s\",\"atoms\":%zu", w->name,
                              w->atoms);
             if (s == COPPICE)
-                snprintf(fields + n, sizeof fields - (size_t)n, ",\"speedup_full\":%.4g", ratio(w, c));
+                snprintf(fields + n, sizeof fields - (size_t)n, ",\"speedup_full\":%.4g",
+                         ratio(w, c));
             report_json(&row);
         }
 }

@@ -1,43 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serializer: what a store remembers of the JSON of one version, so that the next costs what
- * changed.
+ * The serializer: what a store remembers of the JSON of one version, so that the next costs what changed.
  *
- *   owner      a branch with more text than fits a leaf: a list of elements in order, each a row or
- *              another owner. Its text is those of its elements and a closing bracket.
- *   row        up to COP__BUNDLE_LEAVES fragments, and the bundle of their leaves while none is
- * dirty fragment   some children of an owner that follow one another, and all that is below them:
- * one leaf, and of every atom in it the token (id, where its value stands) places     atom id to
- * the fragment or owner that has its text
+ *   owner      a branch with more text than fits a fragment: a list of elements in order, each a row or
+ *              another owner. Its text is theirs and a closing bracket.
+ *   row        up to COP__BUNDLE_LEAVES fragments, and the bundle of their leaves
+ *   fragment   some children of an owner that follow one another, and all that is below them: one leaf,
+ *              and of every atom in it the token (id, where its value stands)
+ *   places     atom id to the fragment or owner that has its text
  *
- * A child begins with its separator: a comma or, if nothing stands before it, the owner's opening
- * bracket. So a child comes and goes without its neighbours being written.
+ * A child begins with its separator: a comma or, if nothing stands before it, the owner's opening bracket.
+ * So a child comes and goes without its neighbours being written.
  *
- * MOVING to a newer version looks at the slots that differ (diff.h) and leaves marks; nothing is
- * formatted: a plain value changed             its token, its fragment, its row and the owners
- * above are dirty a branch within a fragment        has other children now, or came, went or is
- * another one: the fragment is dirty as a whole an owner                          has other
- * children now: it is out of step the atom has no place             it is in no text that is kept:
- * nothing to do. Whatever becomes part of a branch changes that branch's list, which is seen there.
- * WRITING a branch visits what is dirty at it or below, and nothing else: a dirty fragment is
- * spliced (its changed values alone are formatted), one that is dirty as a whole is formatted from
- * its children, an owner out of step takes over the fragments whose children still follow one
- * another and formats the rest. Marks elsewhere stay for whoever asks there.
+ * MOVING to a newer version looks at the slots that differ (diff.h) and leaves marks; nothing is formatted:
+ *   a plain value changed        its token, its fragment and the owners above are dirty
+ *   a branch within a fragment   has other children now, or came, went or is another one: the fragment
+ *                                is dirty as a whole
+ *   an owner                     has other children now: it is out of step
+ *   an atom without a place      is in no text that is kept. Whatever becomes part of a branch changes that
+ *                                branch's list, which is seen there.
+ * WRITING a branch visits what is dirty at it or below, and nothing else: a dirty fragment is spliced (its
+ * changed values alone are formatted), one that is dirty as a whole is formatted from its children, an
+ * owner out of step takes over the fragments whose children still follow one another and formats the rest.
+ * Marks elsewhere stay for whoever asks there.
  *
- * CONCURRENCY. All of this is guarded by one lock: who moves or writes has it, whoever asks
- * meanwhile waits and then mostly finds the text made. The lock is never held while waiting for the
- * commit right, or for a worker that has not begun: the thread that has it does all work that
- * nobody took. Texts given out share leaves with the fragments but are immutable: a leaf is changed
- * in place only when the fragment has the only reference (rope.h), which holds once the row has
- * dropped its bundle and the owners their texts. Within a parallel write each worker has whole rows
- * or owners, so nothing is touched by two; what is common (bytes, the place table, the list of
- * owners) is atomic or has a lock of its own.
+ * CONCURRENCY. All of this is guarded by one lock: who moves or writes has it, whoever asks meanwhile waits
+ * and then mostly finds the text made. The lock is never held while waiting for the commit right, nor for
+ * a worker that has not begun. Ropes given out share leaves with the fragments and are immutable: a leaf
+ * is changed in place only when the fragment's reference and that of its row's bundle are all there are,
+ * and the row's on the bundle is the only one (rope.h). An asker's rope, or one kept for the next asker,
+ * holds bundles; the latter are dropped before anything is written. Looking from the top down is enough:
+ * a reference on a leaf is only ever taken through a bundle or by the holder of the lock.
+ *   Within a parallel write each worker has whole rows or owners, so that no record is touched by two; what
+ * is common (bytes, the place table, the list of owners, `resync`) is atomic or has a lock of its own.
  *
- * The base is a version held by the library itself. It is read by nobody but the holder of the
- * lock, and let go when the store closes, so it keeps no store from ending.
+ * The base is a version held by the library itself. It is read by nobody but the holder of the lock, and
+ * let go when the store closes, before close gives up its own use: so it keeps no store from ending, and
+ * what it keeps alive meanwhile is one version (promise 6).
  *
- * MEMORY. Any refusal while the cache is changed drops the cache whole: what is left is what a
- * store has that was never asked for a text, and the text asked for is written without it.
+ * PROGRESS. Asking is blocking: it waits for whoever writes. Nothing else of the store waits for this lock:
+ * a committer that is short of memory tries it and otherwise leaves a flag for its holder.
+ *
+ * MEMORY. Any refusal while the cache is changed drops the cache whole: what is left is what a store has
+ * that was never asked for a text, and the text asked for is written without it.
  */
 #ifndef COP_SERIALIZE_FRAGMENTS_H
 #define COP_SERIALIZE_FRAGMENTS_H

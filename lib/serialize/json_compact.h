@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The compact layout, as the plain writer has it: no indentation, lazy atoms not asked. */
+/* The compact layout, as the plain writer has it: no indentation, lazy atoms not asked, UTF-8 as it is. */
 #ifndef COP_SERIALIZE_JSON_COMPACT_H
 #define COP_SERIALIZE_JSON_COMPACT_H
 

@@ -221,7 +221,7 @@ cop__json_member(cop__json_reader *reader, uint32_t id)
 /* What stands before a child: its separator and, in an object, its key. */
 static inline void
 cop__json_put_begin(cop__json_out *out, cop__json_reader *reader, uint32_t id, bool array,
-                char separator)
+                    char separator)
 {
     if (array) {
         cop__json_char(out, separator);
@@ -291,8 +291,8 @@ cop__json_list_more(const cop_snapshot *snapshot, cop__json_list *list)
     return true;
 }
 
-/* The siblings of the child at list->id: branches that will be opened soon, their lists and the names on
- * these are asked for. reader: one for this alone. */
+/* The siblings of the child at list->id: branches that will be opened soon, their lists and the
+ * names on these are asked for. reader: one for this alone. */
 static inline void
 cop__json_look_ahead(cop__json_reader *reader, const cop__json_list *list)
 {

@@ -143,7 +143,7 @@ cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write
     w->frames = w->first_frames;
     w->depth = 0;
     w->capacity = INLINE_FRAMES;
-    if (value.type >= COP_OBJECT && !taken.indent && !taken.lazy) {
+    if (value.type >= COP_OBJECT && !taken.indent && !taken.lazy && !taken.ascii) {
         status = cop__json_compact(&w->out, snapshot, atom, taken.depth);
     } else {
         status = put_atom(w, atom, &value);

@@ -109,8 +109,8 @@ differs(mover *m, const difference *d)
         fragment_differs(m, (cop__fragment *)place, d->id, d->before, d->now);
 }
 
-/* Place, fragment and token of scattered atoms are three cache misses, each needed for the next: many go
- * side by side. */
+/* Place, fragment and token of scattered atoms are three cache misses, each needed for the next:
+ * many go side by side. */
 static void
 look_at_gathered(mover *m)
 {

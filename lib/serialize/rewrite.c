@@ -6,8 +6,8 @@
 
 /* ---- splicing ---- */
 
-/* The leaf's bytes may be changed and there is room for n: itself, or a copy. holders: references that are
- * ours, the fragment's and maybe that of its row's bundle. */
+/* The leaf's bytes may be changed and there is room for n: itself, or a copy. holders: references
+ * that are ours, the fragment's and maybe that of its row's bundle. */
 static cop__leaf *
 writable(cop__serializer *s, cop__fragment *f, size_t n, uint32_t holders)
 {
@@ -21,8 +21,7 @@ writable(cop__serializer *s, cop__fragment *f, size_t n, uint32_t holders)
         return NULL;
     }
     memcpy(copy->text, leaf->text, leaf->part.bytes);
-    cop__add_relaxed(&s->bytes,
-                     (int64_t)cop__leaf_size(copy) - (int64_t)cop__leaf_size(leaf));
+    cop__add_relaxed(&s->bytes, (int64_t)cop__leaf_size(copy) - (int64_t)cop__leaf_size(leaf));
     if (holders > 1) { /* the bundle is ours alone: it has the copy too */
         cop__part_keep(&copy->part);
         f->row->bundle->leaf[f->place] = copy;
@@ -176,8 +175,8 @@ write_elements(cop__serializer *s, cop__owner *owner, cop__owner **child)
     return true;
 }
 
-/* All elements, or up to a child that comes first. A fragment is in step again once its owner is, so the
- * loop ends. */
+/* All elements, or up to a child that comes first. A fragment is in step again once its owner is,
+ * so the loop ends. */
 static bool
 write_own(cop__serializer *s, cop__owner *owner, bool shared, cop__owner **child)
 {

@@ -133,7 +133,7 @@ serializer_of(cop_store *store)
     s = cop__load_acquire(&store->serializer);
     if (s == NULL) {
         s = serializer_new(store);
-        cop__store_release(&store->serializer, s);
+        cop__store_seq_cst(&store->serializer, s); /* before a look at `closing`, see follow */
     }
     pthread_mutex_unlock(&store->timers.lock);
     return s;
@@ -272,11 +272,16 @@ write_rest(cop__serializer *s)
     return true;
 }
 
+/* A store that closes first says so and then looks for a serializer, one that is made is first
+ * entered and then looks whether it closes: so either its base is dropped by close, or it takes
+ * none. */
 static bool
 follow(cop__serializer *s, const cop_snapshot *snapshot, const cop_snapshot **let_go)
 {
-    if (s->closing || (s->base != NULL && snapshot->stamp < s->base->stamp))
+    if (s->closing || cop__load_seq_cst(&s->store->closing))
         return false;
+    if (s->base != NULL && snapshot->stamp < s->base->stamp)
+        return false; /* older */
     if (s->base == snapshot)
         return true;
     if (!cop__places_reach(s, snapshot))

@@ -14,7 +14,7 @@ void cop__serializer_closing(struct cop__serializer *s);
 /* Nobody else is left. */
 void cop__serializer_end(struct cop__serializer *s);
 /* Memory is short: everything that is kept goes, now, or as soon as who writes has done. Does not
- * wait. */
+ * wait. True when something went. */
 bool cop__serializer_press(struct cop__serializer *s);
 void cop__serializer_counts(struct cop__serializer *s, cop_stats *stats);
 

@@ -2,14 +2,14 @@
 /*
  * Writing with the workers of the store's pool (fragments.h, CONCURRENCY).
  *
- * Two things are shared: the children of an owner that is formatted for the first time, in slices of whole
- * list pages, and the dirty elements of an owner. Both are loops of cop_parallel_for: the thread that has
- * the lock works along, takes what nobody took, and waits only for ranges that are being handled, so it
- * never waits for a worker that does not run. Workers take no lock but those of the records, and never the
- * commit right.
+ * Two things are shared: the children of an owner that is formatted for the first time, in slices
+ * of whole list pages, and the dirty elements of an owner. Both are loops of cop_parallel_for: the
+ * thread that has the lock works along, takes what nobody took, and waits only for ranges that are
+ * being handled, so it never waits for a worker that does not run. Workers take no lock but those
+ * of the records, and never the commit right.
  *
- * A slice but the first begins as if something had been written before it, which is so if the first child
- * of all is no lazy atom.
+ * A slice but the first begins as if something had been written before it, which is so if the first
+ * child of all is no lazy atom.
  */
 #include "serialize/json_fast.h"
 
@@ -19,7 +19,7 @@
 #include "serialize/fragments.h"
 #include "store/store_internal.h"
 
-#define SLICE_PAGES 3u   /* list pages of up to 118 children */
+#define SLICE_PAGES 3u /* list pages of up to 118 children */
 #define LEAST_CHILDREN 512u
 #define LEAST_DIRTY 64u /* what one fragment costs is the unit */
 

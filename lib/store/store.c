@@ -85,7 +85,7 @@ store_end(cop_store *store)
         cop__memory_unmap(memory, COP_MEMORY_READERS, (void *)(uintptr_t)store->alive, ALIVE_BYTES);
     cop__watch_end(store->watch);
     cop__history_end(store->history);
-    cop__serializer_end(store->serializer);
+    cop__serializer_end(cop__load_relaxed(&store->serializer));
     if (store->fd >= 0)
         (void)close(store->fd);
     if (store->poll_fd >= 0)
@@ -285,7 +285,7 @@ cop_store_close(cop_store *store)
     cop__right_leave(store);
     cop__history_closing(store->history);
     cop__watch_closing(store->watch);
-    cop__serializer_closing(store->serializer);
+    cop__serializer_closing(cop__load_seq_cst(&store->serializer));
     cop__ticket_calls_run(store);
     cop__reader_of_thread_leave(gate);
     cop__gate_end_use_closing(gate);

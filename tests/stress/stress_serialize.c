@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ropes. One thread commits random changes of every kind and compares the rope of each version with what
- * cop_json_write says of it; others ask for branches of the versions they find, older ones among them, and
- * keep ropes for a while, which must stay as they are. Meanwhile the bound changes, and a pool comes and
- * goes.
+ * Ropes. One thread commits random changes of every kind and compares the rope of each version with
+ * what cop_json_write says of it; others ask for branches of the versions they find, older ones
+ * among them, and keep ropes for a while, which must stay as they are. Meanwhile the bound changes,
+ * and a pool comes and goes.
  *
  * --seed and --seconds as everywhere; 100,000 versions take about a minute.
  */
@@ -100,8 +100,8 @@ hold(x_world *w, held *h)
     cop_atom atom = any_branch(w, h->snapshot);
     stress_need(cop_json_rope(h->snapshot, atom, &h->rope), "rope");
     stress_need(cop_json_write(h->snapshot, atom, NULL, x_take, &h->bytes), "write");
-    stress_check(ANY_BRANCH, x_rope_is(w, h->rope, &h->bytes), "atom %u of version %" PRIu64, atom.id,
-                 cop_snapshot_version(h->snapshot));
+    stress_check(ANY_BRANCH, x_rope_is(w, h->rope, &h->bytes), "atom %u of version %" PRIu64,
+                 atom.id, cop_snapshot_version(h->snapshot));
 }
 
 static void
@@ -146,7 +146,8 @@ change(void *unused)
     stress_need(cop_store_options(store, &options), "options");
     for (unsigned n = 0; !atomic_load(&finished); n++) {
         stress_sleep_us(5000);
-        options.serialization_cache_bytes = stress_below(&random, 4) ? 0 : stress_below(&random, 200000);
+        options.serialization_cache_bytes =
+            stress_below(&random, 4) ? 0 : stress_below(&random, 200000);
         stress_need(cop_store_reconfigure(store, &options, COP_FOREVER, NULL), "reconfigure");
         stress_need(cop_store_set_pool(store, n % 3 ? pool : NULL), "set_pool");
     }

@@ -631,6 +631,21 @@ START_TEST(special_bytes_anywhere)
 }
 END_TEST
 
+/* DEL is the one byte that is special in ASCII and nowhere else. */
+START_TEST(delete_as_ascii)
+{
+    cop_store *store = t_open();
+    cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
+    options.ascii = true;
+    j_load(store, "", "{\"a\x7f\":[\"\x7f\",\"a longer one with \x7f\"]}");
+    ck_assert_str_eq(j_text(store, "", &options),
+                     "{\"a\\u007f\":[\"\\u007f\",\"a longer one with \\u007f\"]}");
+    ck_assert_str_eq(j_text(store, "", NULL),
+                     "{\"a\x7f\":[\"\x7f\",\"a longer one with \x7f\"]}");
+    t_close(store);
+}
+END_TEST
+
 START_TEST(every_scalar_both_ways)
 {
     cop_store *store = t_open();
@@ -667,6 +682,7 @@ add(TCase *tests)
     tcase_add_test(tests, buffer_ends_anywhere);
     tcase_add_test(tests, writing_refused);
     tcase_add_test(tests, special_bytes_anywhere);
+    tcase_add_test(tests, delete_as_ascii);
     tcase_add_test(tests, every_scalar_both_ways);
     tcase_add_test(tests, sink_stops);
 #ifndef J_MALLOC_IS_TAKEN

@@ -213,12 +213,15 @@ START_TEST(rope_outlives_store)
 }
 END_TEST
 
-/* A held snapshot may be asked about while its store closes. */
-START_TEST(asked_while_closing)
+/* A held snapshot may be asked about while its store closes, for the first time too; neither keeps
+ * the store from ending. */
+static void
+ask_while_closing(bool before)
 {
     cop_store *store = t_open();
     load_numbers(store, 3000, 1000000);
-    cop_rope_drop(rope_of(store, "numbers"));
+    if (before)
+        cop_rope_drop(rope_of(store, "numbers"));
     const cop_snapshot *snapshot = t_take(store);
     cop_store_close(store);
     cop_rope *rope;
@@ -227,6 +230,12 @@ START_TEST(asked_while_closing)
     ck_assert_uint_eq(cop_rope_length(rope), 3000 * 8 + 1 + 12);
     cop_rope_drop(rope);
     t_all_released();
+}
+
+START_TEST(asked_while_closing)
+{
+    ask_while_closing(true);
+    ask_while_closing(false);
 }
 END_TEST
 
@@ -330,6 +339,52 @@ START_TEST(without_memory)
 }
 END_TEST
 
+static cop_status
+twice(cop_evaluation *evaluation, void *context, cop_value *out)
+{
+    (void)context;
+    cop_value value;
+    cop_status status = cop_read_at(evaluation, P("source"), &value);
+    *out = cop_i64(2 * cop_value_i64(&value));
+    return status;
+}
+
+/* A lazy atom is left out of an object; it has a place all the same, for when it becomes a value.
+ */
+START_TEST(lazy_atoms)
+{
+    cop_store *store = t_open();
+    cop_computed_options options = COP_COMPUTED_OPTIONS_INIT;
+    static x_world w;
+    char path[32];
+    cop_atom lazy[40];
+    w = (x_world){.store = store};
+    t_set_at(store, "source", cop_i64(4));
+    options.kind = COP_LAZY;
+    for (unsigned i = 0; i < 400; i++) {
+        int n = snprintf(path, sizeof path, "o/k%03u", i);
+        if (i % 10 == 0) {
+            CHECK_OK(cop_computed_define(store, path, (size_t)n, twice, NULL, &options,
+                                         &lazy[i / 10], NULL));
+        } else {
+            t_set_at(store, path, cop_string("some text to fill fragments", 27));
+        }
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        const cop_snapshot *snapshot = t_take(store);
+        check_rope(&w, snapshot, t_find(store, "o"));
+        cop_snapshot_drop(snapshot);
+        if (i % 2) {
+            CHECK_OK(cop_computed_dispose(store, lazy[i]));
+            t_set_at(store, "source", cop_i64(i));
+        } else {
+            t_erase(store, lazy[i]);
+        }
+    }
+    t_close(store);
+}
+END_TEST
+
 /* The strategies say the same. */
 static void
 run_strategy(uint64_t strategy)
@@ -397,6 +452,7 @@ add(TCase *tests)
     tcase_add_test(tests, kept_within_the_bound);
     tcase_add_test(tests, commits_before_texts);
     tcase_add_test(tests, without_memory);
+    tcase_add_test(tests, lazy_atoms);
     tcase_add_test(tests, strategies);
     tcase_add_test(tests, with_workers);
 }

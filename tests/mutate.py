@@ -118,7 +118,7 @@ SLOW = {
     "test_dead": ("lib/tree", "lib/reclaim"),
     "test_lazy": ("lib/graph", "lib/commit"),
     "test_model": ("lib/tree", "lib/reclaim", "lib/commit"),
-    "test_oom": ("lib/tree", "lib/reclaim", "lib/commit", "lib/serialize", "lib/store"),
+    "test_oom": ("lib/tree", "lib/reclaim", "lib/commit", "lib/serialize", "lib/store", "lib/graph"),
     "test_reduce_random": ("lib/reduce", "lib/commit/reduce.c"),
     "test_shared_wave": ("lib/graph", "workers"),
     "test_workers": ("workers",),

@@ -73,6 +73,20 @@ def of_two(clean, at):
     return bool(two) and two == {" ".join(after.group(i).split()) for i in (2, 3)}
 
 
+ARRAY = re.compile(r"^\s+(?:(?:static|const|unsigned|struct) )*\w+ (?:\**\w+(?:\[[^\]]*\])*, )*(\w+)\[[^\]]*$")
+MIDDLE = re.compile(r"\(high - low\) / $")
+
+
+def more_is_the_same(clean, at):
+    """Whether the number at `at` may as well be greater: the size of an array that is declared and never asked
+    for its size, and what a binary search divides by."""
+    line = clean[clean.rfind("\n", 0, at) + 1:at]
+    array = ARRAY.match(line)
+    if array:
+        return f"sizeof {array.group(1)}" not in clean[at:clean.find("\n}", at)]
+    return bool(MIDDLE.search(line))
+
+
 def raw_places(clean, begin, end):
     """(kind, start, end, new) in one function."""
     for kind, pattern, new in SWAPS:
@@ -83,7 +97,8 @@ def raw_places(clean, begin, end):
             yield kind, begin + match.start(), begin + match.end(), new
     for match in re.finditer(r"(?<![\w.])\d+(?=[uU]?[lL]*\b)(?![xX.])", clean[begin:end]):
         at, n = begin + match.start(), int(match.group(0))
-        yield "number", at, begin + match.end(), str(n + 1)
+        if not more_is_the_same(clean, at):
+            yield "number", at, begin + match.end(), str(n + 1)
         if n > 0:
             yield "number", at, begin + match.end(), str(n - 1)
     for match in re.finditer(r"\bif \(", clean[begin:end]):

@@ -542,6 +542,24 @@ START_TEST(it_ends_like_any_atom)
 }
 END_TEST
 
+START_TEST(they_end_in_any_order)
+{
+    static const int order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    cop_atom d[3];
+    for (int i = 0; i < 3; i++)
+        d[i] = background(NULL, twice, &a);
+    for (int gone = 0; gone < 3; gone++) {
+        runs = 0;
+        t_set(store, a, cop_i64(10 + gone));
+        serve();
+        ck_assert_int_eq(runs, 3 - gone);
+        CHECK_OK(cop_computed_dispose(store, d[order[_i][gone]]));
+        CHECK_OK(cop_flush(store, COP_FOREVER));
+        ck_assert_int_eq(destroyed, gone + 1);
+    }
+}
+END_TEST
+
 START_TEST(without_memory_it_stays_due)
 {
     cop_atom d = background("d", twice, &a);
@@ -646,6 +664,7 @@ add(TCase *tests)
     tcase_add_test(tests, workers_of_a_pool_serve_it);
     tcase_add_test(tests, each_held_version_says_where_its_value_came_from);
     tcase_add_test(tests, it_ends_like_any_atom);
+    tcase_add_loop_test(tests, they_end_in_any_order, 0, 6);
     tcase_add_test(tests, without_memory_the_descriptor_stays_readable);
     tcase_add_test(tests, workers_without_memory_come_again);
     tcase_add_test(tests, without_memory_it_stays_due);

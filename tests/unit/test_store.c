@@ -320,6 +320,22 @@ START_TEST(atom_find_refuses)
 }
 END_TEST
 
+/* --- how readers are seen ----------------------------------------------------------- */
+
+START_TEST(membarrier_can_be_switched_off)
+{
+    cop_stats stats = COP_STATS_INIT;
+    cop_options options = COP_OPTIONS_INIT;
+    cop_store *store;
+
+    options.readers_membarrier = 0;
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    CHECK_OK(cop_stats_take(store, &stats));
+    ck_assert_uint_eq(stats.membarrier, 0);
+    cop_store_close(store);
+}
+END_TEST
+
 /* --- waiting ------------------------------------------------------------------------ */
 
 static void *
@@ -492,6 +508,7 @@ add(TCase *tests)
     tcase_add_test(tests, atom_at_makes_once);
     tcase_add_test(tests, atom_at_refuses);
     tcase_add_test(tests, atom_find_refuses);
+    tcase_add_test(tests, membarrier_can_be_switched_off);
     tcase_add_test(tests, wait_version_waits);
     tcase_add_test(tests, deadlines);
     tcase_add_test(tests, flush_commits_what_waits);

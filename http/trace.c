@@ -2,7 +2,6 @@
 /* /v1/trace: POST begins to record what commits do, DELETE ends it, GET answers what was recorded. */
 #include "http/internal.h"
 
-
 #define SPANS_MAX 16777216
 
 static enum MHD_Result

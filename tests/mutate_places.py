@@ -132,7 +132,8 @@ def places_of(file, text):
 # --- exclusions ------------------------------------------------------------------------------
 
 def read_exclusions():
-    """Lines "FILE | KIND or * | TEXT | REASON": the places of that kind in lines that hold TEXT."""
+    """Lines "FILE | KIND ... or * | TEXT | REASON": the places of that kind in lines that hold TEXT. A kind
+    may be followed by :OLD or :OLD:NEW, and then is of this change only."""
     rules = []
     if not os.path.exists(EXCLUSIONS):
         return rules
@@ -144,15 +145,19 @@ def read_exclusions():
             parts = [part.strip() for part in re.split(r" \| ", line)]
             if len(parts) != 4 or not all(parts):
                 sys.exit(f"mutation-exclusions.txt: four parts wanted: {line}")
-            rules.append({"file": parts[0], "kinds": parts[1].split(), "text": parts[2], "used": 0})
+            rules.append({"file": parts[0], "kinds": set(parts[1].split()), "text": parts[2], "used": 0})
     return rules
+
+
+def kinds_of(place):
+    return {"*", place.kind, f"{place.kind}:{place.old}", f"{place.kind}:{place.old}:{place.new}"}
 
 
 def excluded(place, line_text, rules):
     found = False
     for rule in rules:
         if place.file == rule["file"] and rule["text"] in line_text and \
-                ("*" in rule["kinds"] or place.kind in rule["kinds"]):
+                kinds_of(place) & rule["kinds"]:
             rule["used"] += 1
             found = True
     return found

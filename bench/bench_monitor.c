@@ -23,7 +23,9 @@
 
 #include <coppice/coppice.h>
 
+#include "bench/arguments.h"
 #include "bench/clock.h"
+#include "bench/need.h"
 #include "bench/report.h"
 #include "monitor/monitor.h"
 
@@ -34,15 +36,6 @@ enum { FIGURES = 4 };
 
 static unsigned rounds = 15, commits = 100000;
 static bool json;
-
-static void
-need(cop_status status, const char *what)
-{
-    if (status == COP_OK)
-        return;
-    report_note("%s: %s", what, cop_status_name(status));
-    exit(1);
-}
 
 static void
 report(const char *name, const char *system, const char *unit, const report_samples *samples)
@@ -187,18 +180,6 @@ bench_commits(cop_store *store, cop_atom atom, uint32_t *took, double figure[FIG
     figure[3] = took[(uint64_t)commits * 999 / 1000];
 }
 
-static void
-arguments(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--json") == 0)
-            json = true;
-        else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
-            rounds = (unsigned)strtoul(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--commits") == 0 && i + 1 < argc)
-            commits = (unsigned)strtoul(argv[++i], NULL, 10);
-}
-
 static report_samples sample, times[MODES][FIGURES], ratios[MODES][FIGURES], sticking[FIGURES];
 
 static void
@@ -245,11 +226,10 @@ main(int argc, char **argv)
     cop_store *store = NULL;
     cop_pool *pool = NULL;
     cop_atom atom;
-    arguments(argc, argv);
-    if (rounds < 1 || rounds > REPORT_ROUNDS_MAX || commits < 1000) {
-        report_note("--rounds 1 to %d, --commits from 1000", REPORT_ROUNDS_MAX);
-        return 2;
-    }
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_NUMBER("commits", commits, 1000, UINT32_MAX), BENCH_END};
+    bench_arguments(argc, argv, table);
     uint32_t *took = calloc(commits, sizeof *took);
     need(took != NULL ? COP_OK : COP_E_MEMORY, "memory");
     options.threads = 2; /* one of them sticks */

@@ -2,12 +2,11 @@
 /*
  * ./dev bench pool: what sharing a run of items with workers gains and costs, beside the same loop
  * on one thread and on as many threads that have nothing to do with each other; with the machine to
- * itself, and with a foreign process that keeps one CPU busy. The cost of a submitted task. And what
- * changing the number of threads does to work that goes on.
+ * itself, and with a foreign process that keeps one CPU busy. The cost of a submitted task. And
+ * what changing the number of threads does to work that goes on.
  */
 #include <coppice/coppice.h>
 
-#include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "bench/arguments.h"
 #include "bench/pool_resize.h"
 #include "bench/report.h"
 #include "workers/region.h"
@@ -330,26 +330,6 @@ print_resize(bool json, const resize_figures *f)
     return lost == 0;
 }
 
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout,
-            "bench_pool [--json] [--rounds N] [--threads N] [--only waves|tasks|resize]\n");
-    exit(status);
-}
-
-static unsigned
-number(const char *text, unsigned most)
-{
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || n < 1 || n > most) {
-        report_note("%s is not a number from 1 to %u", text, most);
-        usage(2);
-    }
-    return (unsigned)n;
-}
-
 static void
 measure_waves(figures *f, unsigned rounds, bool independent)
 {
@@ -391,8 +371,8 @@ cases_named(const char *name)
         return TASKS_ALONE;
     if (strcmp(name, "resize") == 0)
         return RESIZE;
-    report_note("there is no case %s", name);
-    usage(2);
+    report_note("--only: there is no case %s: waves, tasks, resize", name);
+    exit(2);
 }
 
 static void
@@ -446,33 +426,17 @@ tell_counts(void)
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"only", required_argument, NULL, 'o'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    unsigned rounds = 7, wanted = 0, cases = WAVES | TASKS_ALONE | RESIZE;
+    uint32_t rounds = 7, wanted = 0;
+    unsigned cases = WAVES | TASKS_ALONE | RESIZE;
+    const char *only = NULL;
     bool json = false, ok = true;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (c) {
-        case 'j':
-            json = true;
-            break;
-        case 'r':
-            rounds = number(optarg, REPORT_ROUNDS_MAX);
-            break;
-        case 't':
-            wanted = number(optarg, LANES_MAX - 2);
-            break;
-        case 'o':
-            cases = cases_named(optarg);
-            break;
-        default:
-            usage(c == 'h' ? 0 : 2);
-        }
-    }
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_NUMBER("threads", wanted, 1, LANES_MAX - 2),
+                                    BENCH_WORD("only", "waves|tasks|resize", only), BENCH_END};
+    bench_arguments(argc, argv, table);
+    if (only != NULL)
+        cases = cases_named(only);
     open_pool(wanted);
     if (cases & WAVES)
         bench_waves(json, rounds);

@@ -5,11 +5,11 @@
  * random order of children. The peer goes over a plain array of doubles, rounding as it goes: what
  * a function that reads all children does at the least.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/arguments.h"
 #include "bench/report.h"
 #include "bench/store_work.h"
 #include "reduce/group.h"
@@ -246,23 +246,6 @@ run_size(uint32_t n, unsigned rounds, bool json)
     return true;
 }
 
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout, "bench_reduce [--json] [--rounds N] [--quick]\n");
-    exit(status);
-}
-
-static unsigned
-number_of(const char *text)
-{
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || n < 1 || n > REPORT_ROUNDS_MAX)
-        usage(2);
-    return (unsigned)n;
-}
-
 static bool
 prepare(uint32_t most)
 {
@@ -279,24 +262,12 @@ prepare(uint32_t most)
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"quick", no_argument, NULL, 'q'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    unsigned rounds = 3;
+    uint32_t rounds = 3;
     bool json = false, quick = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'j')
-            json = true;
-        else if (c == 'r')
-            rounds = number_of(optarg);
-        else if (c == 'q')
-            quick = true;
-        else
-            usage(c == 'h' ? 0 : 2);
-    }
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_FLAG("quick", quick), BENCH_END};
+    bench_arguments(argc, argv, table);
     operations = quick ? 20000 : 1000000;
     bool ok = prepare(1000000) && run_size(1000, rounds, json) && run_size(100000, rounds, json) &&
               (quick || run_size(1000000, rounds, json));

@@ -6,11 +6,10 @@
  *   flood_*   written 1000 times a second, clients ask for a window of 50 ms
  *   stuck_*   a synchronous commit beside 20 clients, and one more that never reads: pairs in turn
  *
- * The floor is a thread that sends the same bytes to as many sockets: no HTTP, no state, no windows,
- * all of them in step. Its `tick` is the ratio to look at: CPU of the process an event.
+ * The floor is a thread that sends the same bytes to as many sockets: no HTTP, no state, no
+ * windows, all of them in step. Its `tick` is the ratio to look at: CPU of the process an event.
  */
 #include <arpa/inet.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +21,7 @@
 #include <coppice/coppice.h>
 #include <coppice/http.h>
 
+#include "bench/arguments.h"
 #include "bench/clock.h"
 #include "bench/report.h"
 #include "bench/sse_clients.h"
@@ -52,22 +52,14 @@ enum {
 static const struct {
     const char *name, *system, *unit;
 } cases[CASES] = {
-    {"tick_events", "coppice", "events/s"},
-    {"tick_delay_p50", "coppice", "ms"},
-    {"tick_delay_p99", "coppice", "ms"},
-    {"tick_cpu", "coppice", "ns/event"},
-    {"tick_memory", "coppice", "bytes/client"},
-    {"flood_events", "coppice", "events/s"},
-    {"flood_delay_p50", "coppice", "ms"},
-    {"flood_delay_p99", "coppice", "ms"},
-    {"flood_cpu", "coppice", "ns/event"},
-    {"tick_events", "floor", "events/s"},
-    {"tick_delay_p50", "floor", "ms"},
-    {"tick_delay_p99", "floor", "ms"},
-    {"tick_cpu", "floor", "ns/event"},
-    {"tick_cpu_to_floor", "coppice", "ratio"},
-    {"stuck_commit_p50", "coppice", "ratio"},
-    {"stuck_commit_p99", "coppice", "ratio"},
+    {"tick_events", "coppice", "events/s"},     {"tick_delay_p50", "coppice", "ms"},
+    {"tick_delay_p99", "coppice", "ms"},        {"tick_cpu", "coppice", "ns/event"},
+    {"tick_memory", "coppice", "bytes/client"}, {"flood_events", "coppice", "events/s"},
+    {"flood_delay_p50", "coppice", "ms"},       {"flood_delay_p99", "coppice", "ms"},
+    {"flood_cpu", "coppice", "ns/event"},       {"tick_events", "floor", "events/s"},
+    {"tick_delay_p50", "floor", "ms"},          {"tick_delay_p99", "floor", "ms"},
+    {"tick_cpu", "floor", "ns/event"},          {"tick_cpu_to_floor", "coppice", "ratio"},
+    {"stuck_commit_p50", "coppice", "ratio"},   {"stuck_commit_p99", "coppice", "ratio"},
     {"stuck_events_seen", "coppice", "ratio"},
 };
 
@@ -222,7 +214,8 @@ floor_run(uint32_t clients, double seconds)
 
 /* ---- a client that never reads ---- */
 
-/* Commits of a kilobyte, one each 200 us; before them, until a socket that nobody reads must be full. */
+/* Commits of a kilobyte, one each 200 us; before them, until a socket that nobody reads must be
+ * full. */
 static void
 commits(uint32_t stuck, double *p50, double *p99, sse_result *seen)
 {
@@ -304,61 +297,34 @@ print(uint32_t clients, bool json)
     }
 }
 
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout,
-            "bench_sse [--json] [--clients N] [--seconds S] [--rounds N] [--pairs N]\n");
-    exit(status);
-}
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"clients", required_argument, NULL, 'c'},
-                                            {"seconds", required_argument, NULL, 's'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"pairs", required_argument, NULL, 'p'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
     struct rlimit files;
-    unsigned long clients = 500, rounds = 3, pairs = 15;
-    double seconds = 5;
+    uint32_t clients = 500, rounds = 3, pairs = 15, seconds = 5;
     bool json = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'j')
-            json = true;
-        else if (c == 'c')
-            clients = strtoul(optarg, NULL, 10);
-        else if (c == 's')
-            seconds = strtod(optarg, NULL);
-        else if (c == 'r')
-            rounds = strtoul(optarg, NULL, 10);
-        else if (c == 'p')
-            pairs = strtoul(optarg, NULL, 10);
-        else
-            usage(c == 'h' ? 0 : 2);
-    }
-    if (clients < 1 || clients > CLIENTS_MOST - BESIDE || rounds > REPORT_ROUNDS_MAX ||
-        pairs > REPORT_ROUNDS_MAX || !(seconds > 0 && seconds <= 60))
-        usage(2);
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("clients", clients, 1, CLIENTS_MOST - BESIDE),
+                                    BENCH_NUMBER("seconds", seconds, 1, 60),
+                                    BENCH_NUMBER("rounds", rounds, 0, REPORT_ROUNDS_MAX),
+                                    BENCH_NUMBER("pairs", pairs, 0, REPORT_ROUNDS_MAX),
+                                    BENCH_END};
+    bench_arguments(argc, argv, table);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     clients_fd = sse_fork();
     open_server();
-    for (unsigned long i = 0; i < rounds; i++) {
-        watched((uint32_t)clients, HZ, 0, seconds, TICK_EVENTS);
-        floor_run((uint32_t)clients, seconds);
-        watched((uint32_t)clients, 1000, WINDOW_MS, seconds, FLOOD_EVENTS);
+    for (uint32_t i = 0; i < rounds; i++) {
+        watched(clients, HZ, 0, seconds, TICK_EVENTS);
+        floor_run(clients, seconds);
+        watched(clients, 1000, WINDOW_MS, seconds, FLOOD_EVENTS);
         report_add(&of[RATIO_CPU], of[TICK_CPU].value[i] / of[FLOOR_CPU].value[i]);
     }
-    for (unsigned long i = 0; i < pairs; i++)
+    for (uint32_t i = 0; i < pairs; i++)
         stuck_pair(i % 2);
-    print((uint32_t)clients, json);
+    print(clients, json);
     cop_http_close(server);
     cop_store_close(store);
     return 0;

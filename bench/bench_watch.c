@@ -16,7 +16,6 @@
  * A round takes all cases in turn, every other one in the opposite order; what is saved is the
  * median of the rounds' own ratios. Intervals are of 95 %.
  */
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,9 @@
 
 #include <coppice/coppice.h>
 
+#include "bench/arguments.h"
 #include "bench/clock.h"
+#include "bench/need.h"
 #include "bench/report.h"
 
 enum { ATOMS = 1000, UPDATES = 1000, BURST_ATOMS = 100, WATCHERS = 1000 };
@@ -35,15 +36,6 @@ static cop_store *store;
 static cop_atom atom[ATOMS];
 static volatile uint64_t sink;
 static int64_t counter;
-
-static void
-need(cop_status status, const char *what)
-{
-    if (status == COP_OK)
-        return;
-    report_note("%s: %s", what, cop_status_name(status));
-    exit(1);
-}
 
 static void
 commit_one(cop_atom a)
@@ -333,39 +325,18 @@ print(const report_samples of[CASES], bool json)
     }
 }
 
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout, "bench_watch [--json] [--rounds N] [--quick]\n");
-    exit(status);
-}
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"quick", no_argument, NULL, 'q'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
     static report_samples of[CASES];
-    unsigned long rounds = 15;
+    uint32_t rounds = 15;
     bool json = false, quick = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'j')
-            json = true;
-        else if (c == 'r')
-            rounds = strtoul(optarg, NULL, 10);
-        else if (c == 'q')
-            quick = true;
-        else
-            usage(c == 'h' ? 0 : 2);
-    }
-    if (rounds < 1 || rounds > REPORT_ROUNDS_MAX)
-        usage(2);
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_FLAG("quick", quick), BENCH_END};
+    bench_arguments(argc, argv, table);
     open_store();
-    for (unsigned long i = 0; i < rounds; i++)
+    for (uint32_t i = 0; i < rounds; i++)
         round_run(of, quick ? 2000 : 20000, i % 2 == 1);
     print(of, json);
     cop_store_close(store);

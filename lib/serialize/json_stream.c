@@ -101,10 +101,13 @@ close_branch(cop_json_stream *s)
 {
     const level *l = &s->levels[--s->depth];
     if (l->separator != ',')
-        cop__json_pieces_bytes(&s->pieces, letter(l->separator), 1);
+        cop__json_char(&s->pieces.out, l->separator);
     else
         cop__json_pieces_line(&s->pieces, s->options.indent, s->depth);
-    cop__json_pieces_bytes(&s->pieces, l->array ? "]" : "}", 1);
+    if (s->pieces.count > 0)
+        cop__json_pieces_bytes(&s->pieces, l->array ? "]" : "}", 1);
+    else
+        cop__json_char(&s->pieces.out, l->array ? ']' : '}'); /* may hang over */
 }
 
 /* ---- children ---- */
@@ -145,6 +148,26 @@ put_scalar(cop_json_stream *s, const cop__slot *slot)
 }
 
 static void
+add_value(cop_json_stream *s, const cop_value *value)
+{
+    cop__json_pieces_value(&s->pieces, value, s->options.indent, s->depth);
+}
+
+/* A value that the short way does not write; at once, if it fits whatever is escaped in it. */
+static void
+put_value(cop_json_stream *s, const cop__slot *slot, bool fast)
+{
+    cop_value value = cop__slot_value(slot);
+    size_t most = COP__JSON_SCALAR_ROOM;
+    if (cop_value_is_text(&value))
+        most += 6 * (size_t)cop_value_length(&value);
+    if (fast && most <= cop__json_pieces_room(&s->pieces))
+        cop__json_value_text(&s->pieces.out, &value, 0, 0);
+    else
+        add_value(s, &value);
+}
+
+static void
 add_begin(cop_json_stream *s, const level *l, uint32_t id)
 {
     cop__json_pieces_bytes(&s->pieces, letter(l->separator), 1);
@@ -154,12 +177,6 @@ add_begin(cop_json_stream *s, const level *l, uint32_t id)
     const cop__name *name = cop__json_member(&s->reader, id);
     cop__json_pieces_name(&s->pieces, name->path + name->key, (size_t)(name->length - name->key),
                           s->options.indent);
-}
-
-static void
-add_value(cop_json_stream *s, const cop_value *value)
-{
-    cop__json_pieces_value(&s->pieces, value, s->options.indent, s->depth);
 }
 
 static void
@@ -177,10 +194,8 @@ put_child(cop_json_stream *s, level *l, const cop__slot *slot)
         return;
     }
     l->list.id++;
-    if (!fast || !put_scalar(s, slot)) {
-        cop_value value = cop__slot_value(slot);
-        add_value(s, &value);
-    }
+    if (!fast || !put_scalar(s, slot))
+        put_value(s, slot, fast);
 }
 
 /* A lazy one that is evaluated. */

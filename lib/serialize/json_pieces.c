@@ -2,7 +2,8 @@
 /* Text that can stop anywhere: see json_pieces.h. */
 #include "serialize/json_pieces.h"
 
-#define LEAST_PART 16u /* bytes of a text: with their escapes, and a character more, they fit the overhang */
+#define LEAST_PART \
+    16u /* bytes of a text: with their escapes, and a character more, they fit the overhang */
 
 _Static_assert((LEAST_PART + 3) * 6 < COP__JSON_OVERHANG, "a part that does not fit can hang over");
 
@@ -135,8 +136,8 @@ cop__json_pieces_value(cop__json_pieces *p, const cop_value *value, uint32_t ind
 
 /* ---- parts ---- */
 
-/* Up to n bytes, and the rest of what must stay together: a character of several bytes, or an escape of
- * a segment ("~0"). More than three bytes that continue a character belong to none. */
+/* Up to n bytes, and the rest of what must stay together: a character of several bytes, or an
+ * escape of a segment ("~0"). More than three bytes that continue a character belong to none. */
 static size_t
 whole(const cop__json_piece *piece, size_t n)
 {

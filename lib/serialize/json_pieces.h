@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON text that can stop anywhere: what is to be written next stands in a short queue of pieces, and
- * goes into a window of the caller's, step by step.
+ * JSON text that can stop anywhere: what is to be written next stands in a short queue of pieces,
+ * and goes into a window of the caller's, step by step.
  *
- * A piece is written by parts. A part is at least one character with its escape, and so may be longer
- * than the room that is left: what hangs over the end of the window is kept here and begins the next one.
- * Parts are cut so that it is never more than COP__JSON_OVERHANG bytes.
+ * A piece is written by parts. A part is at least one character with its escape, and so may be
+ * longer than the room that is left: what hangs over the end of the window is kept here and begins
+ * the next one. Parts are cut so that it is never more than COP__JSON_OVERHANG bytes.
  *
- * Nothing here allocates, recurses or is shared. What a piece refers to outlives it: texts lie in the
- * version that is written, numbers and short texts in the queue itself.
+ * Nothing here allocates, recurses or is shared. What a piece refers to outlives it: texts lie in
+ * the version that is written, numbers and short texts in the queue itself.
  */
 #ifndef COP_SERIALIZE_JSON_PIECES_H
 #define COP_SERIALIZE_JSON_PIECES_H

@@ -2,22 +2,22 @@
 /*
  * JSON in steps: see json_stream.h.
  *
- * The walk is that of json_compact.c, with a stack of lists, one for each open branch; between two steps
- * it rests on the stack and in the queue of pieces (json_pieces.h). A child goes straight into the window
- * when the short way of json_fast.h can put it there; else, and with other options than the default
- * ones, by pieces.
+ * The walk is that of json_compact.c, with a stack of lists, one for each open branch; between two
+ * steps it rests on the stack and in the queue of pieces (json_pieces.h). A child goes straight
+ * into the window when the short way of json_fast.h can put it there; else, and with other options
+ * than the default ones, by pieces.
  *
- * BOUNDS OF A STEP. Each turn of the loop in `run` writes at least one byte, or passes over a lazy member,
- * of which a step takes as many as its window has bytes. A piece is written by parts that the window has
- * room for, but for the last one (json_pieces.h). What is looked at ahead is at most a block of children
- * for each branch that is opened. So a step is O(size), however long texts and lists are. Memory is one block
- * and the stack; nothing of the document is copied but short texts.
+ * BOUNDS OF A STEP. Each turn of the loop in `run` writes at least one byte, or passes over a lazy
+ * member, of which a step takes as many as its window has bytes. A piece is written by parts that
+ * the window has room for, but for the last one (json_pieces.h). What is looked at ahead is at most
+ * a block of children for each branch that is opened. So a step is O(size), however long texts and
+ * lists are. Memory is one block and the stack; nothing of the document is copied but short texts.
  *
- * ERRORS. The child in work has not been taken from its list when memory or a lazy atom is refused, so the
- * next step begins with it again.
+ * ERRORS. The child in work has not been taken from its list when memory or a lazy atom is refused,
+ * so the next step begins with it again.
  *
- * Thread-safe as far as the snapshot is, which is held: nothing here is shared. The block is given back
- * before the hold, since the store's account may go with that.
+ * Thread-safe as far as the snapshot is, which is held: nothing here is shared. The block is given
+ * back before the hold, since the store's account may go with that.
  */
 #include <coppice/json_stream.h>
 
@@ -263,7 +263,8 @@ run(cop_json_stream *s, size_t passes)
 }
 
 cop_status
-cop_json_stream_next(cop_json_stream *stream, char *buffer, size_t size, size_t *written, bool *more)
+cop_json_stream_next(cop_json_stream *stream, char *buffer, size_t size, size_t *written,
+                     bool *more)
 {
     if (!stream || !buffer || !size || !written || !more)
         return COP_E_INVALID;

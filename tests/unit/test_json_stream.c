@@ -21,8 +21,9 @@ open_stream(const cop_snapshot *snapshot, cop_atom atom, const write_options *op
     return stream;
 }
 
-/* All that is left, in steps of `size` bytes that are full but for the last one, unless `passes`: then
- * lazy members may end them before. In memory of its own size, so that a sanitizer sees what writes beyond. */
+/* All that is left, in steps of `size` bytes that are full but for the last one, unless `passes`:
+ * then lazy members may end them before. In memory of its own size, so that a sanitizer sees what
+ * writes beyond. */
 static void
 drain(cop_json_stream *stream, size_t size, bool passes, x_bytes *text)
 {
@@ -48,7 +49,8 @@ check_text(const x_bytes *is, const char *expected, size_t n, size_t size)
     while (at < n && at < is->n && is->at[at] == expected[at])
         at++;
     ck_assert_msg(is->n == n && at == n,
-                  "in steps of %zu: %zu bytes of %zu, different from byte %zu on", size, is->n, n, at);
+                  "in steps of %zu: %zu bytes of %zu, different from byte %zu on", size, is->n, n,
+                  at);
 }
 
 static void
@@ -107,12 +109,16 @@ START_TEST(documents)
         "{\"a\":{\"b\":{\"c\":[1,[2,[3,{\"d\":null}]]]}},\"e\":[],\"f\":{}}",
         "[null,true,false,0,-1,9223372036854775807,-9223372036854775808,1.5,-0.0,1e300,5e-324]",
         "{\"\":\"\",\"a/b\":\"~\",\"*\":\"*\",\"~\":\"/\",\"a~b/c*d\":{\"~~~\":1},\"~3\":2}",
-        "[\"\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f\\u007f\",\"\\u0001\\u0002\\u0003\\u0004\\u0005\\u0006\"]",
-        "[\"\\u00e9\\u20ac\\ud83d\\ude00\",\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\\u20ac\\u00e9x\"]",
+        "[\"\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f\\u007f\","
+        "\"\\u0001\\u0002\\u0003\\u0004\\u0005\\u0006\"]",
+        "[\"\\u00e9\\u20ac\\ud83d\\ude00\","
+        "\"\\ud83d\\ude00\\ud83d\\ude00\\ud83d\\ude00\\u20ac\\u00e9x\"]",
         "{\"caf\\u00e9\\n\\\"\":{\"\\u20ac\\ud83d\\ude00\\u007f\":[]}}",
-        "{\"b\":[{\"$bytes\":\"\"},{\"$bytes\":\"Zg==\"},{\"$bytes\":\"Zm8=\"},{\"$bytes\":\"Zm9v\"},"
+        "{\"b\":[{\"$bytes\":\"\"},{\"$bytes\":\"Zg==\"},{\"$bytes\":\"Zm8=\"},{\"$bytes\":"
+        "\"Zm9v\"},"
         "{\"$bytes\":\"Zm9vYmFyYmF6Zm9vYmFyYmF6Zm9vYmFyYmF6Zg==\"}]}",
-        "{\"e\":[{\"$error\":\"\"},{\"$error\":\"no \\\"x\\\"\"},{\"$error\":\"\\u20ac and on and on\"}]}",
+        "{\"e\":[{\"$error\":\"\"},{\"$error\":\"no \\\"x\\\"\"},{\"$error\":\"\\u20ac and on and "
+        "on\"}]}",
         "{\"key that is longer than a window of sixty-four bytes, and then some more of it\":1}",
         "[\"a text that is longer than a window of sixty-four bytes, and then some more of it\"]",
     };
@@ -182,9 +188,23 @@ END_TEST
 static cop_value
 random_text(x_world *w, char *text, size_t n)
 {
-    static const char *const some[] = {"a",  "b",        "\"",       "\\", "\n", "\x01", "\x7f", "~",
-                                       "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",  "\xf0\x9f",
-                                       "\x80", "\x80\x80\x80\x80\x80", "\xe2", "\xff", "plain text"};
+    static const char *const some[] = {"a",
+                                       "b",
+                                       "\"",
+                                       "\\",
+                                       "\n",
+                                       "\x01",
+                                       "\x7f",
+                                       "~",
+                                       "\xc3\xa9",
+                                       "\xe2\x82\xac",
+                                       "\xf0\x9f\x98\x80",
+                                       "\xf0\x9f",
+                                       "\x80",
+                                       "\x80\x80\x80\x80\x80",
+                                       "\xe2",
+                                       "\xff",
+                                       "plain text"};
     size_t used = 0;
     uint32_t kinds = 1 + x_below(w, sizeof some / sizeof some[0]);
     while (used < n) {
@@ -192,8 +212,9 @@ random_text(x_world *w, char *text, size_t n)
         for (; *next && used < n; next++)
             text[used++] = *next;
     }
-    return x_below(w, 8) ? cop_string(text, n) : x_below(w, 2) ? cop_bytes(text, n)
-                                                               : cop_error_value(text, n);
+    return x_below(w, 8)   ? cop_string(text, n)
+           : x_below(w, 2) ? cop_bytes(text, n)
+                           : cop_error_value(text, n);
 }
 
 /* Characters of every length and what is none, cut at every place. */
@@ -365,7 +386,8 @@ START_TEST(lazy_atom_refused)
     CHECK_OK(cop_json_stream_next(stream, window, sizeof window, &written, &more));
     ck_assert_uint_eq(written, strlen("{\"a\":1"));
     ck_assert(more);
-    CHECK_STATUS(cop_json_stream_next(stream, window, sizeof window, &written, &more), COP_E_MEMORY);
+    CHECK_STATUS(cop_json_stream_next(stream, window, sizeof window, &written, &more),
+                 COP_E_MEMORY);
     ck_assert_uint_eq(written, 0);
     ck_assert(more);
     fault_alloc_disarm(&t_faults);

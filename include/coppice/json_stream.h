@@ -32,7 +32,7 @@ typedef struct cop_json_stream cop_json_stream;
  * Begins the text of an atom, or of a branch with what is below it. options are copied and may be NULL;
  * they mean what they mean for cop_json_write. The stream holds the snapshot's version itself
  * (cop_snapshot_keep) until it is closed: the caller's hold or pin may end before. *stream is NULL on
- * failure. Memory, counted as "other": about 2 KiB, and 32 bytes for each level of open branches beyond
+ * failure. Memory, counted as "other": about 1.3 KiB, and 32 bytes for each level of open branches beyond
  * the sixteenth.
  *
  * COP_E_GONE, COP_E_MEMORY, COP_E_LIMIT (snapshots.max), COP_E_INVALID, COP_E_FORKED, and for an atom that is

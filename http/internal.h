@@ -195,6 +195,8 @@ bool cop__http_number(const char *text, uint64_t maximum, uint64_t *number);
 /* reply.c: answers. Each takes what it is given and queues the response. */
 enum MHD_Result cop__http_queue(struct cop__http_request *request, unsigned status,
                                 struct MHD_Response *response, const char *etag);
+/* Coppice-Version. */
+void cop__http_add_version(struct MHD_Response *response, uint64_t version);
 /* A JSON document in a buffer; the buffer is emptied. */
 enum MHD_Result cop__http_reply_buffer(struct cop__http_request *request, unsigned status,
                                        struct cop__buffer *buffer, const char *etag,

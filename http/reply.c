@@ -32,8 +32,8 @@ cop__http_queue(struct cop__http_request *r, unsigned status, struct MHD_Respons
     return result;
 }
 
-static void
-add_version(struct MHD_Response *response, uint64_t version)
+void
+cop__http_add_version(struct MHD_Response *response, uint64_t version)
 {
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)version);
@@ -75,7 +75,7 @@ cop__http_reply_buffer(struct cop__http_request *r, unsigned status, struct cop_
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, JSON_TYPE);
-    add_version(response, version);
+    cop__http_add_version(response, version);
     return cop__http_queue(r, status, response, etag);
 }
 
@@ -136,7 +136,7 @@ cop__http_reply_empty(struct cop__http_request *r, unsigned status, const char *
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (!response)
         return MHD_NO;
-    add_version(response, version);
+    cop__http_add_version(response, version);
     return cop__http_queue(r, status, response, etag);
 }
 

@@ -2,10 +2,10 @@
 /*
  * GET and HEAD of /v1/state/PATH: one version, read under a pin, from a version held for a client, or
  * from one that the history keeps. Short answers are made in memory and have a length; what does not fit is streamed from a
- * snapshot that is held until its last byte has been sent.
+ * snapshot that is held until its last byte has been sent: libmicrohttpd pulls, and a stream is written as far as
+ * it asks.
  */
 #include "http/etag.h"
-#include "http/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,39 +71,66 @@ unchanged(struct cop__http_request *r, const char *etag)
     return list && cop__etag_listed(list, etag);
 }
 
+/* An answer that is written while it is sent. */
+struct streamed {
+    cop_json_stream *stream;
+    bool more;    /* of the document */
+    bool newline; /* behind it */
+};
+
 static ssize_t
 pull(void *context, uint64_t position, char *bytes, size_t n)
 {
+    struct streamed *s = context;
+    size_t written = 0;
     (void)position;
-    long long got = cop__stream_read(context, bytes, n);
-    if (got > 0)
-        return (ssize_t)got;
-    return got == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+    while (s->more && written == 0) /* a step over lazy members may write nothing */
+        if (cop_json_stream_next(s->stream, bytes, n, &written, &s->more) != COP_OK)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (written == 0 && s->newline) {
+        s->newline = false;
+        bytes[written++] = '\n';
+    }
+    return written > 0 ? (ssize_t)written : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
 static void
 end_stream(void *context)
 {
-    cop__stream_free(context);
+    struct streamed *s = context;
+    cop_json_stream_close(s->stream);
+    free(s);
+}
+
+static struct MHD_Response *
+response_of_stream(const cop_snapshot *snapshot, cop_atom atom,
+                   const cop_json_write_options *options)
+{
+    struct streamed *s = malloc(sizeof *s);
+    if (!s)
+        return NULL;
+    *s = (struct streamed){NULL, true, options->indent > 0};
+    struct MHD_Response *response = NULL;
+    if (cop_json_stream_open(snapshot, atom, options, &s->stream) == COP_OK)
+        response =
+            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, pull, s, end_stream);
+    if (!response)
+        end_stream(s);
+    return response;
 }
 
 static enum MHD_Result
 reply_stream(struct cop__http_request *r, const cop_snapshot *snapshot, cop_atom atom,
              const cop_json_write_options *options, const char *etag)
 {
-    struct cop__stream *stream = cop__stream_new(snapshot, atom, options, options->indent > 0);
-    struct MHD_Response *response =
-        stream ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, pull, stream,
-                                                   end_stream)
-               : NULL;
+    struct MHD_Response *response = response_of_stream(snapshot, atom, options);
     if (!response) {
-        if (stream)
-            cop__stream_free(stream);
         cop__problem_set(&r->problem, COP_PROBLEM_BUSY, "no snapshot can be held for the answer");
         return cop__http_reply_problem(r, &r->problem);
     }
     cop__http_count(&r->server->streamed);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    cop__http_add_version(response, cop_snapshot_version(snapshot));
     return cop__http_queue(r, MHD_HTTP_OK, response, etag);
 }
 

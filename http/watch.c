@@ -293,8 +293,7 @@ cop__http_watch_free(struct cop__http_watch *w)
     if (w->placed)
         place_leave(w);
     cop_watch_close(w->watch);
-    if (w->stream)
-        cop__stream_free(w->stream);
+    cop_json_stream_close(w->stream);
     cop__buffer_free(&w->piece);
     free(w);
 }

@@ -6,7 +6,6 @@
 #include <coppice/watch.h>
 
 #include "http/internal.h"
-#include "http/stream.h"
 
 struct cop__http_watch {
     struct cop_http_server *server;
@@ -21,7 +20,7 @@ struct cop__http_watch {
     bool patches; /* instead of changes */
     struct cop__buffer piece;
     size_t sent;
-    struct cop__stream *stream; /* the document of a reset, behind the piece */
+    cop_json_stream *stream; /* the document of a reset, behind the piece */
     uint64_t sent_ns;
     /* under the mutex */
     bool placed, suspended, gone;

@@ -41,8 +41,7 @@ add_document(struct cop__http_watch *w, const cop_snapshot *snapshot, cop_atom a
     if (cop_json_write(snapshot, atom, &options, take_bytes, &b) == COP_OK)
         return add_end(w);
     w->piece.length = begin;
-    w->stream = cop__stream_new(snapshot, atom, &options, false);
-    return w->stream != NULL;
+    return cop_json_stream_open(snapshot, atom, &options, &w->stream) == COP_OK;
 }
 
 static bool
@@ -96,22 +95,30 @@ write_next(struct cop__http_watch *w)
     return status == COP_E_CLOSING || status == COP_E_FORKED ? NEXT_END : NEXT_FAILED;
 }
 
+/* The document that is streamed; with its last bytes comes the end of the event. Negative: it failed. */
+static ssize_t
+send_document(struct cop__http_watch *w, char *bytes, size_t n)
+{
+    size_t written = 0;
+    bool more = true;
+    while (more && written == 0) /* a step over lazy members may write nothing */
+        if (cop_json_stream_next(w->stream, bytes, n, &written, &more) != COP_OK)
+            return -1;
+    if (more)
+        return (ssize_t)written;
+    cop_json_stream_close(w->stream);
+    w->stream = NULL;
+    w->piece.length = w->sent = 0;
+    return add_end(w) ? (ssize_t)written : -1;
+}
+
 /* What is left of the event, at most n bytes; 0: nothing; negative: it failed. */
 static ssize_t
 send_rest(struct cop__http_watch *w, char *bytes, size_t n)
 {
     size_t left = w->piece.length - w->sent;
-    if (!left && w->stream) {
-        long long got = cop__stream_read(w->stream, bytes, n);
-        if (got != 0)
-            return (ssize_t)got;
-        cop__stream_free(w->stream);
-        w->stream = NULL;
-        w->piece.length = w->sent = 0;
-        if (!add_end(w))
-            return -1;
-        left = w->piece.length;
-    }
+    if (!left && w->stream)
+        return send_document(w, bytes, n);
     n = left < n ? left : n;
     if (n)
         memcpy(bytes, w->piece.data + w->sent, n);

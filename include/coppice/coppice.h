@@ -8,6 +8,7 @@
 #include <coppice/graph.h>
 #include <coppice/history.h>
 #include <coppice/json.h>
+#include <coppice/json_stream.h>
 #include <coppice/memory.h>
 #include <coppice/monitor.h>
 #include <coppice/options.h>

@@ -62,4 +62,9 @@ void cop__json_base64_encode(const unsigned char *bytes, size_t n, char out[4]);
  * when `from` is of no known size, or sets something that this library does not know. */
 bool cop__json_options_copy(void *to, size_t to_size, const void *from);
 
+/* The options of a writer, or the default ones for NULL. False when they are of no known size or out of
+ * bounds. */
+bool cop__json_write_options_take(const cop_json_write_options *options,
+                                  cop_json_write_options *taken);
+
 #endif

@@ -149,17 +149,29 @@ put_escaped(cop__json_out *out, const char *text, size_t n, unsigned mask)
 }
 
 /* A host may have set what is not UTF-8 after all; what leaves here is. */
-static void
-put_string(cop__json_out *out, const char *text, size_t n)
+void
+cop__json_text_part(cop__json_out *out, const char *text, size_t n)
 {
     bool broken = !cop__utf8_valid(text, n, NULL);
-    cop__json_char(out, '"');
     put_escaped(out, text, n, out->mask | (broken ? IN_BROKEN : 0));
-    cop__json_char(out, '"');
+}
+
+void
+cop__json_name_part(cop__json_out *out, const char *segment, size_t n)
+{
+    put_escaped(out, segment, n, out->mask | IN_SEGMENT);
 }
 
 static void
-put_base64(cop__json_out *out, const char *text, size_t n)
+put_string(cop__json_out *out, const char *text, size_t n)
+{
+    cop__json_char(out, '"');
+    cop__json_text_part(out, text, n);
+    cop__json_char(out, '"');
+}
+
+void
+cop__json_base64_part(cop__json_out *out, const char *text, size_t n)
 {
     const unsigned char *bytes = (const unsigned char *)text;
     for (size_t i = 0; i < n; i += 3) {
@@ -178,7 +190,7 @@ void
 cop__json_name(cop__json_out *out, const char *segment, size_t n, uint32_t indent)
 {
     cop__json_char(out, '"');
-    put_escaped(out, segment, n, out->mask | IN_SEGMENT);
+    cop__json_name_part(out, segment, n);
     cop__json_bytes(out, "\":", 2);
     if (indent)
         cop__json_char(out, ' ');
@@ -203,7 +215,7 @@ put_tagged(cop__json_out *out, const cop_value *value, uint32_t indent, uint32_t
     cop__json_name(out, bytes ? "$bytes" : "$error", 6, indent);
     if (bytes) {
         cop__json_char(out, '"');
-        put_base64(out, cop_value_data(value), cop_value_length(value));
+        cop__json_base64_part(out, cop_value_data(value), cop_value_length(value));
         cop__json_char(out, '"');
     } else {
         put_string(out, cop_value_data(value), cop_value_length(value));

@@ -50,4 +50,11 @@ void cop__json_line(cop__json_out *out, uint64_t indent, uint64_t level);
 void cop__json_value_text(cop__json_out *out, const cop_value *value, uint32_t indent,
                           uint32_t level);
 
+/* What is between the quotes of a string, of a name and of {"$bytes":"..."}: all of it, or a part that
+ * ends where no character, no escape of a segment and no group of three bytes is cut in two; the parts
+ * give what the whole does. At most 6 bytes for each. */
+void cop__json_text_part(cop__json_out *out, const char *text, size_t n);
+void cop__json_name_part(cop__json_out *out, const char *segment, size_t n);
+void cop__json_base64_part(cop__json_out *out, const char *text, size_t n);
+
 #endif

@@ -111,8 +111,9 @@ put_children(struct writer *w)
     return status;
 }
 
-static bool
-take_options(const cop_json_write_options *options, cop_json_write_options *taken)
+bool
+cop__json_write_options_take(const cop_json_write_options *options,
+                             cop_json_write_options *taken)
 {
     *taken = (cop_json_write_options)COP_JSON_WRITE_OPTIONS_INIT;
     if (options && !cop__json_options_copy(taken, sizeof *taken, options))
@@ -126,7 +127,7 @@ cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write
 {
     cop_value value;
     cop_json_write_options taken;
-    if (!snapshot || !sink || !take_options(options, &taken))
+    if (!snapshot || !sink || !cop__json_write_options_take(options, &taken))
         return COP_E_INVALID;
     cop_status status = cop_get(snapshot, atom, &value);
     if (status)

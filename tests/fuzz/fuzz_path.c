@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Paths and keys. The first byte chooses: a path, a key, a segment.
+ * Paths and keys. The first byte chooses: a path, a key, a segment; from 0xf0 on a JSON pointer.
  *
  * A path that passes the check can be made, is found, and is told as it was given; one that does not
  * is refused by every call with the same place. A key comes back from its segment, and a segment
- * from its key when it is written as we write it.
+ * from its key when it is written as we write it. A pointer that is taken comes back from its path.
  */
 #include "tests/fuzz/fuzz.h"
+
+#include "patch/pointer.h"
+#include "store/store_internal.h"
 
 static void
 check_path(const char *path, size_t length)
@@ -73,11 +76,44 @@ check_segment(const char *segment, size_t length)
     free(key);
 }
 
+/* What is written for a pointer's path, as the JSON string that it is put into, reads as the pointer. */
+static void
+check_written(const cop__bytes *path, const char *pointer, size_t length)
+{
+    cop__bytes text = {.memory = path->memory};
+    cop_value value;
+    cop__bytes_text(&text, "\"");
+    cop__pointer_of(&text, path->at, path->used);
+    cop__bytes_text(&text, "\"");
+    FUZZ_CHECK(text.status == COP_OK);
+    if (cop_json_scalar(text.at, text.used, &value, NULL) == COP_OK) {
+        FUZZ_CHECK(cop_value_length(&value) == length);
+        FUZZ_CHECK(length == 0 || memcmp(cop_value_data(&value), pointer, length) == 0);
+        cop_value_free(&value);
+    } else {
+        FUZZ_CHECK(cop_path_check(path->at, path->used, NULL) != COP_OK); /* it is not UTF-8 */
+    }
+    cop__bytes_end(&text);
+}
+
+static void
+check_pointer(const char *pointer, size_t length)
+{
+    cop__bytes path = {.memory = cop__store_memory(fuzz_store(0))};
+    cop_status status = cop__pointer_append(&path, pointer, length);
+    FUZZ_CHECK(status == COP_OK || status == COP_E_PATH);
+    if (status == COP_OK && path.used > 0)
+        check_written(&path, pointer, length);
+    else
+        FUZZ_CHECK(status == COP_E_PATH || length == 0);
+    cop__bytes_end(&path);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const check[])(const char *, size_t) = {check_path, check_key, check_segment};
     if (size > 0)
-        check[data[0] % 3]((const char *)data + 1, size - 1);
+        (data[0] >= 0xf0 ? check_pointer : check[data[0] % 3])((const char *)data + 1, size - 1);
     return 0;
 }

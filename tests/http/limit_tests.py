@@ -30,6 +30,8 @@ def test_streams(s):
     check(len(text) > 2 << 20, "large enough to be streamed", len(text))
     check(got.body == text, "a streamed answer is the document", (len(got.body), len(text)))
     equal(got.headers.get("Transfer-Encoding"), "chunked", "it has no length")
+    equal(got.headers["Coppice-Version"], s.get("/large", "?depth=1").headers["Coppice-Version"],
+          "and a version")
     pretty = s.get("/large", "?pretty")
     check(pretty.body == (json.dumps(big, ensure_ascii=False, indent=2) + "\n").encode(),
           "?pretty, streamed")
@@ -59,6 +61,59 @@ def test_streams(s):
     equal(s.stats()["snapshots"], 0, "the snapshots of answers are dropped")
     equal(s.stats()["http"]["buffered_bytes"] < 1 << 20, True, "buffers are given back")
     s.call("DELETE", "/v1/state/text")
+
+
+def resident(s):
+    """Bytes of memory that the server's process has."""
+    with open("/proc/%d/statm" % s.process.pid, encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_slow_readers():
+    """Who does not read holds one version and a bounded buffer, however long the answer is."""
+    clients, most = 40, 512 << 10  # bytes each: the socket's buffers are the kernel's
+    rows = {"rows": [[i, "row %d" % i] for i in range(200000)], "text": "z" * 4000000}
+    text = json.dumps(rows, separators=(",", ":")).encode()
+    with Server("--max-buffered-bytes", "100000000") as s:
+        s.put("/big", rows)
+        s.get("/big")
+        before = s.stats()
+        had = resident(s)
+        slow = []
+        for _ in range(clients):
+            reader = socket.socket()
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.settimeout(30 * SLOW)
+            reader.connect(("127.0.0.1", s.port))
+            reader.sendall(b"GET /v1/state/big HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+                           b"Connection: close\r\n\r\n" % s.port)
+            slow.append((reader, reader.recv(100)))
+        deadline = time.time() + PATIENCE
+        while s.stats()["http"]["buffered_bytes"] and time.time() < deadline:
+            time.sleep(0.05)
+        now = s.stats()
+        equal(now["snapshots"] - before["snapshots"], clients, "each holds the version")
+        equal(now["http"]["buffered_bytes"], 0, "and no buffer that grows with the answer")
+        other = now["bytes_by_kind"]["other"] - before["bytes_by_kind"]["other"]
+        check(other <= clients * 4096, "in the store a stream is small", other)
+        if SLOW == 1:
+            grown = resident(s) - had
+            check(grown < clients * most, "in the process too", grown)
+        for i in range(100):
+            s.put("/big/rows/%d" % i, i)
+        held = s.stats()["bytes_held"] - now["bytes_held"]
+        check(held < 4 << 20, "versions that nobody reads are not kept for them", held)
+        reader, first = slow.pop()
+        with reader:
+            rest = read_all(reader)
+        seen = b"".join(unchunk((first + rest).split(b"\r\n\r\n", 1)[1]))
+        check(seen == text, "its version is whole", len(seen))
+        for reader, _ in slow:
+            reader.close()
+        deadline = time.time() + PATIENCE
+        while s.stats()["snapshots"] > before["snapshots"] and time.time() < deadline:
+            time.sleep(0.05)
+        equal(s.stats()["snapshots"], before["snapshots"], "and is let go")
 
 
 def test_body_limit():

@@ -46,7 +46,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
                                   "watch_window watch_refusals"))
 # With servers of their own.
 OWN = (tests_of(transaction_tests, "lease_end") + tests_of(history_tests, "history_rules")
-       + tests_of(limit_tests, "body_limit store_limits header_limit connections deadlines")
+       + tests_of(limit_tests, "slow_readers body_limit store_limits header_limit connections deadlines")
        + tests_of(program_tests, "stress stress_server stress_server_ended stress_server_unanswered "
                                  "stress_server_faults stress_bar stress_faults tune top options options_set "
                                  "reload ports load_and_feed")

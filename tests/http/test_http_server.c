@@ -296,6 +296,77 @@ START_TEST(threads_change_under_load)
 }
 END_TEST
 
+/* ---- answers that are streamed ---- */
+
+static cop_status
+three(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    (void)evaluation;
+    (void)context;
+    *result = cop_i64(3);
+    return COP_OK;
+}
+
+/* The whole answer, as it comes. */
+static char *
+receive(uint16_t port, const char *target, size_t *length)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    size_t capacity = 8 << 20;
+    char request[256], *text = malloc(capacity);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ssize_t got;
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+    int n = snprintf(request, sizeof request,
+                     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: close\r\n\r\n", target, port);
+    ck_assert_int_eq(send(fd, request, (size_t)n, 0), n);
+    for (*length = 0; (got = recv(fd, text + *length, capacity - 1 - *length, 0)) > 0;)
+        *length += (size_t)got;
+    text[*length] = '\0';
+    close(fd);
+    return text;
+}
+
+/* Lazy atoms have the place in a streamed answer that they have in a short one, and it is whole and says of
+ * which version it is. More of them follow one another than a step passes over. */
+START_TEST(streams_pass_over_lazy_atoms)
+{
+    enum { TEXT = 3 << 20, LAZY = 40000 };
+    cop_store *store = t_open();
+    cop_http_options options = any_port();
+    cop_computed_options lazy = COP_COMPUTED_OPTIONS_INIT;
+    cop_http_server *server;
+    char *text = malloc(TEXT), path[32], version[64];
+    size_t length;
+    cop_txn *txn = t_begin(store);
+    cop_atom atom;
+
+    lazy.kind = COP_LAZY;
+    memset(text, 'x', TEXT);
+    for (unsigned i = 0; i < LAZY; i++) {
+        int n = snprintf(path, sizeof path, "o/lazy%u", i);
+        CHECK_OK(cop_txn_define(txn, path, (size_t)n, three, NULL, &lazy, &atom, NULL));
+    }
+    t_commit(txn);
+    t_set_at(store, "o/text", cop_string(text, TEXT));
+    snprintf(version, sizeof version, "Coppice-Version: %" PRIu64 "\r\n",
+             t_set_at(store, "o/last", cop_i64(1)));
+    CHECK_OK(cop_http_open(store, &options, &server, NULL));
+    char *answer = receive(cop_http_port(server), "/v1/state/o", &length);
+    static const char end[] = "x\",\"last\":1}\r\n0\r\n\r\n";
+    ck_assert_ptr_nonnull(strstr(answer, version));
+    ck_assert_ptr_nonnull(strstr(answer, "{\"text\":\"xxx"));
+    ck_assert_uint_gt(length, TEXT);
+    ck_assert_str_eq(answer + length - strlen(end), end);
+    free(answer);
+    free(text);
+    cop_http_close(server);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(no_pool_to_resize)
 {
     cop_store *store = t_open();
@@ -444,6 +515,7 @@ add(TCase *tests)
     tcase_add_test(tests, bounds);
     tcase_add_test(tests, shorter_options);
     tcase_add_test(tests, threads_change_under_load);
+    tcase_add_test(tests, streams_pass_over_lazy_atoms);
     tcase_add_test(tests, no_pool_to_resize);
     tcase_add_test(tests, host_changes_options);
     tcase_add_test(tests, siphash_vectors);

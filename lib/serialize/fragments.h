@@ -22,7 +22,9 @@
  * WRITING a branch visits what is dirty at it or below, and nothing else: a dirty fragment is spliced (its
  * changed values alone are formatted), one that is dirty as a whole is formatted from its children, an
  * owner out of step takes over the fragments whose children still follow one another and formats the rest.
- * Marks elsewhere stay for whoever asks there.
+ * Marks elsewhere stay for whoever asks there. When all that is kept is asked for, a changed value is
+ * spliced in as soon as it is marked, while what it takes is in the caches of the processor; marks are
+ * left on what that does not do for.
  *
  * CONCURRENCY. All of this is guarded by one lock: who moves or writes has it, whoever asks meanwhile waits
  * and then mostly finds the text made. The lock is never held while waiting for the commit right, nor for
@@ -116,7 +118,7 @@ typedef struct cop__owner {
     cop__element *element;
     size_t elements, capacity;
     size_t at;      /* while writing: the element that is next */
-    cop_rope *rope; /* NULL or of the state that `dirty` speaks of */
+    cop_rope *rope; /* NULL while it is dirty */
 } cop__owner;
 
 typedef struct cop__serializer {
@@ -221,8 +223,9 @@ cop__mark_fragment(cop__fragment *f)
 /* ---- moving (move.c) ---- */
 
 /* The base becomes this version, which the caller holds and which is not older. Returns the former
- * base, to be let go without the lock. */
-const cop_snapshot *cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot);
+ * base, to be let go without the lock. at_once: all will be written now. */
+const cop_snapshot *cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot,
+                                         bool at_once);
 
 /* ---- formatting (build.c) ---- */
 
@@ -268,6 +271,8 @@ bool cop__fragment_renew(cop__serializer *s, cop__fragment *f);
 /* Nothing at the owner or below is dirty any more; false: memory was refused. */
 bool cop__owner_write(cop__serializer *s, cop__owner *owner);
 cop_rope *cop__owner_rope(cop__serializer *s, cop__owner *owner);
+/* The values of a fragment that are marked are no longer, or all still are. */
+void cop__fragment_splice(cop__serializer *s, cop__fragment *f);
 
 /* One element with what is below it; not the records above. */
 bool cop__element_write(cop__serializer *s, cop__element element);

@@ -276,7 +276,7 @@ write_rest(cop__serializer *s)
  * entered and then looks whether it closes: so either its base is dropped by close, or it takes
  * none. */
 static bool
-follow(cop__serializer *s, const cop_snapshot *snapshot, const cop_snapshot **let_go)
+follow(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom, const cop_snapshot **let_go)
 {
     if (s->closing || cop__load_seq_cst(&s->store->closing))
         return false;
@@ -287,7 +287,8 @@ follow(cop__serializer *s, const cop_snapshot *snapshot, const cop_snapshot **le
     if (!cop__places_reach(s, snapshot))
         return false;
     cop__snapshot_hold(snapshot);
-    *let_go = cop__serializer_move(s, snapshot);
+    bool all = s->store->options.serialization_strategy == 2 || atom.id == cop_root().id;
+    *let_go = cop__serializer_move(s, snapshot, all);
     return write_rest(s);
 }
 
@@ -296,7 +297,7 @@ static cop_rope *
 kept_rope(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom,
           const cop_snapshot **let_go)
 {
-    if (!follow(s, snapshot, let_go))
+    if (!follow(s, snapshot, atom, let_go))
         return NULL;
     cop__owner *owner = owner_of(s, snapshot, atom);
     if (owner == NULL)

@@ -113,7 +113,7 @@ typedef struct cop__owner {
     bool first;      /* `open` begins with the bracket of the parent */
     bool begun;      /* its text has an opening bracket: some child was written */
     bool kept;       /* while the parent is brought into step */
-    bool visited;    /* asked for since the clock's hand went over it */
+    bool visited;    /* asked for again since the hand went over it */
     cop__leaf *open; /* separator and key, as the parent's text needs them; NULL: to be made */
     cop__element *element;
     size_t elements, capacity;
@@ -127,7 +127,7 @@ typedef struct cop__serializer {
     cop__memory *memory;
     const cop_snapshot *base; /* NULL: nothing is kept */
     cop__owner *owners;       /* under owners_lock while workers write */
-    cop__owner *hand;
+    cop__owner *hand; /* of the bound: looked at next; NULL: the first */
     pthread_mutex_t owners_lock;
     _Atomic(_Atomic(uintptr_t) *) *place; /* a page for each COP__PLACES ids */
     uint32_t place_pages;
@@ -271,7 +271,7 @@ bool cop__fragment_renew(cop__serializer *s, cop__fragment *f);
 /* Nothing at the owner or below is dirty any more; false: memory was refused. */
 bool cop__owner_write(cop__serializer *s, cop__owner *owner);
 cop_rope *cop__owner_rope(cop__serializer *s, cop__owner *owner);
-/* The values of a fragment that are marked are no longer, or all still are. */
+/* Writes the values of a fragment that are marked, if they are few. */
 void cop__fragment_splice(cop__serializer *s, cop__fragment *f);
 
 /* One element with what is below it; not the records above. */

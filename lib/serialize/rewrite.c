@@ -3,6 +3,7 @@
 #include "serialize/fragments.h"
 
 #define SPLICED_MAX (COP__FRAGMENT_BYTES * 4)
+#define AT_ONCE_MAX 8u /* where more has changed there may be more to come */
 
 /* ---- splicing ---- */
 
@@ -96,7 +97,7 @@ void
 cop__fragment_splice(cop__serializer *s, cop__fragment *f)
 {
     cop__row *row = f->row;
-    if (f->whole || f->dirty == 0)
+    if (f->whole || f->dirty == 0 || f->dirty > AT_ONCE_MAX)
         return;
     if (splice_fragment(s, f, own_bundle(s, row)) != SPLICED)
         return;

@@ -279,6 +279,62 @@ START_TEST(kept_within_the_bound)
 END_TEST
 
 static void
+bound_to(cop_store *store, uint64_t bytes)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    CHECK_OK(cop_store_options(store, &options));
+    options.serialization_cache_bytes = bytes;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+}
+
+/* Rows of numbers, each enough for a record of its own. */
+static void
+load_rows(cop_store *store, const char *path)
+{
+    static char text[60000];
+    size_t at = 0;
+    for (unsigned i = 0; i < 4000; i++)
+        at += (size_t)sprintf(text + at, "%s%u", i % 1000 ? "," : i ? "],[" : "[[", 1000000 + i);
+    strcpy(text + at, "]]");
+    j_load(store, path, text);
+}
+
+/* The bound has room for two of these: the one that is asked for again and again stays, whatever
+ * else is asked for in between, and wherever it stands among the others. */
+static void
+what_is_used_stays(unsigned hot)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    cop_stats before = COP_STATS_INIT, after = COP_STATS_INIT;
+    cop_store *store = t_open();
+    for (unsigned i = 0; i < 4; i++)
+        load_rows(store, names[i]);
+    cop_rope_drop(rope_of(store, names[0]));
+    uint64_t one = fragment_bytes(store);
+    for (unsigned i = 1; i < 4; i++)
+        cop_rope_drop(rope_of(store, names[i]));
+    bound_to(store, one * 5 / 2);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(cop_stats_take(store, &before));
+        cop_rope_drop(rope_of(store, names[hot]));
+        CHECK_OK(cop_stats_take(store, &after));
+        if (i > 3)
+            ck_assert_uint_eq(after.fragments_hits, before.fragments_hits + 1);
+        cop_rope_drop(rope_of(store, names[(hot + 1 + i % 3) % 4]));
+    }
+    CHECK_OK(cop_stats_take(store, &after));
+    ck_assert_uint_gt(after.fragments_evicted, 50);
+    t_close(store);
+}
+
+START_TEST(used_ones_stay)
+{
+    for (unsigned hot = 0; hot < 4; hot++)
+        what_is_used_stays(hot);
+}
+END_TEST
+
+static void
 limit_to(cop_store *store, uint64_t more)
 {
     cop_options options = COP_OPTIONS_INIT;
@@ -450,6 +506,7 @@ add(TCase *tests)
     tcase_add_test(tests, rope_outlives_store);
     tcase_add_test(tests, asked_while_closing);
     tcase_add_test(tests, kept_within_the_bound);
+    tcase_add_test(tests, used_ones_stay);
     tcase_add_test(tests, commits_before_texts);
     tcase_add_test(tests, without_memory);
     tcase_add_test(tests, lazy_atoms);

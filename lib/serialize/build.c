@@ -330,8 +330,6 @@ cop__build_child(cop__builder *b, uint32_t id)
     const cop__slot *slot = cop__json_slot(&b->reader, id);
     size_t start = cop__build_pending(b), tokens = b->tokens.n;
     bool good;
-    if (b->failed)
-        return false;
     if (!cop__slot_is_branch(slot)) {
         char bracket = b->owner->array ? '[' : '{', separator = b->begun ? ',' : bracket;
         good = put_leaf_child(b, id, slot, b->owner->array, &separator);

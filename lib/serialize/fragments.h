@@ -146,13 +146,13 @@ typedef struct cop__serializer {
 #define COP__PLACE_BITS 10u
 #define COP__PLACES (1u << COP__PLACE_BITS)
 
-/* 0: none; a fragment, or an owner with the lowest bit set. */
+/* 0: none; a fragment, or an owner with the lowest bit set. The id is one of the base or of the version
+ * that it moves to: for these there is room (cop__places_reach). */
 static inline uintptr_t
 cop__place_of(const cop__serializer *s, uint32_t id)
 {
     uint32_t number = id >> COP__PLACE_BITS;
-    if (number >= s->place_pages)
-        return 0;
+    COP_ASSERT(number < s->place_pages);
     _Atomic(uintptr_t) *page = atomic_load_explicit(&s->place[number], memory_order_acquire);
     return page != NULL ? atomic_load_explicit(&page[id & (COP__PLACES - 1)], memory_order_relaxed)
                         : 0;
@@ -163,8 +163,7 @@ static inline void
 cop__place_prefetch(const cop__serializer *s, uint32_t id)
 {
     uint32_t number = id >> COP__PLACE_BITS;
-    if (number >= s->place_pages)
-        return;
+    COP_ASSERT(number < s->place_pages);
     _Atomic(uintptr_t) *page = atomic_load_explicit(&s->place[number], memory_order_acquire);
     if (page != NULL)
         __builtin_prefetch((const void *)&page[id & (COP__PLACES - 1)]);

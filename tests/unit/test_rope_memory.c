@@ -251,7 +251,7 @@ static scene scenes[] = {
     {"emptied", "numbers", prepare_emptied, 0, false, NULL},
     {"parts", "", prepare_parts, 0, false, NULL},
     {"plain", "", prepare_plain, 1, false, NULL},
-    {"first with workers", "", prepare_first, 0, true, NULL},
+    {"slices", "numbers", prepare_first, 0, true, NULL},
     {"shared", "numbers", prepare_shared, 0, true, NULL},
 };
 

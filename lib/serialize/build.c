@@ -14,6 +14,7 @@
 
 #define BUFFER_BYTES 8192u
 #define LEVELS 24u
+#define VECTOR_LEAST 128u
 #define CERTAIN_CHILDREN (COP__FRAGMENT_BYTES / 2) /* no child is shorter than two bytes */
 
 typedef struct level {
@@ -47,7 +48,8 @@ grow(cop__builder *b, vector *v, size_t more, size_t size)
 {
     if (cop__likely(v->n + more <= v->capacity))
         return true;
-    size_t capacity = cop__memory_more(v->capacity, v->n + more);
+    size_t need = v->n + more > VECTOR_LEAST ? v->n + more : VECTOR_LEAST;
+    size_t capacity = cop__memory_more(v->capacity, need);
     void *grown = cop__memory_realloc(b->s->memory, COP_MEMORY_FRAGMENTS, v->at, v->capacity * size,
                                       capacity * size);
     if (grown == NULL) {
@@ -328,8 +330,6 @@ cop__build_child(cop__builder *b, uint32_t id)
     const cop__slot *slot = cop__json_slot(&b->reader, id);
     size_t start = cop__build_pending(b), tokens = b->tokens.n;
     bool good;
-    if (b->failed)
-        return false;
     if (!cop__slot_is_branch(slot)) {
         char bracket = b->owner->array ? '[' : '{', separator = b->begun ? ',' : bracket;
         good = put_leaf_child(b, id, slot, b->owner->array, &separator);

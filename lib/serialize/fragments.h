@@ -22,7 +22,9 @@
  * WRITING a branch visits what is dirty at it or below, and nothing else: a dirty fragment is spliced (its
  * changed values alone are formatted), one that is dirty as a whole is formatted from its children, an
  * owner out of step takes over the fragments whose children still follow one another and formats the rest.
- * Marks elsewhere stay for whoever asks there.
+ * Marks elsewhere stay for whoever asks there. When all that is kept is asked for, a changed value is
+ * spliced in as soon as it is marked, while what it takes is in the caches of the processor; marks are
+ * left on what that does not do for.
  *
  * CONCURRENCY. All of this is guarded by one lock: who moves or writes has it, whoever asks meanwhile waits
  * and then mostly finds the text made. The lock is never held while waiting for the commit right, nor for
@@ -111,12 +113,12 @@ typedef struct cop__owner {
     bool first;      /* `open` begins with the bracket of the parent */
     bool begun;      /* its text has an opening bracket: some child was written */
     bool kept;       /* while the parent is brought into step */
-    bool visited;    /* asked for since the clock's hand went over it */
+    bool visited;    /* asked for again since the hand went over it */
     cop__leaf *open; /* separator and key, as the parent's text needs them; NULL: to be made */
     cop__element *element;
     size_t elements, capacity;
     size_t at;      /* while writing: the element that is next */
-    cop_rope *rope; /* NULL or of the state that `dirty` speaks of */
+    cop_rope *rope; /* NULL while it is dirty */
 } cop__owner;
 
 typedef struct cop__serializer {
@@ -125,7 +127,7 @@ typedef struct cop__serializer {
     cop__memory *memory;
     const cop_snapshot *base; /* NULL: nothing is kept */
     cop__owner *owners;       /* under owners_lock while workers write */
-    cop__owner *hand;
+    cop__owner *hand; /* of the bound: looked at next; NULL: the first */
     pthread_mutex_t owners_lock;
     _Atomic(_Atomic(uintptr_t) *) *place; /* a page for each COP__PLACES ids */
     uint32_t place_pages;
@@ -144,13 +146,13 @@ typedef struct cop__serializer {
 #define COP__PLACE_BITS 10u
 #define COP__PLACES (1u << COP__PLACE_BITS)
 
-/* 0: none; a fragment, or an owner with the lowest bit set. */
+/* 0: none; a fragment, or an owner with the lowest bit set. The id is one of the base or of the version
+ * that it moves to: for these there is room (cop__places_reach). */
 static inline uintptr_t
 cop__place_of(const cop__serializer *s, uint32_t id)
 {
     uint32_t number = id >> COP__PLACE_BITS;
-    if (number >= s->place_pages)
-        return 0;
+    COP_ASSERT(number < s->place_pages);
     _Atomic(uintptr_t) *page = atomic_load_explicit(&s->place[number], memory_order_acquire);
     return page != NULL ? atomic_load_explicit(&page[id & (COP__PLACES - 1)], memory_order_relaxed)
                         : 0;
@@ -161,8 +163,7 @@ static inline void
 cop__place_prefetch(const cop__serializer *s, uint32_t id)
 {
     uint32_t number = id >> COP__PLACE_BITS;
-    if (number >= s->place_pages)
-        return;
+    COP_ASSERT(number < s->place_pages);
     _Atomic(uintptr_t) *page = atomic_load_explicit(&s->place[number], memory_order_acquire);
     if (page != NULL)
         __builtin_prefetch((const void *)&page[id & (COP__PLACES - 1)]);
@@ -221,8 +222,9 @@ cop__mark_fragment(cop__fragment *f)
 /* ---- moving (move.c) ---- */
 
 /* The base becomes this version, which the caller holds and which is not older. Returns the former
- * base, to be let go without the lock. */
-const cop_snapshot *cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot);
+ * base, to be let go without the lock. at_once: all will be written now. */
+const cop_snapshot *cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot,
+                                         bool at_once);
 
 /* ---- formatting (build.c) ---- */
 
@@ -268,6 +270,8 @@ bool cop__fragment_renew(cop__serializer *s, cop__fragment *f);
 /* Nothing at the owner or below is dirty any more; false: memory was refused. */
 bool cop__owner_write(cop__serializer *s, cop__owner *owner);
 cop_rope *cop__owner_rope(cop__serializer *s, cop__owner *owner);
+/* Writes the values of a fragment that are marked, if they are few. */
+void cop__fragment_splice(cop__serializer *s, cop__fragment *f);
 
 /* One element with what is below it; not the records above. */
 bool cop__element_write(cop__serializer *s, cop__element element);

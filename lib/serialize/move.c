@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cache's base moves to a newer version: what differs is marked (fragments.h). Nothing is
- * formatted, nothing can fail but the growing of the place table.
+ * The cache's base moves to a newer version: what differs is marked, or spliced at once
+ * (fragments.h). Nothing fails here: what memory is refused for stays marked.
  */
 #include "serialize/fragments.h"
 
@@ -18,6 +18,7 @@ typedef struct difference {
 typedef struct mover {
     cop__serializer *s;
     const cop_snapshot *before, *now;
+    bool at_once;
     bool top_gone; /* an owner without a parent has */
     uint32_t gathered;
     difference difference[GATHERED];
@@ -30,10 +31,13 @@ same_branch(const cop__slot *before, const cop__slot *now)
            cop__slot_type(before) == cop__slot_type(now);
 }
 
-/* Lists whose last change is the same one are equal. */
+/* Lists whose last change is the same one are equal, and so is a block that stayed where it was. */
 static bool
 same_children(const mover *m, const cop__slot *before, const cop__slot *now)
 {
+    if (cop__slot_list(before) == COP_LIST_BLOCK && cop__slot_list(now) == COP_LIST_BLOCK &&
+        cop__slot_child_block(before) == cop__slot_child_block(now))
+        return true;
     return cop__list_changed((cop__view){m->before, NULL}, before) ==
            cop__list_changed((cop__view){m->now, NULL}, now);
 }
@@ -56,17 +60,18 @@ owner_differs(mover *m, cop__owner *owner, const cop__slot *before, const cop__s
     cop__mark_owner(owner);
 }
 
-/* Ids of a fragment mostly rise by one from token to token. */
+/* It has one, since the place says so. Ids of a fragment mostly rise by one from token to token. */
 static cop__token *
 token_of(cop__fragment *f, uint32_t id)
 {
     uint32_t guess = id - f->token[0].id;
     if (guess < f->tokens && f->token[guess].id == id)
         return &f->token[guess];
-    for (uint32_t i = 0; i < f->tokens; i++)
-        if (f->token[i].id == id)
-            return &f->token[i];
-    return NULL;
+    uint32_t i = 0;
+    while (f->token[i].id != id)
+        i++;
+    COP_ASSERT(i < f->tokens);
+    return &f->token[i];
 }
 
 static inline bool
@@ -109,12 +114,18 @@ differs(mover *m, const difference *d)
         fragment_differs(m, (cop__fragment *)place, d->id, d->before, d->now);
 }
 
-/* Place, fragment and token of scattered atoms are three cache misses, each needed for the next:
- * many go side by side. */
-static void
-look_at_gathered(mover *m)
+static inline const cop__token *
+token_guess(const cop__fragment *f, uint32_t id)
 {
-    cop__fragment *f[GATHERED];
+    uint32_t guess = id - f->token[0].id;
+    return &f->token[guess < f->tokens ? guess : 0];
+}
+
+/* Place, fragment, token and text of scattered atoms are cache misses that are each needed for the
+ * next: many go side by side. */
+static void
+look_ahead(mover *m, cop__fragment *f[GATHERED])
+{
     for (uint32_t i = 0; i < m->gathered; i++)
         cop__place_prefetch(m->s, m->difference[i].id);
     for (uint32_t i = 0; i < m->gathered; i++) {
@@ -127,11 +138,24 @@ look_at_gathered(mover *m)
         if (f[i] == NULL)
             continue;
         __builtin_prefetch(f[i]->row);
-        uint32_t guess = m->difference[i].id - f[i]->token[0].id;
-        __builtin_prefetch(&f[i]->token[guess < f[i]->tokens ? guess : 0]);
+        __builtin_prefetch(f[i]->leaf);
+        __builtin_prefetch(token_guess(f[i], m->difference[i].id));
     }
+    for (uint32_t i = 0; m->at_once && i < m->gathered; i++)
+        if (f[i] != NULL)
+            __builtin_prefetch(&f[i]->leaf->text[token_guess(f[i], m->difference[i].id)->start]);
+}
+
+static void
+look_at_gathered(mover *m)
+{
+    cop__fragment *f[GATHERED];
+    look_ahead(m, f);
     for (uint32_t i = 0; i < m->gathered; i++)
         differs(m, &m->difference[i]);
+    for (uint32_t i = 0; m->at_once && i < m->gathered; i++)
+        if (f[i] != NULL)
+            cop__fragment_splice(m->s, f[i]);
     m->gathered = 0;
 }
 
@@ -159,18 +183,19 @@ drop_gone(cop__serializer *s)
 }
 
 const cop_snapshot *
-cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot)
+cop__serializer_move(cop__serializer *s, const cop_snapshot *snapshot, bool at_once)
 {
     mover m;
     m.s = s;
     m.before = s->base;
     m.now = snapshot;
+    m.at_once = at_once;
     m.top_gone = false;
     m.gathered = 0;
+    s->base = snapshot;
     if (m.before != NULL && m.before != snapshot)
         cop__tree_diff(m.before, snapshot, slot_differs, &m);
     look_at_gathered(&m);
-    s->base = snapshot;
     if (m.top_gone)
         drop_gone(s);
     cop__add_relaxed(&s->count.moves, 1u);

@@ -100,11 +100,15 @@ cop__place_clear(cop__serializer *s, uint32_t id, uintptr_t place)
 
 /* ---- records ---- */
 
+/* A rope of another state would keep leaves from being changed in place. */
 void
 cop__mark_owner(cop__owner *owner)
 {
-    for (; owner != NULL && !owner->dirty; owner = owner->parent)
+    for (; owner != NULL && !owner->dirty; owner = owner->parent) {
         owner->dirty = true;
+        cop_rope_drop(owner->rope);
+        owner->rope = NULL;
+    }
 }
 
 static void
@@ -209,8 +213,6 @@ cop__owner_empty(cop__serializer *s, cop__owner *top)
             owner_release(s, done);
         }
     }
-    cop_rope_drop(top->rope);
-    top->rope = NULL;
     top->resync = true;
     cop__mark_owner(top);
 }

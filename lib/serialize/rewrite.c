@@ -3,6 +3,7 @@
 #include "serialize/fragments.h"
 
 #define SPLICED_MAX (COP__FRAGMENT_BYTES * 4)
+#define AT_ONCE_MAX 8u /* where more has changed there may be more to come */
 
 /* ---- splicing ---- */
 
@@ -80,6 +81,30 @@ splice_fragment(cop__serializer *s, cop__fragment *f, uint32_t holders)
     return SPLICED;
 }
 
+/* A bundle that a rope has too is no longer this row's; one that nobody else has is kept, and its
+ * leaves changed where they are. Returns the references on a leaf that are ours. */
+static uint32_t
+own_bundle(cop__serializer *s, cop__row *row)
+{
+    if (row->bundle != NULL && !cop__part_unique(&row->bundle->part)) {
+        cop__part_drop(s->memory, (cop__part *)row->bundle);
+        row->bundle = NULL;
+    }
+    return row->bundle != NULL ? 2 : 1;
+}
+
+void
+cop__fragment_splice(cop__serializer *s, cop__fragment *f)
+{
+    cop__row *row = f->row;
+    if (f->whole || f->dirty == 0 || f->dirty > AT_ONCE_MAX)
+        return;
+    if (splice_fragment(s, f, own_bundle(s, row)) != SPLICED)
+        return;
+    row->dirty &= ~(UINT32_C(1) << f->place);
+    cop__add_relaxed(&s->count.spliced, 1u);
+}
+
 /* ---- rows ---- */
 
 static bool
@@ -129,14 +154,10 @@ make_bundle(cop__serializer *s, cop__row *row)
     return row->bundle != NULL;
 }
 
-/* A bundle that nobody else has is kept, and its leaves changed where they are. */
 static bool
 row_write(cop__serializer *s, cop__row *row)
 {
-    if (row->bundle != NULL && !cop__part_unique(&row->bundle->part)) {
-        cop__part_drop(s->memory, (cop__part *)row->bundle);
-        row->bundle = NULL;
-    }
+    (void)own_bundle(s, row);
     prefetch_dirty(s, row);
     for (uint32_t left = row->dirty; left != 0; left &= left - 1) {
         cop__fragment *f = row->fragment[__builtin_ctz(left)];
@@ -150,13 +171,6 @@ row_write(cop__serializer *s, cop__row *row)
 }
 
 /* ---- owners ---- */
-
-static void
-forget_rope(cop__owner *owner)
-{
-    cop_rope_drop(owner->rope);
-    owner->rope = NULL;
-}
 
 /* Goes on with the elements of an owner that is in step. False: memory was refused. *child: a dirty
  * owner that comes first. Ends early when the owner falls out of step. */
@@ -199,13 +213,11 @@ static bool
 write_below(cop__serializer *s, cop__owner *top, bool shared)
 {
     cop__owner *owner = top, *child;
-    forget_rope(top);
     top->at = 0;
     for (;;) {
         if (!write_own(s, owner, shared, &child))
             return false;
         if (child != NULL) {
-            forget_rope(child);
             child->at = 0;
             owner = child;
             continue;
@@ -229,15 +241,10 @@ cop__element_write(cop__serializer *s, cop__element element)
     return (row->dirty == 0 && row->bundle != NULL) || row_write(s, row);
 }
 
-/* Ropes above are of another state, and would keep leaves from being changed in place. */
 bool
 cop__owner_write(cop__serializer *s, cop__owner *top)
 {
-    if (!top->dirty)
-        return true;
-    for (cop__owner *above = top->parent; above != NULL; above = above->parent)
-        forget_rope(above);
-    return write_below(s, top, true);
+    return !top->dirty || write_below(s, top, true);
 }
 
 /* ---- texts ---- */

@@ -225,24 +225,35 @@ limit_of(cop__serializer *s)
     return limit > INT64_MAX ? INT64_MAX : (int64_t)limit;
 }
 
-/* The clock's hand goes round the owners: who was asked for since its last round stays for one
- * more. */
+/* Asked for again since the hand went over it or, as part of more, over that. */
+static bool
+is_used(const cop__owner *owner)
+{
+    while (owner != NULL && !owner->visited)
+        owner = owner->parent;
+    return owner != NULL;
+}
+
+/* SIEVE: the hand goes round the owners and on from where it was, and drops what was not asked for
+ * again since its last round. What is new is not used yet, so what is asked for once drives out
+ * nothing that is asked for often. Two whole rounds drop everything. */
 static void
 keep_to_limit(cop__serializer *s)
 {
     int64_t limit = limit_of(s);
-    for (unsigned round = 0; round < 2 && cop__load_relaxed(&s->bytes) > limit; round++) {
-        s->hand = s->owners;
-        while (s->hand != NULL && cop__load_relaxed(&s->bytes) > limit) {
-            cop__owner *owner = s->hand;
-            s->hand =
-                owner->next; /* goes on by itself when that one is freed with what is above it */
-            if (owner->visited && round == 0) {
-                owner->visited = false;
-            } else if (owner->elements > 0) {
-                cop__owner_empty(s, owner);
-                cop__add_relaxed(&s->count.evicted, 1u);
-            }
+    for (unsigned ends = 0; ends < 3 && cop__load_relaxed(&s->bytes) > limit;) {
+        cop__owner *owner = s->hand;
+        if (owner == NULL) {
+            s->hand = s->owners;
+            ends++;
+            continue;
+        }
+        s->hand = owner->next; /* goes on by itself when that one is freed with what is above it */
+        if (is_used(owner)) {
+            owner->visited = false;
+        } else if (owner->elements > 0) {
+            cop__owner_empty(s, owner);
+            cop__add_relaxed(&s->count.evicted, 1u);
         }
     }
 }
@@ -276,7 +287,7 @@ write_rest(cop__serializer *s)
  * entered and then looks whether it closes: so either its base is dropped by close, or it takes
  * none. */
 static bool
-follow(cop__serializer *s, const cop_snapshot *snapshot, const cop_snapshot **let_go)
+follow(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom, const cop_snapshot **let_go)
 {
     if (s->closing || cop__load_seq_cst(&s->store->closing))
         return false;
@@ -287,7 +298,8 @@ follow(cop__serializer *s, const cop_snapshot *snapshot, const cop_snapshot **le
     if (!cop__places_reach(s, snapshot))
         return false;
     cop__snapshot_hold(snapshot);
-    *let_go = cop__serializer_move(s, snapshot);
+    bool all = s->store->options.serialization_strategy == 2 || atom.id == cop_root().id;
+    *let_go = cop__serializer_move(s, snapshot, all);
     return write_rest(s);
 }
 
@@ -296,12 +308,12 @@ static cop_rope *
 kept_rope(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom,
           const cop_snapshot **let_go)
 {
-    if (!follow(s, snapshot, let_go))
+    if (!follow(s, snapshot, atom, let_go))
         return NULL;
     cop__owner *owner = owner_of(s, snapshot, atom);
     if (owner == NULL)
         return NULL;
-    owner->visited = true;
+    owner->visited = owner->elements > 0;
     cop__add_relaxed(owner->dirty ? &s->count.writes : &s->count.hits, 1u);
     return cop__owner_write(s, owner) ? cop__owner_rope(s, owner) : NULL;
 }

@@ -146,8 +146,7 @@ cop__share_build(cop__serializer *s, cop__owner *owner, cop__builder *b, bool *g
     one.chunk = 1;
     *good = cut(&w, count_pages(&w, slot));
     if (*good) {
-        if (cop_parallel_for(pool, w.n, build_slices, &w, &one) != COP_OK)
-            cop__store_relaxed(&s->refused, true);
+        (void)cop_parallel_for(pool, w.n, build_slices, &w, &one); /* each slice says for itself */
         *good = join(&w, b);
     }
     cop__effects_return_pool(s->store);

@@ -93,10 +93,11 @@ build_new(cop__builder *b, uint32_t id)
 static bool
 build_all(cop__serializer *s, cop__owner *owner, cop__builder *b)
 {
+    bool anew = owner->elements == 0;
     cop__json_list list = cop__json_list_of(s->base, cop__root_slot(s->base, owner->id));
     while (cop__json_list_more(s->base, &list)) {
         uint32_t id = *list.id;
-        cop__fragment *f = kept_fragment_at(s, owner, id, cop__build_begun(b));
+        cop__fragment *f = anew ? NULL : kept_fragment_at(s, owner, id, cop__build_begun(b));
         if (f != NULL && follows(s->base, &list, f)) {
             if (!keep_fragment(b, f))
                 return false;
@@ -104,7 +105,7 @@ build_all(cop__serializer *s, cop__owner *owner, cop__builder *b)
         }
         cop__build_look_ahead(b, &list);
         list.id++;
-        if (!build_new(b, id))
+        if (anew ? !cop__build_child(b, id) : !build_new(b, id))
             return false;
     }
     return cop__build_flush(b);

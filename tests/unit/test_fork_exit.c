@@ -87,6 +87,7 @@ child_asks_the_store(const kept *k)
 static void
 child_reads(const kept *k, const cop_snapshot *snapshot)
 {
+    cop_rope *rope;
     cop_value value;
     cop_atom atom = k->atom;
     cop_cursor cursor;
@@ -110,6 +111,7 @@ child_reads(const kept *k, const cop_snapshot *snapshot)
     FORKED(cop_parent(snapshot, k->atom, &atom));
     FORKED(cop_atom_path(snapshot, k->atom, path, sizeof path, &length));
     FORKED(cop_scan(snapshot, no_run, NULL));
+    FORKED(cop_json_rope(snapshot, cop_root(), &rope));
     FORKED(cop_snapshot_keep(snapshot));
 }
 
@@ -139,7 +141,7 @@ child(const kept *k)
     cop_reader_close(k->reader);
     cop_ticket_release(k->ticket);
     cop_store_close(k->store);
-    _exit(wrong_answers == 0 ? 0 : 1);
+    t_exit_child(wrong_answers == 0 ? 0 : 1);
 }
 
 static kept

@@ -533,12 +533,16 @@ START_TEST(writing_without_memory)
     cop_store *store = t_open();
     j_load(store, "d", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
     cop_pin_t pin = cop_pin(store);
-    for (long k = 1; k <= 3; k++) { /* the writer, and its frames growing twice */
-        j_fails_in = k;
-        CHECK_STATUS(j_write(pin.snapshot, cop_root(), NULL), COP_E_MEMORY);
+    for (uint32_t indent = 0; indent < 2; indent++) {
+        cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
+        options.indent = indent;
+        for (long k = 1; k <= 3; k++) { /* the writer, and its frames growing twice */
+            j_fails_in = k;
+            CHECK_STATUS(j_write(pin.snapshot, cop_root(), &options), COP_E_MEMORY);
+        }
+        j_fails_in = 0;
+        CHECK_OK(j_write(pin.snapshot, cop_root(), &options));
     }
-    j_fails_in = 0;
-    CHECK_OK(j_write(pin.snapshot, cop_root(), NULL));
     cop_unpin(pin);
     t_close(store);
 }

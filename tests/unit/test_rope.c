@@ -279,6 +279,62 @@ START_TEST(kept_within_the_bound)
 END_TEST
 
 static void
+bound_to(cop_store *store, uint64_t bytes)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    CHECK_OK(cop_store_options(store, &options));
+    options.serialization_cache_bytes = bytes;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+}
+
+/* Rows of numbers, each enough for a record of its own. */
+static void
+load_rows(cop_store *store, const char *path)
+{
+    static char text[60000];
+    size_t at = 0;
+    for (unsigned i = 0; i < 4000; i++)
+        at += (size_t)sprintf(text + at, "%s%u", i % 1000 ? "," : i ? "],[" : "[[", 1000000 + i);
+    strcpy(text + at, "]]");
+    j_load(store, path, text);
+}
+
+/* The bound has room for two of these: the one that is asked for again and again stays, whatever
+ * else is asked for in between, and wherever it stands among the others. */
+static void
+what_is_used_stays(unsigned hot)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    cop_stats before = COP_STATS_INIT, after = COP_STATS_INIT;
+    cop_store *store = t_open();
+    for (unsigned i = 0; i < 4; i++)
+        load_rows(store, names[i]);
+    cop_rope_drop(rope_of(store, names[0]));
+    uint64_t one = fragment_bytes(store);
+    for (unsigned i = 1; i < 4; i++)
+        cop_rope_drop(rope_of(store, names[i]));
+    bound_to(store, one * 5 / 2);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(cop_stats_take(store, &before));
+        cop_rope_drop(rope_of(store, names[hot]));
+        CHECK_OK(cop_stats_take(store, &after));
+        if (i > 3)
+            ck_assert_uint_eq(after.fragments_hits, before.fragments_hits + 1);
+        cop_rope_drop(rope_of(store, names[(hot + 1 + i % 3) % 4]));
+    }
+    CHECK_OK(cop_stats_take(store, &after));
+    ck_assert_uint_gt(after.fragments_evicted, 50);
+    t_close(store);
+}
+
+START_TEST(used_ones_stay)
+{
+    for (unsigned hot = 0; hot < 4; hot++)
+        what_is_used_stays(hot);
+}
+END_TEST
+
+static void
 limit_to(cop_store *store, uint64_t more)
 {
     cop_options options = COP_OPTIONS_INIT;
@@ -373,6 +429,13 @@ START_TEST(lazy_atoms)
     for (unsigned i = 0; i < 40; i++) {
         const cop_snapshot *snapshot = t_take(store);
         check_rope(&w, snapshot, t_find(store, "o"));
+        x_bytes pretty = {NULL, 0, 0};
+        cop_json_write_options indented = COP_JSON_WRITE_OPTIONS_INIT;
+        indented.indent = 1;
+        CHECK_OK(cop_json_write(snapshot, t_find(store, "o"), &indented, x_take, &pretty));
+        ck_assert_uint_gt(pretty.n, 360 * 37);
+        ck_assert_uint_le(pretty.n, 400 * 38);
+        free(pretty.at);
         cop_snapshot_drop(snapshot);
         if (i % 2) {
             CHECK_OK(cop_computed_dispose(store, lazy[i]));
@@ -380,6 +443,53 @@ START_TEST(lazy_atoms)
         } else {
             t_erase(store, lazy[i]);
         }
+    }
+    t_close(store);
+}
+END_TEST
+
+/* A branch that was asked for by itself goes with what is below it. */
+START_TEST(asked_for_and_gone)
+{
+    cop_store *store = t_open();
+    load_numbers(store, 300, 1000000);
+    cop_rope_drop(rope_of(store, ""));
+    load_rows(store, "rows");
+    cop_rope_drop(rope_of(store, "rows"));
+    uint64_t kept = fragment_bytes(store);
+    t_erase_at(store, "rows");
+    cop_rope_drop(rope_of(store, "numbers"));
+    ck_assert_uint_lt(fragment_bytes(store), kept - 4000 * 8);
+    load_rows(store, "rows");
+    cop_rope *rope = rope_of(store, "rows");
+    ck_assert_uint_eq(cop_rope_length(rope), 4000 * 8 + 4 + 5);
+    cop_rope_drop(rope);
+    t_close(store);
+}
+END_TEST
+
+/* Children come and go amid a long array: those beside them stay as they are. */
+START_TEST(amid_others)
+{
+    static x_world w;
+    cop_store *store = t_open();
+    w = (x_world){.store = store};
+    load_numbers(store, 3000, 1000000);
+    cop_rope_drop(rope_of(store, ""));
+    for (uint32_t i = 0; i < 40; i++) {
+        cop_stats before = COP_STATS_INIT, after = COP_STATS_INIT;
+        cop_value value = cop_i64(i);
+        cop_txn *txn = t_begin(store);
+        CHECK_OK(cop_txn_insert(txn, t_find(store, "numbers"), 50 + 70 * i, &value, NULL));
+        t_commit(txn);
+        if (i % 3 == 0)
+            t_erase_at(store, "numbers/2950");
+        const cop_snapshot *snapshot = t_take(store);
+        CHECK_OK(cop_stats_take(store, &before));
+        check_rope(&w, snapshot, cop_root());
+        CHECK_OK(cop_stats_take(store, &after));
+        ck_assert_uint_eq(after.fragments_plain, before.fragments_plain);
+        cop_snapshot_drop(snapshot);
     }
     t_close(store);
 }
@@ -450,9 +560,12 @@ add(TCase *tests)
     tcase_add_test(tests, rope_outlives_store);
     tcase_add_test(tests, asked_while_closing);
     tcase_add_test(tests, kept_within_the_bound);
+    tcase_add_test(tests, used_ones_stay);
     tcase_add_test(tests, commits_before_texts);
     tcase_add_test(tests, without_memory);
     tcase_add_test(tests, lazy_atoms);
+    tcase_add_test(tests, asked_for_and_gone);
+    tcase_add_test(tests, amid_others);
     tcase_add_test(tests, strategies);
     tcase_add_test(tests, with_workers);
 }

@@ -182,9 +182,7 @@ keep_import(cop__history *history, uint64_t version, cop__kept *as)
         return status; /* the latter: others wrote at once, and it was not to be kept by itself */
     if (as->label_length > 0)
         label_set(entry, &as->label, &as->label_length);
-    cop__store_relaxed(&history->pinned, cop__load_relaxed(&history->pinned) +
-                                             (as->pinned && !entry->pinned));
-    entry->pinned |= as->pinned;
+    cop__kept_pin(history, entry, entry->pinned || as->pinned);
     entry->imported_version = as->imported_version;
     entry->imported_ns = as->imported_ns;
     return COP_OK;
@@ -252,11 +250,8 @@ pin_set(cop_store *store, uint64_t version, bool pinned)
     if (status != COP_OK)
         return status;
     cop__kept *entry = cop__kept_find(history, version);
-    if (entry != NULL && entry->pinned != pinned) {
-        entry->pinned = pinned;
-        cop__store_relaxed(&history->pinned,
-                           cop__load_relaxed(&history->pinned) + (pinned ? 1 : UINT64_MAX));
-    }
+    if (entry != NULL)
+        cop__kept_pin(history, entry, pinned);
     cop__history_leave(store, history);
     return entry != NULL ? COP_OK : COP_E_ABSENT;
 }

@@ -105,8 +105,6 @@ take_text_value(cop__file_reader *r, cop_type type)
 {
     cop__file_text t = take_text(r);
     size_t fault;
-    if (t.length > INT32_MAX)
-        cop__file_wrong(r, "a text is too long");
     if (type != COP_BYTES && !cop__utf8_valid(t.bytes, t.length, &fault))
         cop__file_wrong(r, "a text is not UTF-8");
     return r->wrong == NULL ? cop_text(type, t.bytes, t.length) : cop_null();

@@ -476,6 +476,26 @@ cop__history_hold(cop_store *store, uint64_t version, const cop_snapshot **snaps
     return hold_newest(store, version, snapshot);
 }
 
+cop_status
+cop__history_hold_next(cop_store *store, uint64_t from, uint64_t to, cop_history_entry *entry,
+                       const cop_snapshot **snapshot)
+{
+    cop__history *history;
+    *snapshot = NULL;
+    cop_status status = cop__history_begin(store, &history);
+    if (status != COP_OK)
+        return status;
+    cop__kept *kept = cop__kept_at(history, cop__kept_place(history, from));
+    if (kept != NULL && kept->version <= to) {
+        cop__snapshot_hold(kept->snapshot);
+        *snapshot = kept->snapshot;
+        describe(kept, entry);
+        cop__kept_use(history, kept);
+    }
+    cop__history_leave(store, history);
+    return *snapshot != NULL ? COP_OK : COP_E_ABSENT;
+}
+
 void
 cop__history_let_go(const cop_snapshot *snapshot)
 {

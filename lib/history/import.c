@@ -73,11 +73,22 @@ is_of_store(cop_status status)
     return status == COP_E_MEMORY || status == COP_E_CLOSING || status == COP_E_CONFLICT;
 }
 
+/* What has to hold before the record's edits. */
 static cop_status
-version_make(const importing *i, cop__file_record *record, cop_txn *txn)
+version_begin(const importing *i, cop_txn **txn)
 {
-    cop_status status =
-        i->number == 1 ? clear_first(txn) : cop_txn_require_unchanged(txn, cop_root(), i->last);
+    cop_status status = cop_txn_begin(i->store, txn);
+    if (status == COP_OK)
+        status = i->number == 1 ? clear_first(*txn)
+                                : cop_txn_require_unchanged(*txn, cop_root(), i->last);
+    return status;
+}
+
+static cop_status
+version_make(const importing *i, cop__file_record *record, cop_txn **made)
+{
+    cop_status status = version_begin(i, made);
+    cop_txn *txn = *made;
     cop__file_reader *r = &record->edits;
     if (status != COP_OK)
         return cop__fail(i->error, status, "%s", cop_status_message(status));
@@ -112,10 +123,7 @@ version_import(importing *i, cop__file_record *record)
     cop_txn *txn;
     uint64_t version = 0;
     cop_error error = COP_ERROR_INIT;
-    cop_status status = cop_txn_begin(i->store, &txn);
-    if (status != COP_OK)
-        return cop__fail(i->error, status, "%s", cop_status_message(status));
-    status = version_make(i, record, txn);
+    cop_status status = version_make(i, record, &txn);
     if (status != COP_OK) {
         cop_txn_cancel(txn);
         return status;

@@ -182,8 +182,8 @@ held_leave(cop__dead *dead, size_t m, cop__held *below)
     return true;
 }
 
-/* "oldest = one that left" becomes "oldest = the next that stays", from the sub-list `oldest` is in to
- * that of `last`. Two of them may become one. */
+/* "oldest = one that left" becomes "oldest = the next that stays"; first and last are the stamps between
+ * which they left. Two sub-lists may become one. */
 static void
 subs_rename(const cop__dead *dead, cop__held *held, uint64_t first, uint64_t last)
 {

@@ -6,6 +6,8 @@
  * and free what they held; what keeping costs a commit; and the time to go back by 10 to 100,000 changes.
  *
  * Memory is what the store's own accounts say is in use: pages, long values and names.
+ *
+ * Behind that, what a writer feels of it: history_beside.c. --beside: that alone.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 #include <coppice/coppice.h>
 
 #include "bench/clock.h"
+#include "bench/history_beside.h"
 #include "bench/report.h"
 
 enum { VERSIONS = 50, CHANGES = 1000, BRANCH = 1000, COMMITS = 20000 };
@@ -221,10 +224,22 @@ print(const report_samples of[CASES], bool json)
     }
 }
 
+static void
+bench_store(unsigned long rounds, bool json)
+{
+    static report_samples of[CASES];
+    open_store();
+    for (unsigned long i = 0; i < rounds; i++)
+        round_run(of, i % 2 == 1);
+    print(of, json);
+    cop_store_close(store);
+    free(atom);
+}
+
 static _Noreturn void
 usage(int status)
 {
-    fprintf(status ? stderr : stdout, "bench_history [--json] [--rounds N] [--atoms N]\n");
+    fprintf(status ? stderr : stdout, "bench_history [--json] [--rounds N] [--atoms N] [--beside]\n");
     exit(status);
 }
 
@@ -234,11 +249,11 @@ main(int argc, char **argv)
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                                             {"rounds", required_argument, NULL, 'r'},
                                             {"atoms", required_argument, NULL, 'a'},
+                                            {"beside", no_argument, NULL, 'b'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    static report_samples of[CASES];
-    unsigned long rounds = 11;
-    bool json = false;
+    unsigned long rounds = 15;
+    bool json = false, beside = false;
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'j')
@@ -247,16 +262,15 @@ main(int argc, char **argv)
             rounds = strtoul(optarg, NULL, 10);
         else if (c == 'a')
             atoms = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (c == 'b')
+            beside = true;
         else
             usage(c == 'h' ? 0 : 2);
     }
     if (rounds < 1 || rounds > REPORT_ROUNDS_MAX || atoms < 1)
         usage(2);
-    open_store();
-    for (unsigned long i = 0; i < rounds; i++)
-        round_run(of, i % 2 == 1);
-    print(of, json);
-    cop_store_close(store);
-    free(atom);
+    if (!beside)
+        bench_store(rounds, json);
+    history_beside(rounds, json);
     return 0;
 }

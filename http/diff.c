@@ -81,7 +81,7 @@ hold(struct cop__http_request *r, bool newest, uint64_t version)
     if (newest || cop_snapshot_version(snapshot) == version)
         return snapshot;
     cop_snapshot_drop(snapshot);
-    cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is not held",
+    cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is neither kept nor held",
                      (unsigned long long)version);
     return NULL;
 }

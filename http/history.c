@@ -42,7 +42,8 @@ refuse(struct cop__http_request *r, cop_status status, const cop_error *error)
 {
     switch (status) {
     case COP_E_ABSENT:
-        cop__problem_set(&r->problem, COP_PROBLEM_VERSION, "GET /v1/history lists those that are");
+        cop__problem_set(&r->problem, COP_PROBLEM_VERSION,
+                         "no such version is kept: GET /v1/history lists those that are");
         break;
     case COP_E_INVALID:
         cop__problem_set(&r->problem, COP_PROBLEM_REQUEST, "%s", error->message);

@@ -224,7 +224,7 @@ reply_held(struct cop__http_request *r, const char *path, size_t length, const s
     cop_status status = snapshot ? COP_OK
                                  : cop_history_take(r->server->store, q->version, &snapshot);
     if (status == COP_E_ABSENT) {
-        cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is not held",
+        cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is neither kept nor held",
                          (unsigned long long)q->version);
         return cop__http_reply_problem(r, &r->problem);
     }

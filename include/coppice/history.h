@@ -10,10 +10,10 @@
  *
  * WHAT IT COSTS. A kept version costs the pages and values that were replaced since, and that no other
  * version has. At most history.max_snapshots are kept, which need at most history.max_bytes, as far as
- * the last scan knows (one runs when 2,048 things were replaced). Beyond that those go that were not
- * used for longest; looking at one is a use. The newest one kept never goes, nor does one that is
- * pinned, though it counts. A version that should have been kept and could not for want of memory is
- * counted (history_lost in cop_stats) and logged.
+ * the last scan knows (one runs when 2,048 things were replaced, and one more for each version held).
+ * Beyond that those go that were not used for longest; looking at one is a use. The newest one kept
+ * never goes, nor does one that is pinned, though it counts. A version that should have been kept and
+ * could not for want of memory is counted (history_lost in cop_stats) and logged.
  *
  * A version that is not kept (any more) is COP_E_ABSENT. All may answer COP_E_CLOSING and COP_E_FORKED;
  * those that commit or wait, COP_E_IN_EVALUATION too. All are thread-safe; they take a short lock, which

@@ -412,7 +412,9 @@ draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
     COP_PROBE1(commit, root->version);
     MARK(monitor, TELL);
     size_t died = tree->dead.limbo_count - limbo;
-    bool scan = tree->dead.limbo_count >= store->limbo_left + SCAN_ITEMS ||
+    /* A scan looks at each held version: it has to be worth that, too. */
+    bool scan = tree->dead.limbo_count >=
+                    store->limbo_left + SCAN_ITEMS + tree->dead.held_count ||
                 (lazies && cop__lazies_scan_due(&store->graph));
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     return COP_OK;

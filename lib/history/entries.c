@@ -76,7 +76,7 @@ array_remove(cop__history *history, size_t place)
     cop__store_relaxed(&history->count, (uint64_t)count - 1);
 }
 
-/* ---- by last use ---- */
+/* ---- by last use: those that are not pinned ---- */
 
 static void
 use_unlink(cop__history *history, cop__kept *entry)
@@ -91,24 +91,60 @@ use_unlink(cop__history *history, cop__kept *entry)
         history->newest_use = entry->before;
 }
 
+/* Behind another one; NULL: as the first. */
 static void
-use_link(cop__history *history, cop__kept *entry)
+use_link(cop__history *history, cop__kept *entry, cop__kept *before)
 {
-    entry->after = NULL;
-    entry->before = history->newest_use;
-    if (entry->before != NULL)
-        entry->before->after = entry;
+    entry->before = before;
+    entry->after = before != NULL ? before->after : history->oldest_use;
+    if (before != NULL)
+        before->after = entry;
     else
         history->oldest_use = entry;
-    history->newest_use = entry;
+    if (entry->after != NULL)
+        entry->after->before = entry;
+    else
+        history->newest_use = entry;
 }
 
 void
 cop__kept_use(cop__history *history, cop__kept *entry)
 {
     entry->used_ns = cop__realtime_ns();
+    entry->turn = ++history->turns;
+    if (entry->pinned)
+        return;
     use_unlink(history, entry);
-    use_link(history, entry);
+    use_link(history, entry, history->newest_use);
+}
+
+/* To where its last use was. */
+static void
+use_link_again(cop__history *history, cop__kept *entry)
+{
+    cop__kept *before = history->newest_use;
+    while (before != NULL && before->turn > entry->turn)
+        before = before->before;
+    use_link(history, entry, before);
+}
+
+static void
+pinned_add(cop__history *history, uint64_t n)
+{
+    cop__store_relaxed(&history->pinned, cop__load_relaxed(&history->pinned) + n);
+}
+
+void
+cop__kept_pin(cop__history *history, cop__kept *entry, bool pinned)
+{
+    if (entry->pinned == pinned)
+        return;
+    entry->pinned = pinned;
+    if (pinned)
+        use_unlink(history, entry);
+    else
+        use_link_again(history, entry);
+    pinned_add(history, pinned ? 1 : UINT64_MAX);
 }
 
 /* ---- coming and going ---- */
@@ -145,7 +181,8 @@ cop__kept_add(cop__history *history, const cop_snapshot *snapshot)
     memmove(at + 1, at, (count - place) * sizeof *at);
     *at = entry;
     cop__store_relaxed(&history->count, (uint64_t)count + 1);
-    use_link(history, entry);
+    entry->turn = ++history->turns;
+    use_link(history, entry, history->newest_use);
     return entry;
 }
 
@@ -155,9 +192,10 @@ cop__kept_remove(cop__history *history, cop__kept *entry)
     size_t place = cop__kept_place(history, entry->version);
     COP_ALWAYS(cop__kept_at(history, place) == entry);
     if (entry->pinned)
-        cop__store_relaxed(&history->pinned, cop__load_relaxed(&history->pinned) - 1);
+        pinned_add(history, UINT64_MAX);
+    else
+        use_unlink(history, entry);
     array_remove(history, place);
-    use_unlink(history, entry);
     entry->after = history->doomed;
     history->doomed = entry;
     history->doomed_bytes += cop__kept_bytes(entry);
@@ -185,9 +223,7 @@ cop__kept_least_used(const cop__history *history)
     size_t count = count_of(history);
     const cop__kept *newest = count > 0 ? cop__kept_at(history, count - 1) : NULL;
     cop__kept *entry = history->oldest_use;
-    while (entry != NULL && (entry->pinned || entry == newest))
-        entry = entry->after;
-    return entry;
+    return entry != NULL && entry == newest ? entry->after : entry;
 }
 
 /* What is thought to go with an entry: its own, and at least its share, since what two versions see goes

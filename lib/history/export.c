@@ -351,19 +351,14 @@ versions_write(writer *w)
 {
     cop_history_entry entry;
     cop_status status;
-    for (uint64_t v = 0; (status = cop_history_next(w->store, v, &entry)) == COP_OK;
+    for (uint64_t v = 0; (status = cop__history_hold_next(w->store, v, UINT64_MAX, &entry,
+                                                          &w->pair.now)) == COP_OK;
          v = entry.version + 1) {
-        status = cop__history_hold(w->store, entry.version, &w->pair.now);
-        if (status == COP_E_ABSENT)
-            continue;
-        if (status == COP_OK)
-            status = record_write(w, &entry);
-        if (status != COP_OK) {
-            cop__history_let_go(w->pair.now);
-            break;
-        }
+        status = record_write(w, &entry);
         cop__history_let_go(w->pair.before);
         w->pair.before = w->pair.now;
+        if (status != COP_OK)
+            break;
     }
     cop__history_let_go(w->pair.before);
     return status == COP_E_ABSENT ? COP_OK : status;

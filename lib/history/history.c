@@ -182,9 +182,7 @@ keep_import(cop__history *history, uint64_t version, cop__kept *as)
         return status; /* the latter: others wrote at once, and it was not to be kept by itself */
     if (as->label_length > 0)
         label_set(entry, &as->label, &as->label_length);
-    cop__store_relaxed(&history->pinned, cop__load_relaxed(&history->pinned) +
-                                             (as->pinned && !entry->pinned));
-    entry->pinned |= as->pinned;
+    cop__kept_pin(history, entry, entry->pinned || as->pinned);
     entry->imported_version = as->imported_version;
     entry->imported_ns = as->imported_ns;
     return COP_OK;
@@ -252,11 +250,8 @@ pin_set(cop_store *store, uint64_t version, bool pinned)
     if (status != COP_OK)
         return status;
     cop__kept *entry = cop__kept_find(history, version);
-    if (entry != NULL && entry->pinned != pinned) {
-        entry->pinned = pinned;
-        cop__store_relaxed(&history->pinned,
-                           cop__load_relaxed(&history->pinned) + (pinned ? 1 : UINT64_MAX));
-    }
+    if (entry != NULL)
+        cop__kept_pin(history, entry, pinned);
     cop__history_leave(store, history);
     return entry != NULL ? COP_OK : COP_E_ABSENT;
 }
@@ -479,6 +474,26 @@ cop__history_hold(cop_store *store, uint64_t version, const cop_snapshot **snaps
     if (*snapshot != NULL || (status != COP_OK && status != COP_E_ABSENT))
         return status;
     return hold_newest(store, version, snapshot);
+}
+
+cop_status
+cop__history_hold_next(cop_store *store, uint64_t from, uint64_t to, cop_history_entry *entry,
+                       const cop_snapshot **snapshot)
+{
+    cop__history *history;
+    *snapshot = NULL;
+    cop_status status = cop__history_begin(store, &history);
+    if (status != COP_OK)
+        return status;
+    cop__kept *kept = cop__kept_at(history, cop__kept_place(history, from));
+    if (kept != NULL && kept->version <= to) {
+        cop__snapshot_hold(kept->snapshot);
+        *snapshot = kept->snapshot;
+        describe(kept, entry);
+        cop__kept_use(history, kept);
+    }
+    cop__history_leave(store, history);
+    return *snapshot != NULL ? COP_OK : COP_E_ABSENT;
 }
 
 void

@@ -14,7 +14,8 @@
  * WHY NOTHING STAYS PENDING. The publisher pushes, then looks at the lock; a holder gives the lock back,
  * then looks at `pending`. Both are sequentially consistent, so one of the two sees the other.
  *
- * ENTRIES stand in an array by version, and in a list by last use. They are found, made, changed and
+ * ENTRIES stand in an array by version, and those that may be pruned in a list by last use, so that
+ * the next one to go is found at once however many are pinned. They are found, made, changed and
  * taken out under the lock, which nobody holds for longer than a walk over the entries, and under which
  * no user code runs. Whoever looks at a version takes a hold of its own under the lock; from there on it
  * does not matter whether the entry is pruned.
@@ -44,7 +45,8 @@ typedef struct cop__kept {
     uint64_t version;
     uint64_t used_ns;
     uint64_t imported_version, imported_ns; /* 0: not from a file */
-    struct cop__kept *before, *after; /* by last use */
+    struct cop__kept *before, *after; /* by last use, unless it is pinned */
+    uint64_t turn; /* of its last use */
     bool pinned;
     size_t label_length;
     char *label; /* NULL: none */
@@ -66,7 +68,8 @@ typedef struct cop__history {
     /* under the lock */
     cop__kept **entry; /* `count` of them from `first` on, by version */
     size_t first, capacity;
-    cop__kept *oldest_use, *newest_use;
+    cop__kept *oldest_use, *newest_use; /* of those that are not pinned */
+    uint64_t turns;
     uint64_t bytes;        /* kept_bytes less what was pruned since */
     uint64_t bytes_known;  /* kept_bytes as it was then */
     cop__kept *doomed;     /* to be let go after the lock, by `after` */
@@ -91,6 +94,8 @@ cop__kept *cop__kept_at(const cop__history *history, size_t place);
 cop__kept *cop__kept_find(const cop__history *history, uint64_t version);
 /* It is the last one used now. */
 void cop__kept_use(cop__history *history, cop__kept *entry);
+/* Pinned or not; idempotent. Unpinning finds its place by last use again: O(n). */
+void cop__kept_pin(cop__history *history, cop__kept *entry, bool pinned);
 /* Takes over the hold; gives the entry that has this version already, if there is one. NULL: no memory,
  * and the hold is the caller's as before. */
 cop__kept *cop__kept_add(cop__history *history, const cop_snapshot *snapshot);

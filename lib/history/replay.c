@@ -100,19 +100,13 @@ due_of(const cop_replay *r, const cop_history_entry *entry)
     return wait < 9e18 ? r->began_ns + (uint64_t)wait : COP_FOREVER;
 }
 
-/* The next one to be shown; COP_E_ABSENT: there is none. */
-static cop_status
-next_entry(const cop_replay *r, cop_history_entry *entry)
-{
-    cop_status status = cop_history_next(r->store, r->next, entry);
-    return status == COP_OK && entry->version > r->options.to ? COP_E_ABSENT : status;
-}
-
 cop_status
 cop_history_replay_due(cop_replay *replay, uint64_t *due_ns)
 {
     cop_history_entry entry;
-    cop_status status = next_entry(replay, &entry);
+    cop_status status = cop_history_next(replay->store, replay->next, &entry);
+    if (status == COP_OK && entry.version > replay->options.to)
+        status = COP_E_ABSENT;
     *due_ns = status == COP_OK ? due_of(replay, &entry) : COP_FOREVER;
     return status;
 }
@@ -171,53 +165,55 @@ show(cop_replay *r, const cop_snapshot *now, const cop_history_entry *entry,
     return answer;
 }
 
-/* COP_E_ABSENT: it was pruned meanwhile. */
-static cop_status
-step(cop_replay *r, const cop_history_entry *entry, cop_history_replay_function function,
-     void *context, int *answer)
+/* Takes over the hold. What the function answers. */
+static int
+step(cop_replay *r, const cop_history_entry *entry, const cop_snapshot *now,
+     cop_history_replay_function function, void *context)
 {
-    const cop_snapshot *now;
-    cop_status status = cop__history_hold(r->store, entry->version, &now);
-    if (status != COP_OK)
-        return status;
     uint64_t time = cop__clock_ns();
     if (r->shown == NULL) {
         r->began_ns = time;
         r->first_ns = entry->time_ns;
     }
-    *answer = show(r, now, entry, function, context);
+    int answer = show(r, now, entry, function, context);
     cop__history_let_go(r->shown);
     r->shown = now;
     r->shown_ns = time;
     r->next = entry->version + 1;
-    return COP_OK;
+    return answer;
 }
 
 /* ---- running ---- */
 
+/* It is not due. COP_E_TIMEOUT: nor before the deadline. */
+static cop_status
+wait_until(cop_replay *r, uint64_t due, uint64_t now, uint64_t deadline)
+{
+    if (now >= deadline)
+        return COP_E_TIMEOUT;
+    cop__futex_wait(&r->stopped, 0u, due < deadline ? due : deadline);
+    return COP_OK;
+}
+
 static cop_status
 run(cop_replay *r, uint64_t deadline, cop_history_replay_function function, void *context)
 {
-    for (;;) {
+    cop_status status = COP_OK;
+    while (status == COP_OK && cop__load_seq_cst(&r->stopped) == 0) {
         cop_history_entry entry;
-        int answer = 0;
-        if (cop__load_seq_cst(&r->stopped) != 0)
-            return COP_E_CANCELLED;
-        cop_status status = next_entry(r, &entry);
+        const cop_snapshot *next;
+        status = cop__history_hold_next(r->store, r->next, r->options.to, &entry, &next);
         if (status != COP_OK)
             return status == COP_E_ABSENT ? COP_OK : status;
         uint64_t due = due_of(r, &entry), now = cop__clock_ns();
-        if (due <= now)
-            status = step(r, &entry, function, context, &answer);
-        else if (now >= deadline)
-            return COP_E_TIMEOUT;
-        else
-            cop__futex_wait(&r->stopped, 0u, due < deadline ? due : deadline);
-        if (answer != 0)
-            return COP_E_CANCELLED;
-        if (status != COP_OK && status != COP_E_ABSENT)
-            return status;
+        if (due > now) {
+            cop__history_let_go(next); /* it may be pruned meanwhile */
+            status = wait_until(r, due, now, deadline);
+        } else if (step(r, &entry, next, function, context) != 0) {
+            status = COP_E_CANCELLED;
+        }
     }
+    return status == COP_OK ? COP_E_CANCELLED : status;
 }
 
 cop_status

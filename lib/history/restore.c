@@ -121,23 +121,18 @@ copy_below(restoring *r, cop_atom atom, cop_atom made)
 
 /* The nearest source atom before a position of the old version: one that both have, or the last one
  * that was added. */
-static cop_status
-before_position(restoring *r, cop_atom branch, uint32_t position, cop_atom *after)
+static cop_atom
+before_position(const restoring *r, cop_atom branch, uint32_t position)
 {
-    *after = (cop_atom){0, 0};
     while (position-- > 0) {
         cop_atom sibling;
-        cop_status status = cop_child_at(r->old, branch, position, &sibling);
-        if (status != COP_OK)
-            return status;
+        COP_ALWAYS(cop_child_at(r->old, branch, position, &sibling) == COP_OK);
         if (r->added.generation != 0 && same(sibling, r->added))
-            *after = r->provisional;
-        else if (is_source(r->old, sibling) && is_source(r->newest, sibling))
-            *after = sibling;
-        if (after->generation != 0)
-            break;
+            return r->provisional;
+        if (is_source(r->old, sibling) && is_source(r->newest, sibling))
+            return sibling;
     }
-    return COP_OK;
+    return (cop_atom){0, 0};
 }
 
 /* A computed atom has taken the name since: it stays. */
@@ -153,10 +148,7 @@ name_is_taken(const restoring *r, const cop__edit *edit, const char *segment, si
 static cop_status
 add_made(restoring *r, const cop__edit *edit, cop_atom made)
 {
-    cop_atom after;
-    cop_status status = before_position(r, edit->branch, edit->position, &after);
-    if (status == COP_OK)
-        status = place(r, made, after);
+    cop_status status = place(r, made, before_position(r, edit->branch, edit->position));
     r->added = edit->atom;
     r->provisional = made;
     if (status == COP_OK && cop__slot_is_branch(edit->now))
@@ -186,19 +178,16 @@ static cop_status
 move(restoring *r, const cop__edit *edit)
 {
     cop_child child = {.atom = {0, 0}};
-    cop_status status = COP_OK;
     if (r->walked.generation == 0 || !same(r->walked, edit->branch)) {
         r->walked = edit->branch;
         r->before = (cop_atom){0, 0};
-        status = cop_cursor_open(r->old, edit->branch, &r->cursor);
+        COP_ALWAYS(cop_cursor_open(r->old, edit->branch, &r->cursor) == COP_OK);
     }
-    while (status == COP_OK && cop_cursor_next(&r->cursor, &child) && !same(child.atom, edit->atom))
+    while (cop_cursor_next(&r->cursor, &child) && !same(child.atom, edit->atom))
         if (is_source(r->old, child.atom) && is_source(r->newest, child.atom))
             r->before = child.atom;
-    if (status != COP_OK)
-        return status;
     COP_ALWAYS(same(child.atom, edit->atom));
-    status = place(r, edit->atom, r->before);
+    cop_status status = place(r, edit->atom, r->before);
     r->before = edit->atom;
     return status;
 }

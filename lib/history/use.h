@@ -13,6 +13,9 @@ void cop__history_drop_soon(cop__history *history);
 
 /* A hold of the library's own on a version that is kept or the newest; a use. COP_E_ABSENT. */
 cop_status cop__history_hold(cop_store *store, uint64_t version, const cop_snapshot **snapshot);
+/* The same of the first kept one in from .. to, with what is known of it. COP_E_ABSENT. */
+cop_status cop__history_hold_next(cop_store *store, uint64_t from, uint64_t to,
+                                  cop_history_entry *entry, const cop_snapshot **snapshot);
 /* A new version whose source atoms are those of a held one. */
 cop_status cop__history_restore(cop_store *store, const cop_snapshot *old, uint64_t deadline,
                                 cop_history_restored *told);

@@ -144,54 +144,85 @@ sub_get(cop__dead *dead, cop__held *held, uint64_t oldest)
 }
 
 static void
-sub_remove(cop__held *held, uint32_t at)
-{
-    held->subs--;
-    memmove(&held->sub[at], &held->sub[at + 1], (held->subs - at) * sizeof *held->sub);
-}
-
-/* In a younger version's lists, "oldest = gone" becomes "oldest = next". */
-static void
-sub_rename(cop__held *held, uint64_t gone, uint64_t next)
-{
-    uint32_t at = sub_place(held, gone);
-    if (at == held->subs || held->sub[at].oldest != gone)
-        return;
-    if (at + 1 < held->subs && held->sub[at + 1].oldest == next) {
-        list_splice(&held->sub[at + 1].list, &held->sub[at].list);
-        sub_remove(held, at);
-    } else {
-        held->sub[at].oldest = next;
-    }
-}
-
-static void
 held_free(cop__dead *dead, cop__held *held)
 {
     cop__memory_free(dead->pool->memory, COP_MEMORY_TABLES, held->sub,
                      held->capacity * sizeof *held->sub, 16);
 }
 
-/* Drops the m-th held version. False when refused for memory: it then stays held. */
+/* The index of the first held stamp >= stamp. */
+static size_t
+held_place(const cop__dead *dead, uint64_t stamp)
+{
+    size_t low = 0, high = dead->held_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (dead->held[middle].stamp < stamp)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The m-th held version goes; below: the one before it that stays, NULL: none. What the versions
+ * between the two saw as well is no longer seen. False when refused for memory: it stays. */
 static bool
-held_drop(cop__dead *dead, size_t m)
+held_leave(cop__dead *dead, size_t m, cop__held *below)
 {
     cop__held *gone = &dead->held[m];
-    if (m > 0 && !sub_reserve(dead, &dead->held[m - 1], gone->subs))
+    uint32_t older = below != NULL ? sub_place(gone, below->stamp + 1) : 0;
+    if (older > 0 && !sub_reserve(dead, below, older))
         return false;
-    for (uint32_t i = 0; i < gone->subs; i++) {
-        cop__sub_list *sub = &gone->sub[i];
-        if (sub->oldest == gone->stamp)
-            list_splice(&dead->doomed, &sub->list);
-        else
-            list_splice(sub_get(dead, &dead->held[m - 1], sub->oldest), &sub->list);
-    }
-    for (size_t k = m + 1; k < dead->held_count; k++)
-        sub_rename(&dead->held[k], gone->stamp, dead->held[m + 1].stamp);
+    for (uint32_t i = 0; i < gone->subs; i++)
+        list_splice(i < older ? sub_get(dead, below, gone->sub[i].oldest) : &dead->doomed,
+                    &gone->sub[i].list);
     held_free(dead, gone);
-    dead->held_count--;
-    memmove(gone, gone + 1, (dead->held_count - m) * sizeof *gone);
+    *gone = (cop__held){.stamp = gone->stamp, .left = true};
     return true;
+}
+
+/* "oldest = one that left" becomes "oldest = the next that stays"; first and last are the stamps between
+ * which they left. Two sub-lists may become one. */
+static void
+subs_rename(const cop__dead *dead, cop__held *held, uint64_t first, uint64_t last)
+{
+    uint32_t n = sub_place(held, first);
+    for (uint32_t i = n; i < held->subs; i++) {
+        cop__sub_list *sub = &held->sub[i];
+        if (n == i && sub->oldest > last)
+            return;
+        uint64_t oldest = dead->held[held_place(dead, sub->oldest)].becomes;
+        if (n > 0 && held->sub[n - 1].oldest == oldest) {
+            list_splice(&held->sub[n - 1].list, &sub->list);
+            continue;
+        }
+        held->sub[n] = *sub;
+        held->sub[n++].oldest = oldest;
+    }
+    held->subs = n;
+}
+
+/* Those that left are taken out, all in one pass. */
+static void
+held_close_up(cop__dead *dead)
+{
+    uint64_t next = UINT64_MAX, first = 0, last = 0;
+    size_t n = 0;
+    for (size_t i = dead->held_count; i-- > 0;) {
+        cop__held *held = &dead->held[i];
+        next = held->left ? next : held->stamp;
+        held->becomes = next;
+        first = held->left ? held->stamp : first;
+        last = held->left && last == 0 ? held->stamp : last;
+    }
+    for (size_t i = 0; i < dead->held_count; i++)
+        if (!dead->held[i].left && dead->held[i].stamp > first)
+            subs_rename(dead, &dead->held[i], first, last);
+    for (size_t i = 0; i < dead->held_count; i++)
+        if (!dead->held[i].left)
+            dead->held[n++] = dead->held[i];
+    dead->held_count = n;
 }
 
 static bool
@@ -216,16 +247,19 @@ held_append(cop__dead *dead, uint64_t stamp)
 static bool
 held_update(cop__dead *dead, const uint64_t *stamps, size_t n)
 {
-    size_t i = dead->held_count, j = n;
-    while (i > 0) {
-        while (j > 0 && stamps[j - 1] > dead->held[i - 1].stamp)
-            j--;
-        if (j > 0 && stamps[j - 1] == dead->held[i - 1].stamp)
-            j--;
-        else
-            (void)held_drop(dead, i - 1);
-        i--;
+    size_t j = 0, before = dead->held_count, stay = 0;
+    cop__held *below = NULL;
+    for (size_t i = 0; i < before; i++) {
+        while (j < n && stamps[j] < dead->held[i].stamp)
+            j++;
+        bool held = j < n && stamps[j] == dead->held[i].stamp;
+        if (held || !held_leave(dead, i, below)) {
+            below = &dead->held[i];
+            stay++;
+        }
     }
+    if (stay < before)
+        held_close_up(dead);
     for (j = 0; j < n; j++) {
         if (dead->held_count > 0 && stamps[j] <= dead->held[dead->held_count - 1].stamp)
             continue;
@@ -233,21 +267,6 @@ held_update(cop__dead *dead, const uint64_t *stamps, size_t n)
             return false;
     }
     return true;
-}
-
-/* The index of the first held stamp >= stamp. */
-static size_t
-held_place(const cop__dead *dead, uint64_t stamp)
-{
-    size_t low = 0, high = dead->held_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (dead->held[middle].stamp < stamp)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
 }
 
 static void

@@ -11,7 +11,8 @@
  * hj". New things wait in the limbo array until the next scan, because their fate is known only
  * then. Dropping hm: (hm, oldest hm) is doomed, to be freed by quota; (hm, oldest hj) is spliced to
  * (hm-1, oldest hj); (hk, oldest hm) for k > m is spliced to (hk, oldest hm+1). A drop thus visits
- * lists, never things that stay.
+ * lists, never things that stay; a scan makes all its drops in one pass over what is held, so that it
+ * costs O(held + lists of what goes or is renamed), and not that for each drop.
  *
  * WHY A SCAN NEED LOOK AT NEW THINGS ONLY. A reader that begins after a scan reads the root current
  * at that scan or a newer one, and everything filed or doomed by the scan died at or before it. So
@@ -59,7 +60,9 @@ typedef struct cop__sub_list {
 
 typedef struct cop__held {
     uint64_t stamp;
-    bool kept; /* scratch of weighing: by the history alone */
+    uint64_t becomes; /* scratch of a scan: this one, or the next that stays */
+    bool kept;        /* scratch of weighing: by the history alone */
+    bool left;        /* scratch of a scan: no longer held */
     cop__sub_list *sub; /* ascending by oldest */
     uint32_t subs, capacity;
 } cop__held;

@@ -161,20 +161,33 @@ drop_all(cop__serializer *s)
     return base;
 }
 
+/* Drops what is kept, unless somebody has the lock. Whether there was anything.
+ * Who wants that says so and then tries the lock; who has it gives it back and then looks. Both exchange
+ * the mark, so the later one has seen the earlier one's step: one of the two finds mark and lock free. */
+static bool
+drop_kept(cop__serializer *s, bool settle)
+{
+    (void)cop__swap_seq_cst(&s->pressed, true);
+    if (pthread_mutex_trylock(&s->lock) != 0)
+        return false; /* its holder does it */
+    cop__store_relaxed(&s->pressed, false);
+    bool kept = s->owners != NULL;
+    const cop_snapshot *base = drop_all(s);
+    pthread_mutex_unlock(&s->lock);
+    if (base != NULL)
+        cop__snapshot_let_go(base, settle);
+    return kept;
+}
+
 /* Gives the lock back, and sees to what was asked of its holder meanwhile. */
 static void
 leave(cop__serializer *s, const cop_snapshot *let_go)
 {
-    const cop_snapshot *base = NULL;
-    if (cop__load_relaxed(&s->pressed)) {
-        cop__store_relaxed(&s->pressed, false);
-        base = drop_all(s);
-    }
     pthread_mutex_unlock(&s->lock);
     if (let_go != NULL)
         cop__snapshot_let_go(let_go, true);
-    if (base != NULL)
-        cop__snapshot_let_go(base, true);
+    if (cop__swap_seq_cst(&s->pressed, false))
+        (void)drop_kept(s, true);
 }
 
 void
@@ -197,18 +210,7 @@ cop__serializer_end(cop__serializer *s)
 bool
 cop__serializer_press(cop__serializer *s)
 {
-    if (s == NULL)
-        return false;
-    cop__store_relaxed(&s->pressed, true);
-    if (pthread_mutex_trylock(&s->lock) != 0)
-        return false; /* its holder sees it */
-    cop__store_relaxed(&s->pressed, false);
-    bool kept = s->owners != NULL;
-    const cop_snapshot *base = drop_all(s);
-    pthread_mutex_unlock(&s->lock);
-    if (base != NULL)
-        cop__snapshot_let_go(base, false);
-    return kept;
+    return s != NULL && drop_kept(s, false);
 }
 
 /* ---- the bound ---- */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The history beside writers: every commit's version is kept and soon pruned, while others take kept
- * versions and read them, go back to them, compare them, show them again, and label, pin and drop them.
+ * The history beside writers and readers, all at full speed: every commit's version is kept and soon
+ * pruned, while others take kept versions and read them, go back to them, compare them, show them again,
+ * and label, pin and drop them.
  *
  * Every version has a sum that is whole and a list whose length stands beside it. The text of each
- * version is remembered by its hash when it is read first; it must be the same whenever it is read.
+ * version is remembered by its hash when it is read first; it must be the same whenever it is read. The
+ * difference of any two is applied to the older one's text in a store of its own.
  */
 #include <string.h>
 
@@ -12,7 +14,8 @@
 
 enum { ACCOUNTS = 200, START = 1000, ITEMS = 60, KEPT = 24, REMEMBERED = 1 << 16 };
 
-enum { WHOLE, SAME, GONE_BACK, FORWARD, SHOWN, COMPARED, BOUNDED, NO_SURPRISE, ALL_KEPT };
+enum { WHOLE, SAME, GONE_BACK, FORWARD, SHOWN, COMPARED, BOUNDED, NO_SURPRISE, PATCHED,
+       FORTH, ALL_KEPT };
 static const char *const properties[] = {
     "a kept version is whole",
     "a kept version reads the same whenever it is read",
@@ -22,13 +25,15 @@ static const char *const properties[] = {
     "a comparison backwards is the one forwards, turned round",
     "no more versions are kept than may be, but for pinned ones",
     "a call does what it may, nothing else",
+    "the difference of two kept versions makes one of the other",
+    "the newest version is whole and never older than the one seen before",
     "no version was lost, and each was kept once",
 };
 
 static cop_store *store;
 static cop_atom accounts[ACCOUNTS];
 static _Atomic uint64_t remembered[REMEMBERED]; /* by version: the hash, its upper half; version + 1 */
-static _Atomic uint64_t restores, taken, shows;
+static _Atomic uint64_t restores, taken, shows, patches;
 
 /* --- reading a version ----------------------------------------------------------------------- */
 
@@ -156,13 +161,26 @@ writer(stress_random *r)
 
 /* --- readers -------------------------------------------------------------------------------- */
 
+static uint64_t
+read_newest(uint64_t before)
+{
+    cop_pin_t pin = cop_pin(store);
+    uint64_t version = cop_snapshot_version(pin.snapshot);
+
+    check_whole(FORTH, pin.snapshot);
+    stress_check(FORTH, version >= before, "%" PRIu64 " after %" PRIu64, version, before);
+    cop_unpin(pin);
+    return version;
+}
+
 static void
 reader(stress_random *r)
 {
     const cop_snapshot *held[4] = {NULL, NULL, NULL, NULL};
-    uint64_t hash[4] = {0, 0, 0, 0};
+    uint64_t hash[4] = {0, 0, 0, 0}, newest = 0;
 
     while (!stress_over()) {
+        newest = read_newest(newest);
         unsigned i = (unsigned)stress_below(r, 4);
         if (held[i] != NULL) { /* long after it was pruned */
             stress_check(SAME, hash_of(held[i]) == hash[i], "version %" PRIu64 " while it is held",
@@ -212,9 +230,10 @@ go_back(uint64_t version)
 static void
 restorer(stress_random *r)
 {
-    while (!stress_over()) {
+    for (uint64_t n = 0; !stress_over(); n++) {
         go_back(random_kept(r));
-        stress_sleep_us((unsigned)stress_below(r, 3000));
+        if (n >> 6 & 1) /* without a pause by turns, so that much is written between some */
+            stress_sleep_us((unsigned)stress_below(r, 3000));
     }
 }
 
@@ -266,10 +285,80 @@ compare(stress_random *r)
                      "%" PRIu64 " and %" PRIu64, a, b);
 }
 
+typedef struct text {
+    char *bytes;
+    size_t length, capacity;
+} text;
+
+static int
+text_add(void *context, const char *bytes, size_t n)
+{
+    text *t = context;
+
+    if (t->capacity - t->length < n) {
+        t->capacity = (t->length + n) * 2;
+        t->bytes = realloc(t->bytes, t->capacity);
+        if (t->bytes == NULL)
+            abort();
+    }
+    memcpy(t->bytes + t->length, bytes, n);
+    t->length += n;
+    return 0;
+}
+
+/* The first version's text, then the difference: the newest version of the other store. */
+static void
+make_there(cop_store *other, const text *whole, const text *patch)
+{
+    cop_txn *txn = NULL;
+
+    stress_need(cop_txn_begin(other, &txn), "begin");
+    stress_need(cop_json_read(txn, "", 0, whole->bytes, whole->length, NULL, NULL), "read");
+    stress_need(cop_txn_commit(txn, NULL, NULL), "commit");
+    stress_need(cop_txn_begin(other, &txn), "begin");
+    stress_need(cop_patch_apply(txn, "", 0, COP_PATCH_BINARY, patch->bytes, patch->length, NULL), "apply");
+    stress_need(cop_txn_commit(txn, NULL, NULL), "commit");
+}
+
+static void
+check_patch(cop_store *other, const cop_snapshot *a, const cop_snapshot *b)
+{
+    cop_json_write_options options = COP_JSON_WRITE_OPTIONS_INIT;
+    const cop_snapshot *made = NULL;
+    text whole = {NULL, 0, 0}, patch = {NULL, 0, 0};
+
+    stress_need(cop_json_write(a, cop_root(), &options, text_add, &whole), "write");
+    stress_need(cop_patch_write(a, b, "", 0, COP_PATCH_BINARY, NULL, text_add, &patch, NULL), "diff");
+    make_there(other, &whole, &patch);
+    stress_need(cop_snapshot_take(other, &made), "take");
+    stress_check(PATCHED, hash_of(made) == hash_of(b), "from %" PRIu64 " to %" PRIu64,
+                 cop_snapshot_version(a), cop_snapshot_version(b));
+    cop_snapshot_drop(made);
+    free(whole.bytes);
+    free(patch.bytes);
+    atomic_fetch_add(&patches, 1);
+}
+
+/* Of any two. */
+static void
+patch_two(stress_random *r, cop_store *other)
+{
+    const cop_snapshot *a = NULL, *b = NULL;
+
+    if (cop_history_take(store, random_kept(r), &a) == COP_OK &&
+        cop_history_take(store, random_kept(r), &b) == COP_OK)
+        check_patch(other, a, b);
+    cop_snapshot_drop(a);
+    cop_snapshot_drop(b);
+}
+
 static void
 keeper(stress_random *r)
 {
     uint64_t pinned = 0;
+    cop_store *other = NULL;
+
+    stress_need(cop_store_open(NULL, &other, NULL), "open");
 
     while (!stress_over()) {
         cop_history_entry entry;
@@ -283,12 +372,14 @@ keeper(stress_random *r)
         if (stress_below(r, 50) == 0)
             (void)cop_history_drop(store, random_kept(r));
         compare(r);
+        patch_two(r, other);
         replay();
         cop_stats stats = COP_STATS_INIT;
         stress_need(cop_stats_take(store, &stats), "stats");
         stress_check(BOUNDED, stats.history_versions <= KEPT + 1, "%" PRIu64, stats.history_versions);
     }
     (void)cop_history_unpin(store, pinned);
+    cop_store_close(other);
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
@@ -368,8 +459,10 @@ main(int argc, char **argv)
     stress_need(cop_history_clear(store, &dropped), "clear");
     stress_check(ALL_KEPT, dropped == stats.history_versions, "%" PRIu64 " of %" PRIu64, dropped,
                  stats.history_versions);
-    printf("%" PRIu64 " versions, %" PRIu64 " taken, %" PRIu64 " restores, %" PRIu64 " shown\n",
-           stats.commits, atomic_load(&taken), atomic_load(&restores), atomic_load(&shows));
+    printf("%" PRIu64 " versions, %" PRIu64 " taken, %" PRIu64 " restores, %" PRIu64 " shown, %" PRIu64
+           " differences\n",
+           stats.commits, atomic_load(&taken), atomic_load(&restores), atomic_load(&shows),
+           atomic_load(&patches));
     cop_store_close(store);
     return stress_finish();
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The history: which versions are kept, found, named, pinned, and pruned. */
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
-#include "history/room.h"
+#include "history/history.h"
 #include "store/store_internal.h"
 #include "tests/support/store_test.h"
 
@@ -699,9 +700,37 @@ START_TEST(none_stays_pending)
 }
 END_TEST
 
+static void *
+pin_the_first(void *context)
+{
+    (void)context;
+    CHECK_OK(cop_history_pin(store, 1));
+    return NULL;
+}
+
+/* Who finds the lock taken sleeps, and is woken. */
+START_TEST(the_lock_is_waited_for)
+{
+    pthread_t thread;
+
+    store = open_keeping("commit", 0);
+    commits(1);
+    cop__history *history = cop__load_acquire(&store->history);
+    cop__history_lock(history);
+    ck_assert_int_eq(pthread_create(&thread, NULL, pin_the_first, NULL), 0);
+    while (cop__load_acquire(&history->lock) != 2)
+        sched_yield();
+    cop__history_unlock(history);
+    pthread_join(thread, NULL);
+    KEPT("1!");
+    t_close(store);
+}
+END_TEST
+
 static void
 tests(TCase *tests)
 {
+    tcase_add_test(tests, the_lock_is_waited_for);
     tcase_add_test(tests, unused_it_is_nothing);
     tcase_add_test(tests, every_commit);
     tcase_add_test(tests, one_of_some);

@@ -119,6 +119,9 @@ START_TEST(nothing_is_a_file_too)
 {
     open_keeping();
     round_trip();
+    store = t_open(); /* that was never asked to keep anything */
+    free(exported().bytes);
+    t_close(store);
 }
 END_TEST
 
@@ -192,6 +195,25 @@ START_TEST(computed_atoms_are_left_out)
     CHECK_OK(cop_computed_define(store, P("q"), twice_a, NULL, NULL, NULL, NULL));
     CHECK_STATUS(cop_history_import(store, file.bytes, file.length, &imported, &error), COP_E_SYNTAX);
     ck_assert_ptr_nonnull(strstr(error.message, "computed"));
+    free(file.bytes);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(computed_atoms_in_the_first_version)
+{
+    open_keeping();
+    json("", "{\"a\":1,\"z\":[5]}");
+    CHECK_OK(cop_computed_define(store, P("q/twice"), twice_a, NULL, NULL, NULL, NULL));
+    CHECK_OK(cop_computed_define(store, P("z/1"), twice_a, NULL, NULL, NULL, NULL));
+    json_is("{\"a\":1,\"z\":[5,2],\"q\":{\"twice\":2}}");
+    for (uint64_t v = 1; v < cop_store_version(store); v++)
+        CHECK_OK(cop_history_drop(store, v));
+    text file = exported();
+    t_close(store);
+    open_keeping();
+    CHECK_OK(cop_history_import(store, file.bytes, file.length, NULL, NULL));
+    json_is("{\"a\":1,\"z\":[5,null],\"q\":{}}");
     free(file.bytes);
     t_close(store);
 }
@@ -454,14 +476,13 @@ START_TEST(summed_damage)
 }
 END_TEST
 
-START_TEST(memory_and_sinks_that_refuse)
+/* How many allocations an export makes: each is refused once. */
+static int
+refusals_of_an_export(void)
 {
-    open_keeping();
-    json("", "{\"a\":1,\"b\":{\"c\":\"text\"}}");
-    json("", "{\"b\":{\"d\":[1,2]},\"a\":2}");
-    text file = exported();
     cop_status status = COP_E_MEMORY;
     int k;
+
     for (k = 0; k < 100 && status == COP_E_MEMORY; k++) {
         text other = {NULL, 0, 0};
         atomic_store(&store->memory->fail_for_ever, false);
@@ -471,8 +492,77 @@ START_TEST(memory_and_sinks_that_refuse)
         free(other.bytes);
     }
     CHECK_OK(status);
-    ck_assert_int_gt(k, 3);
+    return k - 1;
+}
+
+/* What is left of the store's memory is what the file may be tried out in. */
+START_TEST(no_room_to_try_a_file_out)
+{
+    cop_options options = COP_OPTIONS_INIT;
+
+    open_keeping();
+    json("", "{\"a\":1}");
+    text file = exported();
+    CHECK_OK(cop_store_options(store, &options));
+    options.memory_limit_bytes = cop__load_relaxed(&store->memory->held);
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    refused(file.bytes, file.length, COP_E_MEMORY);
     free(file.bytes);
+    t_close(store);
+}
+END_TEST
+
+/* The versions made until then stay, and are kept. */
+START_TEST(memory_refused_to_an_import)
+{
+    cop_history_imported imported;
+    cop_error error = COP_ERROR_INIT;
+    cop_stats stats = COP_STATS_INIT;
+    cop_options options = COP_OPTIONS_INIT;
+    cop_status status = COP_E_MEMORY;
+    unsigned partly = 0;
+    int k;
+
+    open_keeping();
+    json("", "{\"a\":1,\"b\":{\"c\":\"a text that is not inlined anywhere\"}}");
+    CHECK_OK(cop_history_label(store, 1, P("the first"), NULL));
+    json("", "{\"b\":{\"d\":[1,2]},\"a\":2}");
+    CHECK_OK(cop_history_label(store, 2, P("the second"), NULL));
+    text file = exported();
+    CHECK_OK(cop_store_options(store, &options));
+    CHECK_OK(cop_options_set(&options, "history.keep", "label", NULL));
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    for (k = 0; k < 500 && status == COP_E_MEMORY; k++) {
+        uint64_t before = cop_store_version(store);
+        CHECK_OK(cop_history_clear(store, NULL));
+        atomic_store(&store->memory->fail_for_ever, true);
+        atomic_store(&store->memory->fail_countdown, k);
+        status = cop_history_import(store, file.bytes, file.length, &imported, &error);
+        atomic_store(&store->memory->fail_countdown, -1);
+        ck_assert_msg(status == COP_OK || status == COP_E_MEMORY, "%s", error.message);
+        ck_assert_uint_eq(cop_store_version(store), before + imported.versions);
+        CHECK_OK(cop_stats_take(store, &stats));
+        ck_assert_uint_le(stats.history_versions, imported.versions);
+        ck_assert_uint_le(imported.versions, stats.history_versions + 1);
+        partly += status != COP_OK && imported.versions > 0;
+    }
+    CHECK_OK(status);
+    ck_assert_uint_gt(partly, 3);
+    json_is("{\"b\":{\"d\":[1,2]},\"a\":2}");
+    free(file.bytes);
+    t_verify(store);
+    t_close(store);
+}
+END_TEST
+
+START_TEST(memory_and_sinks_that_refuse)
+{
+    open_keeping();
+    ck_assert_int_eq(refusals_of_an_export(), 2); /* of nothing */
+    json("", "{\"a\":1,\"b\":{\"c\":\"text\"}}");
+    json("", "{\"b\":{\"d\":[1,2]},\"a\":2}");
+    text file;
+    ck_assert_int_gt(refusals_of_an_export(), 2);
     cop_options options = COP_OPTIONS_INIT;
     CHECK_OK(cop_store_options(store, &options));
     CHECK_OK(cop_options_set(&options, "history.keep", "off", NULL));
@@ -587,6 +677,7 @@ START_TEST(shown_in_order)
     CHECK_STATUS(cop_history_replay_run(replay, COP_FOREVER, show, &s), COP_E_CANCELLED);
     ck_assert_str_eq(s.text, "2?:\n3: =a\n");
     CHECK_OK(cop_history_drop(store, 4));
+    CHECK_STATUS(cop_history_replay_due(replay, &due), COP_E_ABSENT); /* 5 is behind the last one */
     CHECK_OK(cop_history_replay_run(replay, COP_FOREVER, show, &s));
     ck_assert_str_eq(s.text, "2?:\n3: =a\n");
     cop_history_replay_close(replay);
@@ -753,6 +844,9 @@ tests(TCase *tests)
     tcase_add_loop_test(tests, trees_at_random, 0, 8);
     tcase_add_test(tests, on_top_of_what_there_is);
     tcase_add_test(tests, computed_atoms_are_left_out);
+    tcase_add_test(tests, computed_atoms_in_the_first_version);
+    tcase_add_test(tests, no_room_to_try_a_file_out);
+    tcase_add_test(tests, memory_refused_to_an_import);
     tcase_add_test(tests, any_damage_is_found);
     tcase_add_test(tests, where_it_is_damaged);
     tcase_add_test(tests, elements_that_move);

@@ -247,6 +247,24 @@ START_TEST(computed_atoms_that_came_and_went)
 }
 END_TEST
 
+/* A branch is made again without what was computed in it. */
+START_TEST(computed_atoms_in_a_branch_that_went)
+{
+    open_keeping();
+    json("", "{\"a\":1,\"x\":{\"m\":1}}");
+    define("x/twice", twice_a, COP_EAGER, false);
+    uint64_t version = cop_store_version(store);
+    json_is("{\"a\":1,\"x\":{\"m\":1,\"twice\":2}}");
+    t_erase_at(store, "x");
+    cop_history_restored restored = restore(version);
+    ck_assert_uint_eq(restored.edits, 1);
+    ck_assert_uint_eq(restored.left, 1);
+    json_is("{\"a\":1,\"x\":{\"m\":1}}");
+    t_verify(store);
+    t_close(store);
+}
+END_TEST
+
 /* --- others at the same time; memory; edges ---------------------------------------- */
 
 typedef struct change_log {
@@ -306,6 +324,27 @@ START_TEST(memory_refused)
 }
 END_TEST
 
+START_TEST(no_more_snapshots_than_may_be)
+{
+    const cop_snapshot *snapshot;
+    cop_options options = COP_OPTIONS_INIT;
+    cop_error error = COP_ERROR_INIT;
+
+    open_keeping();
+    json("", "{\"a\":1}");
+    json("", "{\"a\":2}");
+    CHECK_OK(cop_store_options(store, &options));
+    options.snapshots_max = 1;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    CHECK_OK(cop_snapshot_take(store, &snapshot));
+    CHECK_STATUS(cop_history_restore(store, 1, COP_FOREVER, NULL, &error), COP_E_LIMIT);
+    ck_assert_uint_eq(cop_store_version(store), 2);
+    cop_snapshot_drop(snapshot);
+    (void)restore(1);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(not_when_closing)
 {
     const cop_snapshot *snapshot;
@@ -336,6 +375,8 @@ tests(TCase *tests)
     tcase_add_test(tests, computed_atoms_that_came_and_went);
     tcase_add_test(tests, watchers_see_changes);
     tcase_add_test(tests, memory_refused);
+    tcase_add_test(tests, computed_atoms_in_a_branch_that_went);
+    tcase_add_test(tests, no_more_snapshots_than_may_be);
     tcase_add_test(tests, not_when_closing);
 }
 

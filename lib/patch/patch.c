@@ -232,14 +232,6 @@ cop__patch_step(cop__patch_reader *r, cop__doc_step_what what, uint32_t position
     return status;
 }
 
-uint64_t
-cop__patch_checksum(uint64_t sum, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sum = (sum ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
-    return sum;
-}
-
 static cop_status
 read_steps(cop_txn *txn, const char *path, size_t path_length, cop_patch_format format,
            const char *text, size_t length, cop_error *error)

@@ -70,9 +70,6 @@ cop_status cop__patch_refuse(cop__patch_reader *r, cop_status status, const char
 cop_status cop__patch_read_json(cop__patch_reader *r);
 cop_status cop__patch_read_binary(cop__patch_reader *r);
 
-/* FNV-1a, 64 bits: the checksum of the binary format. */
-uint64_t cop__patch_checksum(uint64_t sum, const char *bytes, size_t n);
-#define COP_PATCH_CHECKSUM UINT64_C(0xcbf29ce484222325)
 #define COP_PATCH_MAGIC "COPP\1"
 
 #endif

@@ -133,20 +133,21 @@ by_owner(const void *a, const void *b)
     return x->owner != y->owner ? compare(x->owner, y->owner) : compare(x->number, y->number);
 }
 
-/* Sorted by owner, and their numbers alone beside it. */
+/* Sorted by owner, and their numbers alone beside it; room for one more, so that none are no
+ * failure. */
 static void
 order_leaves(collector *c, unsigned side)
 {
-    cop__edit_vector *leaves = &c->leaf[side];
-    if (leaves->count == 0)
-        return;
-    uint32_t *number = cop__edit_room(c->memory, &c->number[side], leaves->count, sizeof *number);
+    const cop__edit_vector *leaves = &c->leaf[side];
+    uint32_t *number =
+        cop__edit_room(c->memory, &c->number[side], leaves->count + 1, sizeof *number);
     if (number == NULL) {
         c->refused = true;
         return;
     }
     leaf_of *leaf = leaves->at;
-    qsort(leaf, leaves->count, sizeof *leaf, by_owner);
+    if (leaves->count > 1)
+        qsort(leaf, leaves->count, sizeof *leaf, by_owner);
     for (size_t i = 0; i < leaves->count; i++)
         number[i] = leaf[i].number;
 }

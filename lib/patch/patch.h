@@ -34,6 +34,8 @@ typedef struct cop__patch_writer {
 cop_status cop__patch_path(cop__patch_writer *w, cop_atom atom, const char **at, size_t *length);
 /* The segment of an object's member, in a version that has it. */
 const char *cop__patch_key(const cop_snapshot *root, uint32_t id, size_t *length);
+/* The JSON of an atom of `now`, and of what is below it. */
+cop_status cop__patch_put_json(cop__patch_writer *w, cop_atom atom);
 /* Whether the two versions have one atom as the document. */
 bool cop__patch_same_atom(const cop__patch_writer *w);
 

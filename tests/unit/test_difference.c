@@ -440,6 +440,72 @@ START_TEST(moved_in_two_gaps)
 }
 END_TEST
 
+/* From one page into another one of which nothing else has changed; both have their ends in common.
+ */
+START_TEST(moved_far)
+{
+    static const uint32_t moves[][2] = {{10, 400}, {400, 10},  {0, 699},
+                                        {699, 0},  {118, 500}, {500, 117}};
+    const cop_snapshot *before = with_long_list();
+
+    cop__draft_begin(&tree);
+    ck_assert(cop__list_remove(&tree, list, ids[moves[_i][0]]));
+    ck_assert(cop__list_insert(&tree, list, moves[_i][1], ids[moves[_i][0]]));
+    ck_assert(tree_publish());
+    check_told(before, 0, 1, 0, 0);
+    tree_reclaim();
+    tree_teardown();
+}
+END_TEST
+
+/* An id that is another atom's by now, in the same place of the same list, is not the same child.
+ */
+START_TEST(id_again)
+{
+    const cop_snapshot *before = with_long_list();
+    uint32_t first = ids[300], id = first;
+
+    for (int tries = 0; tries == 0 || (id != first && tries < 5000); tries++) {
+        cop__draft_begin(&tree);
+        ck_assert(cop__atom_erase(&tree, id));
+        ck_assert(tree_publish());
+        cop__draft_begin(&tree);
+        id = tree_insert(list, 300, cop_i64(tries));
+        ck_assert(tree_publish());
+    }
+    ck_assert_uint_eq(id, first);
+    check_told(before, 1, 0, 1, 0);
+    tree_reclaim();
+    tree_teardown();
+}
+END_TEST
+
+/* Many of them; and a long one that was another one in between is no change. */
+START_TEST(values)
+{
+    static const char text[] = "longer than what fits into a slot";
+    cop_value there = cop_string(text, 30), other = cop_string(text, 20);
+    const cop_snapshot *before = with_long_list();
+
+    cop__draft_begin(&tree);
+    for (unsigned i = 0; i < LONG_LIST; i++)
+        ck_assert(cop__atom_write(&tree, ids[i], &there));
+    ck_assert(tree_publish());
+    check_told(before, 0, 0, 0, LONG_LIST);
+    before = tree.root;
+    cop__draft_begin(&tree);
+    ck_assert(cop__atom_write(&tree, ids[7], &other));
+    ck_assert(cop__atom_write(&tree, ids[8], &other));
+    ck_assert(tree_publish());
+    cop__draft_begin(&tree);
+    ck_assert(cop__atom_write(&tree, ids[7], &there));
+    ck_assert(tree_publish());
+    check_told(before, 0, 0, 0, 1);
+    tree_reclaim();
+    tree_teardown();
+}
+END_TEST
+
 START_TEST(topmost_only)
 {
     const cop_snapshot *before = with_long_list();
@@ -573,6 +639,9 @@ main(void)
     tcase_add_loop_test(tcase, all_pairs, 0, 12);
     tcase_add_loop_test(tcase, few_are_moved, 0, 6);
     tcase_add_test(tcase, moved_in_two_gaps);
+    tcase_add_loop_test(tcase, moved_far, 0, 6);
+    tcase_add_test(tcase, id_again);
+    tcase_add_test(tcase, values);
     tcase_add_test(tcase, topmost_only);
     tcase_add_test(tcase, below_a_branch);
     tcase_add_test(tcase, refused);

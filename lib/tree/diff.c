@@ -61,26 +61,34 @@ tell_later(walk *w, uint32_t number, const void *before, const void *now)
     prefetch_page(now);
 }
 
+/* The first place, from this one on, where the children may not be the same. */
+static inline uint32_t
+next_place(side before, side now, uint32_t shift, uint32_t place)
+{
+    void *const *b = before.node, *const *n = now.node;
+    if (b != NULL && n != NULL && before.shift == shift && now.shift == shift)
+        while (place < COP_FANOUT && b[place] == n[place])
+            place++;
+    return place;
+}
+
 /* The next nodes that are not the same, behind this place: they will be walked after this one's. */
 static inline void
 prefetch_next(side before, side now, uint32_t shift, uint32_t place)
 {
-    if (before.node == NULL || now.node == NULL || before.shift != shift || now.shift != shift)
-        return;
-    void *const *b = before.node, *const *n = now.node;
-    for (place++; place < COP_FANOUT; place++)
-        if (b[place] != n[place]) {
-            prefetch_page(b[place]);
-            prefetch_page(n[place]);
-            return;
-        }
+    place = next_place(before, now, shift, place + 1);
+    if (place < COP_FANOUT) {
+        prefetch_page(side_child(before, shift, place).node);
+        prefetch_page(side_child(now, shift, place).node);
+    }
 }
 
 /* The trees are at most COP_LEVELS high. */
 static void
 diff_node(walk *w, side before, side now, uint32_t shift, uint32_t number)
 {
-    for (uint32_t place = 0; place < COP_FANOUT; place++) {
+    for (uint32_t place = next_place(before, now, shift, 0); place < COP_FANOUT;
+         place = next_place(before, now, shift, place + 1)) {
         uint32_t below = number + (place << shift);
         side b = side_child(before, shift, place), n = side_child(now, shift, place);
         if (b.node == n.node && (b.node == NULL || b.shift == n.shift))

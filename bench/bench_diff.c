@@ -10,14 +10,15 @@
  * Among 1,000,000 atoms, with --large also among 10,000,000: what one change costs should not
  * depend on it but for caches. (A merge patch has the whole array, so there is no array_merge.)
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <coppice/coppice.h>
 
+#include "bench/arguments.h"
 #include "bench/clock.h"
+#include "bench/need.h"
 #include "bench/report.h"
 
 enum { CHANGES = 1000, BRANCH = 1000, CASES = 5 };
@@ -33,15 +34,6 @@ static const struct what {
 };
 
 static uint64_t bytes;
-
-static void
-need(cop_status status, const char *what)
-{
-    if (status == COP_OK)
-        return;
-    report_note("%s: %s", what, cop_status_name(status));
-    exit(1);
-}
 
 static int
 throw_away(void *context, const char *text, size_t n)
@@ -168,36 +160,15 @@ run(uint32_t atoms, unsigned rounds, bool json)
     cop_store_close(store);
 }
 
-static _Noreturn void
-usage(int status)
-{
-    printf("bench_diff [--json] [--rounds N] [--large]\n");
-    exit(status);
-}
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"large", no_argument, NULL, 'l'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    unsigned long rounds = 31;
+    uint32_t rounds = 31;
     bool json = false, large = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'j')
-            json = true;
-        else if (c == 'r')
-            rounds = strtoul(optarg, NULL, 10);
-        else if (c == 'l')
-            large = true;
-        else
-            usage(c == 'h' ? 0 : 2);
-    }
-    if (rounds < 1 || rounds > REPORT_ROUNDS_MAX)
-        usage(2);
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_FLAG("large", large), BENCH_END};
+    bench_arguments(argc, argv, table);
     run(1000000, (unsigned)rounds, json);
     if (large)
         run(10000000, (unsigned)rounds, json);

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ./dev bench history: what kept versions cost. A tree of 1,000,000 atoms (--atoms), of which 50 versions
- * are kept, 1,000 random changes from one to the next: their memory, for one and in all, beside as many
- * full copies of the tree, which is what it holds before the first change; the time to drop all of them
- * and free what they held; what keeping costs a commit; and the time to go back by 10 to 100,000 changes.
+ * ./dev bench history: what kept versions cost. A tree of 1,000,000 atoms (--atoms), of which 50
+ * versions are kept, 1,000 random changes from one to the next: their memory, for one and in all,
+ * beside as many full copies of the tree, which is what it holds before the first change; the time
+ * to drop all of them and free what they held; what keeping costs a commit; and the time to go back
+ * by 10 to 100,000 changes.
  *
  * Memory is what the store's own accounts say is in use: pages, long values and names.
  *
  * Behind that, what a writer feels of it: history_beside.c. --beside: that alone.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <coppice/coppice.h>
 
+#include "bench/arguments.h"
 #include "bench/clock.h"
 #include "bench/history_beside.h"
+#include "bench/need.h"
 #include "bench/report.h"
 
 enum { VERSIONS = 50, CHANGES = 1000, BRANCH = 1000, COMMITS = 20000 };
@@ -38,9 +40,9 @@ enum {
 static const struct {
     const char *name, *unit;
 } cases[CASES] = {
-    {"full_copy", "bytes"},          {"per_version", "bytes"},      {"all_versions", "bytes"},
-    {"of_full_copies", "%"},         {"drop_all", "ms"},            {"commit_not_kept", "ns/commit"},
-    {"commit_kept", "ns/commit"},    {"restore_10", "us"},          {"restore_1000", "us"},
+    {"full_copy", "bytes"},       {"per_version", "bytes"}, {"all_versions", "bytes"},
+    {"of_full_copies", "%"},      {"drop_all", "ms"},       {"commit_not_kept", "ns/commit"},
+    {"commit_kept", "ns/commit"}, {"restore_10", "us"},     {"restore_1000", "us"},
     {"restore_100000", "us"},
 };
 
@@ -56,15 +58,6 @@ random_below(uint32_t n)
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
     return (uint32_t)((random_state >> 32) * n >> 32);
-}
-
-static void
-need(cop_status status, const char *what)
-{
-    if (status == COP_OK)
-        return;
-    report_note("%s: %s", what, cop_status_message(status));
-    exit(1);
 }
 
 static cop_txn *
@@ -212,8 +205,8 @@ print(const report_samples of[CASES], bool json)
     double low, high;
     for (int i = 0; i < CASES; i++) {
         report_interval(&of[i], &low, &high);
-        snprintf(fields, sizeof fields, ",\"atoms\":%u,\"ci_low\":%.4g,\"ci_high\":%.4g", atoms, low,
-                 high);
+        snprintf(fields, sizeof fields, ",\"atoms\":%u,\"ci_low\":%.4g,\"ci_high\":%.4g", atoms,
+                 low, high);
         report_row row = {"history", cases[i].name, "coppice", cases[i].unit, fields, &of[i]};
         if (json)
             report_json(&row);
@@ -236,39 +229,15 @@ bench_store(unsigned long rounds, bool json)
     free(atom);
 }
 
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout, "bench_history [--json] [--rounds N] [--atoms N] [--beside]\n");
-    exit(status);
-}
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"atoms", required_argument, NULL, 'a'},
-                                            {"beside", no_argument, NULL, 'b'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    unsigned long rounds = 15;
+    uint32_t rounds = 15;
     bool json = false, beside = false;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'j')
-            json = true;
-        else if (c == 'r')
-            rounds = strtoul(optarg, NULL, 10);
-        else if (c == 'a')
-            atoms = (uint32_t)strtoul(optarg, NULL, 10);
-        else if (c == 'b')
-            beside = true;
-        else
-            usage(c == 'h' ? 0 : 2);
-    }
-    if (rounds < 1 || rounds > REPORT_ROUNDS_MAX || atoms < 1)
-        usage(2);
+    const bench_argument table[] = {
+        BENCH_FLAG("json", json), BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+        BENCH_NUMBER("atoms", atoms, 1000, 10000000), BENCH_FLAG("beside", beside), BENCH_END};
+    bench_arguments(argc, argv, table);
     if (!beside)
         bench_store(rounds, json);
     history_beside(rounds, json);

@@ -6,12 +6,12 @@
  */
 #include <coppice/coppice.h>
 
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/arguments.h"
 #include "bench/json_document.h"
 #include "bench/report.h"
 #include "bench/store_work.h"
@@ -19,7 +19,8 @@
 enum { READ, COMMIT, LOAD, WRITE, STREAM, BYTES, CASES };
 enum { COPPICE, JANSSON, SYSTEMS };
 
-static const char *const case_names[CASES] = {"read", "commit", "load", "write", "stream", "bytes_per_atom"};
+static const char *const case_names[CASES] = {"read",  "commit", "load",
+                                              "write", "stream", "bytes_per_atom"};
 static const char *const system_names[SYSTEMS] = {"coppice", "jansson"};
 
 typedef struct figures {
@@ -119,7 +120,8 @@ stream_back(const cop_snapshot *snapshot, text_sink *sink, figures *f)
     bool more = true, ok;
     uint64_t begin = bench_cpu_ns();
     sink->length = 0;
-    ok = good(cop_json_stream_open(snapshot, cop_root(), NULL, &stream), NULL, "cop_json_stream_open");
+    ok = good(cop_json_stream_open(snapshot, cop_root(), NULL, &stream), NULL,
+              "cop_json_stream_open");
     while (ok && more && sink->capacity - sink->length >= STEP) {
         size_t n = 0;
         ok = good(cop_json_stream_next(stream, sink->text + sink->length, STEP, &n, &more), NULL,
@@ -229,54 +231,18 @@ print_table(const figures *f, const json_document *document)
     }
 }
 
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout, "bench_json [--json] [--rounds N] [--megabytes N]\n");
-    exit(status);
-}
-
-static unsigned
-number(const char *text, unsigned most)
-{
-    char *end;
-    unsigned long n = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || n < 1 || n > most) {
-        report_note("%s is not a number from 1 to %u", text, most);
-        usage(2);
-    }
-    return (unsigned)n;
-}
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"rounds", required_argument, NULL, 'r'},
-                                            {"megabytes", required_argument, NULL, 'm'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
     static figures f;
-    unsigned rounds = 7, megabytes = 10;
+    uint32_t rounds = 7, megabytes = 10;
     bool json = false, ok = true;
     json_document document;
     text_sink sink = {NULL, 0, 0};
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (c) {
-        case 'j':
-            json = true;
-            break;
-        case 'r':
-            rounds = number(optarg, REPORT_ROUNDS_MAX);
-            break;
-        case 'm':
-            megabytes = number(optarg, 200);
-            break;
-        default:
-            usage(c == 'h' ? 0 : 2);
-        }
-    }
+    const bench_argument table[] = {BENCH_FLAG("json", json),
+                                    BENCH_NUMBER("rounds", rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_NUMBER("megabytes", megabytes, 1, 200), BENCH_END};
+    bench_arguments(argc, argv, table);
     document = json_document_make((size_t)megabytes * 1000000);
     sink.capacity = document.capacity * 2;
     sink.text = calloc(1, sink.capacity);

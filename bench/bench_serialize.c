@@ -11,12 +11,12 @@
  */
 #include <coppice/coppice.h>
 
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/arguments.h"
 #include "bench/clock.h"
 #include "bench/json_document.h"
 #include "bench/report.h"
@@ -410,18 +410,10 @@ print_table(const world *w)
 }
 
 typedef struct settings {
-    unsigned rounds;
+    uint32_t rounds;
     bool json;
     const char *only, *only_case;
 } settings;
-
-static _Noreturn void
-usage(int status)
-{
-    fprintf(status ? stderr : stdout,
-            "bench_serialize [--json] [--rounds N] [--only host|records|numbers] [--case NAME]\n");
-    exit(status);
-}
 
 static void
 run(const char *name, json_document document, const settings *wanted, cop_pool *pool)
@@ -433,8 +425,8 @@ run(const char *name, json_document document, const settings *wanted, cop_pool *
     for (unsigned round = 0; round < wanted->rounds; round++)
         if (wanted->only_case == NULL)
             round_of(&w, pool);
-        else if (!one_case(&w, wanted->only_case, pool))
-            usage(2);
+        else
+            must(one_case(&w, wanted->only_case, pool), "--case: no such case");
     (wanted->json ? print_json : print_table)(&w);
     world_close(&w);
 }
@@ -442,28 +434,14 @@ run(const char *name, json_document document, const settings *wanted, cop_pool *
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},       {"rounds", required_argument, NULL, 'r'},
-        {"only", required_argument, NULL, 'o'}, {"case", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
     settings taken = {.rounds = 7};
     cop_pool *pool;
     cop_pool_options one = COP_POOL_OPTIONS_INIT;
-    int c;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'j')
-            taken.json = true;
-        else if (c == 'r')
-            taken.rounds = (unsigned)strtoul(optarg, NULL, 10);
-        else if (c == 'o')
-            taken.only = optarg;
-        else if (c == 'c')
-            taken.only_case = optarg;
-        else
-            usage(c == 'h' ? 0 : 2);
-    }
-    if (taken.rounds < 1 || taken.rounds > REPORT_ROUNDS_MAX)
-        usage(2);
+    const bench_argument table[] = {BENCH_FLAG("json", taken.json),
+                                    BENCH_NUMBER("rounds", taken.rounds, 1, REPORT_ROUNDS_MAX),
+                                    BENCH_WORD("only", "host|records|numbers", taken.only),
+                                    BENCH_WORD("case", "NAME", taken.only_case), BENCH_END};
+    bench_arguments(argc, argv, table);
     one.threads = 1;
     must(cop_pool_open(&one, &pool, NULL) == COP_OK, "cop_pool_open");
     if (taken.only == NULL || strcmp(taken.only, "host") == 0)

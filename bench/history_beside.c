@@ -16,6 +16,7 @@
 #include <coppice/coppice.h>
 
 #include "bench/clock.h"
+#include "bench/need.h"
 #include "bench/report.h"
 
 enum { ATOMS = 10000, COMMITS = 50000, READ = 100 };
@@ -43,15 +44,6 @@ random_below(uint64_t *state, uint64_t n)
     *state ^= *state >> 7;
     *state ^= *state << 17;
     return *state % n;
-}
-
-static void
-need(cop_status status, const char *what)
-{
-    if (status == COP_OK)
-        return;
-    report_note("%s: %s", what, cop_status_message(status));
-    exit(1);
 }
 
 /* ---- the other thread ---- */

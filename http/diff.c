@@ -16,8 +16,11 @@ static const struct format {
 struct query {
     char path[COP_PATH_MAX + 1];
     size_t length;
-    bool good, has_from, has_to;
-    uint64_t from, to;
+    bool good, has_from;
+    struct version {
+        bool newest;
+        uint64_t number;
+    } from, to;
     cop_patch_format format;
     struct cop__problem *problem;
 };
@@ -33,15 +36,22 @@ parse_format(const char *value, cop_patch_format *format)
     return false;
 }
 
+static bool
+parse_version(const char *value, struct version *version)
+{
+    version->newest = value && strcmp(value, "newest") == 0;
+    return version->newest || cop__http_number(value, UINT64_MAX, &version->number);
+}
+
 static enum MHD_Result
 take_argument(void *context, enum MHD_ValueKind kind, const char *key, const char *value)
 {
     struct query *q = context;
     (void)kind;
     if (strcmp(key, "from") == 0)
-        q->good = q->has_from = cop__http_number(value, UINT64_MAX, &q->from);
+        q->good = q->has_from = parse_version(value, &q->from);
     else if (strcmp(key, "to") == 0)
-        q->good = q->has_to = cop__http_number(value, UINT64_MAX, &q->to);
+        q->good = parse_version(value, &q->to);
     else if (strcmp(key, "format") == 0)
         q->good = parse_format(value, &q->format);
     else if (strcmp(key, "branch") == 0)
@@ -62,27 +72,31 @@ parse_query(struct cop__http_request *r, struct query *q)
     if (r->problem.kind != COP_PROBLEM_NONE)
         return false;
     return cop__problem_set(&r->problem, COP_PROBLEM_REQUEST,
-                            "the query is from=N, to=N (or the newest), branch=PATH and "
+                            "the query is from=N, to=N (or newest), branch=PATH and "
                             "format=json-patch, merge-patch or binary");
 }
 
 /* A hold on a version: one that a client has a lease on, that the history keeps, or the newest. */
 static const cop_snapshot *
-hold(struct cop__http_request *r, bool newest, uint64_t version)
+hold(struct cop__http_request *r, struct version version)
 {
-    const cop_snapshot *snapshot = newest ? NULL : cop__http_held(r->server, version);
-    if (snapshot || (!newest && cop_history_take(r->server->store, version, &snapshot) == COP_OK))
+    bool newest = version.newest;
+    const cop_snapshot *snapshot = newest ? NULL : cop__http_held(r->server, version.number);
+    if (snapshot ||
+        (!newest && cop_history_take(r->server->store, version.number, &snapshot) == COP_OK))
         return snapshot;
     cop_status status = cop_snapshot_take(r->server->store, &snapshot);
     if (status != COP_OK) {
         cop__problem_reading(&r->problem, status, NULL);
         return NULL;
     }
-    if (newest || cop_snapshot_version(snapshot) == version)
+    if (newest || cop_snapshot_version(snapshot) == version.number)
         return snapshot;
     cop_snapshot_drop(snapshot);
-    cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is neither kept nor held",
-                     (unsigned long long)version);
+    cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT,
+                     "version %llu is neither kept nor held: POST /v1/snapshots holds the newest "
+                     "one, history.keep keeps them",
+                     (unsigned long long)version.number);
     return NULL;
 }
 
@@ -115,9 +129,9 @@ reply_patch(struct cop__http_request *r, const struct query *q, const cop_snapsh
 enum MHD_Result
 cop__http_diff(struct cop__http_request *r)
 {
-    struct query q = {.format = COP_PATCH_JSON};
-    const cop_snapshot *from = parse_query(r, &q) ? hold(r, false, q.from) : NULL;
-    const cop_snapshot *to = from ? hold(r, !q.has_to, q.to) : NULL;
+    struct query q = {.format = COP_PATCH_JSON, .to.newest = true};
+    const cop_snapshot *from = parse_query(r, &q) ? hold(r, q.from) : NULL;
+    const cop_snapshot *to = from ? hold(r, q.to) : NULL;
     enum MHD_Result result =
         to ? reply_patch(r, &q, from, to) : cop__http_reply_problem(r, &r->problem);
     cop_snapshot_drop(from);

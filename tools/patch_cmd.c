@@ -11,9 +11,10 @@
 #define SERVER_HELP "the server (COPPICE_SERVER, else http://127.0.0.1:7227)"
 
 static bool
-is_number(const char *text)
+is_version(const char *text)
 {
-    return *text && strspn(text, "0123456789") == strlen(text) && strlen(text) <= 20;
+    bool number = *text && strspn(text, "0123456789") == strlen(text) && strlen(text) <= 20;
+    return number || strcmp(text, "newest") == 0;
 }
 
 /* Of the query; NULL when there is no memory. */
@@ -23,7 +24,7 @@ diff_target(const char *from, const char *to, const char *path, const char *form
     char *target = malloc(3 * (strlen(path) + strlen(format)) + 128);
     if (!target)
         return NULL;
-    int n = sprintf(target, "/v1/diff?from=%s%s%s&format=", from, *to ? "&to=" : "", to);
+    int n = sprintf(target, "/v1/diff?from=%s&to=%s&format=", from, to);
     http_encode_path(format, target + n);
     strcat(target, "&branch=");
     http_encode_path(path, target + strlen(target));
@@ -59,11 +60,10 @@ run_diff(const struct command *command, int argc, char **argv)
         return code;
     if (argc < 2 || argc > 3)
         return usage_error(command, "diff wants two versions, and perhaps a path");
-    const char *to = strcmp(argv[1], "newest") == 0 ? "" : argv[1];
-    if (!is_number(argv[0]) || (*to && !is_number(to)))
-        return usage_error(command, "a version is a number, and TO may be newest");
+    if (!is_version(argv[0]) || !is_version(argv[1]))
+        return usage_error(command, "a version is a number, or newest");
     const char *path = argc == 3 ? argv[2] : "";
-    char *target = diff_target(argv[0], to, path, format);
+    char *target = diff_target(argv[0], argv[1], path, format);
     if (!target) {
         complain("out of memory");
         return EXIT_FAILED;

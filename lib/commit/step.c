@@ -124,15 +124,21 @@ parent_length(const char *path, size_t length)
     return length > 0 ? length - 1 : 0;
 }
 
+static place
+place_in(uint32_t branch, const char *path, size_t length)
+{
+    size_t above = parent_length(path, length);
+    size_t skip = length > 0 && path[above] == '/' ? above + 1 : above;
+    return (place){branch, path + skip, length - skip};
+}
+
 static cop_status
 find_place(const cop__tree *tree, const char *path, size_t length, place *p)
 {
-    size_t above = parent_length(path, length);
-    cop__found found = cop__path_resolve(draft_view(tree), path, above);
+    cop__found found = cop__path_resolve(draft_view(tree), path, parent_length(path, length));
     if (!found.found)
         return COP_E_ABSENT;
-    size_t skip = length > 0 && path[above] == '/' ? above + 1 : above;
-    *p = (place){found.id, path + skip, length - skip};
+    *p = place_in(found.id, path, length);
     if (!cop__slot_is_branch(cop__draft_slot(tree, found.id)))
         return COP_E_NOT_BRANCH;
     return is_computed(tree, found.id) ? COP_E_COMPUTED : COP_OK;
@@ -292,7 +298,6 @@ apply_move(const cop__doc_step *step, cop__tree *tree, cop_atom *made)
 {
     cop__items items = {.memory = tree->memory};
     uint32_t id;
-    place p;
     bool same = same_text(step->path, step->length, step->from, step->from_length);
     bool siblings =
         step->length > 0 && same_text(step->path, parent_length(step->path, step->length),
@@ -300,10 +305,7 @@ apply_move(const cop__doc_step *step, cop__tree *tree, cop_atom *made)
     cop_status status = find_removable(tree, step->from, step->from_length, &id);
     if (status != COP_OK || (same && step->position == COP_AT_END))
         return status;
-    if (siblings)
-        status = find_place(tree, step->path, step->length, &p);
-    if (status != COP_OK)
-        return status;
+    place p = place_in(parent_of(tree, id), step->path, step->length);
     if (siblings && (same || cop__slot_type(cop__draft_slot(tree, p.branch)) == COP_ARRAY))
         return reorder(step, tree, id, &p);
     status = take_items(step, tree, id, &items);

@@ -212,10 +212,10 @@ cop_status
 cop__session_list(cop__session *session, cop_atom branch, const cop__slot **slot)
 {
     cop_value value;
+    *slot = cop__root_atom(session->snapshot, branch);
     cop_status status = cop__session_read(session, branch, true, &value);
     if (status != COP_OK)
         return status;
-    *slot = cop__root_atom(session->snapshot, branch);
     if (!cop__slot_is_branch(*slot))
         return COP_E_NOT_BRANCH;
     cop__input input = {.what = COP_DEPENDS_LIST | (cop__pack(branch) & ~COP_DEPENDS_WHAT)};

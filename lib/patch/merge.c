@@ -232,7 +232,7 @@ put_change(merge *m, const change *c)
     }
     cop_status status = check_value(m, c);
     if (status == COP_OK)
-        status = cop_json_write(m->w->pair.now, c->atom, NULL, cop__bytes_sink, out);
+        status = cop__patch_put_json(m->w, c->atom);
     return out->status != COP_OK ? out->status : status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "commit/txn.h"
 #include "serialize/json_internal.h"
+#include "serialize/json_text.h"
 #include "store/log.h"
 
 /* ---- writing ---- */
@@ -45,6 +46,20 @@ cop__patch_key(const cop_snapshot *root, uint32_t id, size_t *length)
     const cop__name *name = cop__info_name(cop__root_info(root, id));
     *length = (size_t)(name->length - name->key);
     return name->path + name->key;
+}
+
+cop_status
+cop__patch_put_json(cop__patch_writer *w, cop_atom atom)
+{
+    const cop__slot *slot = cop__root_slot(w->pair.now, atom.id);
+    char buffer[256];
+    if (cop__slot_is_branch(slot) || cop__slot_is_lazy(slot))
+        return cop_json_write(w->pair.now, atom, NULL, cop__bytes_sink, &w->out);
+    cop__json_out text = cop__json_out_to(buffer, sizeof buffer, cop__bytes_sink, &w->out);
+    cop_value value = cop__slot_value(slot);
+    cop__json_value_text(&text, &value, 0, 0);
+    cop__json_flush(&text);
+    return w->out.status;
 }
 
 bool
@@ -230,14 +245,6 @@ cop__patch_step(cop__patch_reader *r, cop__doc_step_what what, uint32_t position
         return cop__patch_refuse(r, status, cop_status_message(status));
     r->index++;
     return status;
-}
-
-uint64_t
-cop__patch_checksum(uint64_t sum, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sum = (sum ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
-    return sum;
 }
 
 static cop_status

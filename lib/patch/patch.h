@@ -34,6 +34,8 @@ typedef struct cop__patch_writer {
 cop_status cop__patch_path(cop__patch_writer *w, cop_atom atom, const char **at, size_t *length);
 /* The segment of an object's member, in a version that has it. */
 const char *cop__patch_key(const cop_snapshot *root, uint32_t id, size_t *length);
+/* The JSON of an atom of `now`, and of what is below it. */
+cop_status cop__patch_put_json(cop__patch_writer *w, cop_atom atom);
 /* Whether the two versions have one atom as the document. */
 bool cop__patch_same_atom(const cop__patch_writer *w);
 
@@ -70,9 +72,6 @@ cop_status cop__patch_refuse(cop__patch_reader *r, cop_status status, const char
 cop_status cop__patch_read_json(cop__patch_reader *r);
 cop_status cop__patch_read_binary(cop__patch_reader *r);
 
-/* FNV-1a, 64 bits: the checksum of the binary format. */
-uint64_t cop__patch_checksum(uint64_t sum, const char *bytes, size_t n);
-#define COP_PATCH_CHECKSUM UINT64_C(0xcbf29ce484222325)
 #define COP_PATCH_MAGIC "COPP\1"
 
 #endif

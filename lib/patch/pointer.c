@@ -4,23 +4,33 @@
 
 #include "tree/path.h"
 
+/* One that does not stand for itself in a JSON string. */
 static void
-json_character(cop__bytes *out, unsigned char c)
+json_escape(cop__bytes *out, unsigned char c)
 {
     char text[8];
     if (c == '"' || c == '\\') {
         text[0] = '\\';
         text[1] = (char)c;
         cop__bytes_put(out, text, 2);
-    } else if (c < 0x20) {
+    } else {
         static const char digits[] = "0123456789abcdef";
         memcpy(text, "\\u00", 4);
         text[4] = digits[c >> 4];
         text[5] = digits[c & 15];
         cop__bytes_put(out, text, 6);
-    } else {
-        cop__bytes_put(out, &c, 1);
     }
+}
+
+/* Bytes that stand for themselves, in a path, in a pointer and in a JSON string. */
+static size_t
+plain_run(const char *text, size_t length)
+{
+    size_t n = 0;
+    while (n < length && text[n] != '~' && text[n] != '"' && text[n] != '\\' &&
+           (unsigned char)text[n] >= 0x20)
+        n++;
+    return n;
 }
 
 /* What an escape of a path stands for; '3' is the empty segment, which has no character. */
@@ -28,8 +38,13 @@ static void
 put_segment(cop__bytes *out, const char *segment, size_t length, bool pointer)
 {
     for (size_t i = 0; i < length; i++) {
+        size_t plain = plain_run(segment + i, length - i);
+        cop__bytes_put(out, segment + i, plain);
+        i += plain;
+        if (i == length)
+            return;
         if (segment[i] != '~') {
-            json_character(out, (unsigned char)segment[i]);
+            json_escape(out, (unsigned char)segment[i]);
             continue;
         }
         switch (segment[++i]) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON pointers (RFC 6901) and our paths. A pointer has a '/' before each token and escapes ~ and / in
- * it; a path has one between two segments, and escapes '*' and the empty segment too (path.h).
+ * JSON pointers (RFC 6901) and our paths. A pointer has a '/' before each token and escapes ~ and /
+ * in it; a path has one between two segments, and escapes '*' and the empty segment too (path.h).
  */
 #ifndef COP_PATCH_POINTER_H
 #define COP_PATCH_POINTER_H

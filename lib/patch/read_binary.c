@@ -7,6 +7,9 @@
  */
 #include "patch/patch.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "store/log.h"
 #include "tree/path.h"
 
@@ -125,6 +128,8 @@ read_segment(source *s)
     if (s->status == COP_OK && !is_segment(text))
         (void)refuse(s, COP_E_PATH, "a segment of a path is malformed");
     cop__bytes_put(path, text->text, text->length);
+    if (path->used > (size_t)COP_PATH_MAX * COP_DEPTH_MAX)
+        (void)refuse(s, COP_E_LIMIT, "the path is too long");
 }
 
 /* Keeps so many segments of the last operation's path below the document's. */
@@ -149,8 +154,6 @@ read_path(source *s)
     cut_path(s, read_varint(s));
     for (uint64_t n = read_count(s); n > 0 && s->status == COP_OK; n--)
         read_segment(s);
-    if (s->r->path.used > (size_t)COP_PATH_MAX * COP_DEPTH_MAX)
-        (void)refuse(s, COP_E_LIMIT, "the path is too long");
 }
 
 /* ---- values ---- */
@@ -161,10 +164,7 @@ read_text(source *s, cop_type type)
     const string *text = read_string(s, read_varint(s));
     if (type != COP_BYTES && !cop__utf8_valid(text->text, text->length, NULL))
         (void)refuse(s, COP_E_SYNTAX, "a text is not UTF-8");
-    cop_value value = cop_text(type, text->text, text->length);
-    if (value.type == COP_NONE)
-        (void)refuse(s, COP_E_LIMIT, "a text is too long");
-    return value;
+    return cop_text(type, text->text, text->length);
 }
 
 static cop_value
@@ -321,7 +321,7 @@ open_source(source *s)
     s->end = text + r->length - 8;
     for (unsigned i = 0; i < 8; i++)
         sum |= (uint64_t)s->end[i] << 8 * i;
-    if (sum != cop__patch_checksum(COP_PATCH_CHECKSUM, r->text, r->length - 8))
+    if (sum != XXH3_64bits(text, r->length - 8))
         return cop__fail_at(r->error, COP_E_SYNTAX, r->length - 8, "the checksum is another one");
     s->at = text + 5;
     (void)read_varint(s); /* the versions are for whoever has the patch */
@@ -335,6 +335,9 @@ cop__patch_read_binary(cop__patch_reader *r)
 {
     source s = {.r = r};
     const char *text = r->text;
+    if (r->length > COP_VALUE_MAX) /* so no text in it is too long */
+        return cop__fail(r->error, COP_E_LIMIT, "a binary patch has at most %u bytes",
+                         COP_VALUE_MAX);
     r->text = cop__patch_keep(r, text, r->length); /* values and keys lead into it */
     if (r->text == NULL)
         return cop__fail(r->error, COP_E_MEMORY, "out of memory");

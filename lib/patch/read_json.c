@@ -69,7 +69,7 @@ read_item(cop__patch_reader *r, cop__json_scratch *bytes, json_t *node, const ch
     return status == COP_OK && key != NULL ? escape_key(r, item, key) : status;
 }
 
-/* jansson's limit on nesting is above ours, which the scan has kept. */
+/* The scan has kept the limit on nesting, of the patch as a whole. */
 static cop_status
 read_items(cop__patch_reader *r, cop__json_scratch *bytes, json_t *value)
 {
@@ -85,8 +85,7 @@ read_items(cop__patch_reader *r, cop__json_scratch *bytes, json_t *value)
         }
         status = read_item(r, bytes, node, key);
         if (status == COP_OK && r->item[r->count - 1].value.type >= COP_OBJECT) {
-            if (depth > COP_DEPTH_MAX)
-                return COP_E_LIMIT;
+            COP_ASSERT(depth <= COP_DEPTH_MAX);
             levels[depth++] = (struct level){node, json_object_iter(node), 0};
         }
         if (depth == 0)

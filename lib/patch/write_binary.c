@@ -6,6 +6,9 @@
  */
 #include "patch/patch.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "tree/path.h"
 
 typedef struct place {
@@ -53,7 +56,7 @@ table_grow(binary *b)
 static uint32_t
 intern(binary *b, const char *text, size_t length)
 {
-    uint64_t hash = cop__patch_checksum(COP_PATCH_CHECKSUM, text, length);
+    uint64_t hash = XXH3_64bits(text, length);
     hash += hash == 0;
     if (b->string_count * (size_t)2 >= b->table_capacity && !table_grow(b)) {
         b->ops.status = COP_E_MEMORY;
@@ -65,8 +68,11 @@ intern(binary *b, const char *text, size_t length)
             memcmp(b->strings.at + b->table[at].at, text, length) == 0)
             return b->table[at].number;
     cop__bytes_varint(&b->strings, length);
-    b->table[at] = (place){hash, b->string_count, (uint32_t)length, b->strings.used};
+    size_t begins = b->strings.used;
     cop__bytes_put(&b->strings, text, length);
+    if (b->strings.status != COP_OK) /* it is not there to be compared with */
+        return 0;
+    b->table[at] = (place){hash, b->string_count, (uint32_t)length, begins};
     return b->string_count++;
 }
 
@@ -304,6 +310,16 @@ put_sum(cop__bytes *out, uint64_t sum)
     cop__bytes_put(out, bytes, sizeof bytes);
 }
 
+static uint64_t
+sum_of(const cop__bytes *head, const cop__bytes *ops)
+{
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, head->at, head->used);
+    XXH3_64bits_update(&state, ops->at, ops->used);
+    return XXH3_64bits_digest(&state);
+}
+
 static cop_status
 put_all(binary *b)
 {
@@ -314,8 +330,7 @@ put_all(binary *b)
     cop__bytes_varint(&head, b->string_count);
     cop__bytes_put(&head, b->strings.at, b->strings.used);
     cop__bytes_varint(&head, b->count);
-    uint64_t sum = cop__patch_checksum(COP_PATCH_CHECKSUM, head.at, head.used);
-    sum = cop__patch_checksum(sum, b->ops.at, b->ops.used);
+    uint64_t sum = sum_of(&head, &b->ops);
     cop__bytes *out = &b->w->out;
     cop__bytes_put(out, head.at, head.used);
     cop__bytes_put(out, b->ops.at, b->ops.used);

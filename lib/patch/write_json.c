@@ -72,7 +72,7 @@ put_value(json_writer *j, cop_atom atom, bool null)
     if (null)
         cop__bytes_text(out, "null");
     else
-        status = cop_json_write(j->w->pair.now, atom, NULL, cop__bytes_sink, out);
+        status = cop__patch_put_json(j->w, atom);
     cop__bytes_text(out, "}");
     return out->status != COP_OK ? out->status : status;
 }

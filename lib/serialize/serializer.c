@@ -162,8 +162,9 @@ drop_all(cop__serializer *s)
 }
 
 /* Drops what is kept, unless somebody has the lock. Whether there was anything.
- * Who wants that says so and then tries the lock; who has it gives it back and then looks. Both exchange
- * the mark, so the later one has seen the earlier one's step: one of the two finds mark and lock free. */
+ * Who wants that says so and then tries the lock; who has it gives it back and then looks. Both
+ * exchange the mark, so the later one has seen the earlier one's step: one of the two finds mark
+ * and lock free. */
 static bool
 drop_kept(cop__serializer *s, bool settle)
 {

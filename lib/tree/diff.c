@@ -4,9 +4,19 @@
 
 #include "tree/list.h"
 
+/* Pages that were found are told a few later, when they have come from memory. */
+enum { PENDING = 4 };
+
+typedef struct page_pair {
+    uint32_t number;
+    const void *before, *now;
+} page_pair;
+
 typedef struct walk {
     cop__diff_page_function function;
     void *context;
+    page_pair pending[PENDING]; /* a ring */
+    uint32_t found, told;
 } walk;
 
 /* A node of one of the trees, seen from a level that may be above its top: there it is the first of
@@ -26,6 +36,7 @@ side_child(side s, uint32_t shift, uint32_t place)
     return (side){((void **)s.node)[place], shift - COP_FANOUT_BITS};
 }
 
+/* Of a page or a node. */
 static inline void
 prefetch_page(const void *page)
 {
@@ -33,26 +44,51 @@ prefetch_page(const void *page)
         __builtin_prefetch((const char *)page + i);
 }
 
-/* The next pages that are not the same, behind this place: they will be compared after this one's. */
-static inline void
-prefetch_next(side before, side now, uint32_t place)
+static void
+tell_oldest(walk *w)
 {
-    if (before.node == NULL || now.node == NULL || before.shift != 0 || now.shift != 0)
-        return;
+    const page_pair *pair = &w->pending[w->told++ % PENDING];
+    w->function(w->context, pair->number, pair->before, pair->now);
+}
+
+static void
+tell_later(walk *w, uint32_t number, const void *before, const void *now)
+{
+    if (w->found - w->told == PENDING)
+        tell_oldest(w);
+    w->pending[w->found++ % PENDING] = (page_pair){number, before, now};
+    prefetch_page(before);
+    prefetch_page(now);
+}
+
+/* The first place, from this one on, where the children may not be the same. */
+static inline uint32_t
+next_place(side before, side now, uint32_t shift, uint32_t place)
+{
     void *const *b = before.node, *const *n = now.node;
-    for (place++; place < COP_FANOUT; place++)
-        if (b[place] != n[place]) {
-            prefetch_page(b[place]);
-            prefetch_page(n[place]);
-            return;
-        }
+    if (b != NULL && n != NULL && before.shift == shift && now.shift == shift)
+        while (place < COP_FANOUT && b[place] == n[place])
+            place++;
+    return place;
+}
+
+/* The next nodes that are not the same, behind this place: they will be walked after this one's. */
+static inline void
+prefetch_next(side before, side now, uint32_t shift, uint32_t place)
+{
+    place = next_place(before, now, shift, place + 1);
+    if (place < COP_FANOUT) {
+        prefetch_page(side_child(before, shift, place).node);
+        prefetch_page(side_child(now, shift, place).node);
+    }
 }
 
 /* The trees are at most COP_LEVELS high. */
 static void
-diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
+diff_node(walk *w, side before, side now, uint32_t shift, uint32_t number)
 {
-    for (uint32_t place = 0; place < COP_FANOUT; place++) {
+    for (uint32_t place = next_place(before, now, shift, 0); place < COP_FANOUT;
+         place = next_place(before, now, shift, place + 1)) {
         uint32_t below = number + (place << shift);
         side b = side_child(before, shift, place), n = side_child(now, shift, place);
         if (b.node == n.node && (b.node == NULL || b.shift == n.shift))
@@ -60,9 +96,9 @@ diff_node(const walk *w, side before, side now, uint32_t shift, uint32_t number)
         if (COP_FAULT(diff_page_skipped) && shift == 0 && place % 4 == 3)
             continue;
         if (shift == 0) {
-            prefetch_next(before, now, place);
-            w->function(w->context, below, b.node, n.node);
+            tell_later(w, below, b.node, n.node);
         } else {
+            prefetch_next(before, now, shift, place);
             diff_node(w, b, n, shift - COP_FANOUT_BITS, below);
         }
     }
@@ -73,11 +109,13 @@ cop__tree_diff_pages(const cop_snapshot *before, const cop_snapshot *now, unsign
                      cop__diff_page_function function, void *context)
 {
     const cop__space_root *b = &before->space[space], *n = &now->space[space];
-    walk w = {function, context};
+    walk w = {.function = function, .context = context};
     if (b->top == n->top)
         return;
     diff_node(&w, (side){b->top, b->shift}, (side){n->top, n->shift},
               b->shift > n->shift ? b->shift : n->shift, 0);
+    while (w.told != w.found)
+        tell_oldest(&w);
 }
 
 #define LINE_SLOTS (COP_CACHE_LINE / sizeof(cop__slot))

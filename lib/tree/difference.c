@@ -17,6 +17,12 @@ typedef struct branch_at {
     uint32_t depth, id;
 } branch_at;
 
+/* An atom whose value is another one, as the difference found it. */
+typedef struct value_at {
+    uint32_t id;
+    const cop__slot *before, *now;
+} value_at;
+
 /* A leaf that is not the same one, and whose list it is a part of. */
 typedef struct leaf_of {
     uint32_t owner, number;
@@ -27,7 +33,8 @@ typedef struct collector {
     cop__diff_pair pair;
     uint32_t below;
     cop__edit_vector branch; /* branch_at: their lists may have changed */
-    cop__edit_vector value;  /* uint32_t: atoms with another value */
+    cop__edit_vector value;  /* value_at: anywhere in the store */
+    cop__edit_vector reborn; /* uint32_t: ids that are another atom's, rising */
     cop__edit_vector leaf[COP_EDIT_SIDES], number[COP_EDIT_SIDES];
     bool paged, refused;
 } collector;
@@ -80,17 +87,23 @@ collect(void *context, uint32_t id, const cop__slot *before, const cop__slot *no
 {
     collector *c = context;
     cop__difference what[2];
-    if (!cop__slot_alive(before) || !cop__slot_alive(now) || before->reserved != now->reserved)
+    if (!cop__slot_alive(before) || !cop__slot_alive(now))
         return;
+    if (before->reserved != now->reserved) {
+        uint32_t *at = append(c, &c->reborn, sizeof *at);
+        if (at != NULL)
+            *at = id;
+        return;
+    }
     if (cop__slot_is_branch(now) && cop__slot_type(before) == cop__slot_type(now)) {
         collect_branch(c, id, before, now);
         return;
     }
-    if (cop__diff_meaning(c->pair, before, now, what) == 0 || depth_of(c, id) == UINT32_MAX)
+    if (cop__diff_meaning(c->pair, before, now, what) == 0)
         return;
-    uint32_t *at = append(c, &c->value, sizeof *at);
+    value_at *at = append(c, &c->value, sizeof *at);
     if (at != NULL)
-        *at = id;
+        *at = (value_at){id, before, now};
 }
 
 static void
@@ -133,20 +146,21 @@ by_owner(const void *a, const void *b)
     return x->owner != y->owner ? compare(x->owner, y->owner) : compare(x->number, y->number);
 }
 
-/* Sorted by owner, and their numbers alone beside it. */
+/* Sorted by owner, and their numbers alone beside it; room for one more, so that none are no
+ * failure. */
 static void
 order_leaves(collector *c, unsigned side)
 {
-    cop__edit_vector *leaves = &c->leaf[side];
-    if (leaves->count == 0)
-        return;
-    uint32_t *number = cop__edit_room(c->memory, &c->number[side], leaves->count, sizeof *number);
+    const cop__edit_vector *leaves = &c->leaf[side];
+    uint32_t *number =
+        cop__edit_room(c->memory, &c->number[side], leaves->count + 1, sizeof *number);
     if (number == NULL) {
         c->refused = true;
         return;
     }
     leaf_of *leaf = leaves->at;
-    qsort(leaf, leaves->count, sizeof *leaf, by_owner);
+    if (leaves->count > 1)
+        qsort(leaf, leaves->count, sizeof *leaf, by_owner);
     for (size_t i = 0; i < leaves->count; i++)
         number[i] = leaf[i].number;
 }
@@ -207,20 +221,45 @@ tell_lists(const collector *c, cop__edit_list *list)
     return status;
 }
 
+/* The values changed lie anywhere, and to say where each hangs is a chain of loads: the node of the
+ * info space, the info word, the name. So each step of the chain is asked for some atoms ahead. */
+static void
+prefetch_names(const collector *c, size_t i)
+{
+    enum { NODE = 24, INFO = 16, NAME = 8 };
+    const value_at *value = c->value.at;
+    const cop__space_root *infos = &c->pair.now->space[COP_SPACE_INFO];
+    size_t n = c->value.count;
+    if (i + NODE < n)
+        cop__space_prefetch_way(infos, value[i + NODE].id >> COP_INFO_BITS);
+    if (i + INFO < n) {
+        uint32_t id = value[i + INFO].id;
+        const cop__info *page = cop__space_page(infos, id >> COP_INFO_BITS);
+        __builtin_prefetch(page + (id & (COP_INFOS - 1)));
+    }
+    if (i + NAME < n) {
+        const char *name =
+            (const char *)cop__info_name(cop__root_info(c->pair.now, value[i + NAME].id));
+        __builtin_prefetch(name);
+        __builtin_prefetch(name + COP_CACHE_LINE - 1);
+    }
+}
+
 static cop_status
 tell_values(const collector *c, cop__edit_function function, void *context)
 {
-    const uint32_t *id = c->value.at;
+    const value_at *value = c->value.at;
     cop_status status = COP_OK;
     for (size_t i = 0; i < c->value.count && status == COP_OK; i++) {
-        const cop__slot *now = cop__root_slot(c->pair.now, id[i]);
-        cop_atom atom = {id[i], now->reserved};
+        cop_atom atom = {value[i].id, value[i].now->reserved};
         cop__edit edit = {.kind = COP_EDIT_REPLACE,
                           .branch = atom,
                           .atom = atom,
-                          .before = cop__root_slot(c->pair.before, id[i]),
-                          .now = now};
-        status = function(context, &edit);
+                          .before = value[i].before,
+                          .now = value[i].now};
+        prefetch_names(c, i);
+        if (depth_of(c, atom.id) != UINT32_MAX)
+            status = function(context, &edit);
     }
     return status;
 }
@@ -235,13 +274,15 @@ cop__tree_edits(cop__memory *memory, cop__diff_pair pair, cop_atom below,
     if (cop__root_atom(pair.before, below) == NULL || cop__root_atom(pair.now, below) == NULL)
         return COP_E_GONE;
     cop_status status = gather(&c);
+    list.reborn = c.reborn;
     if (status == COP_OK)
         status = tell_lists(&c, &list);
     if (status == COP_OK)
         status = tell_values(&c, function, context);
     cop__edit_list_end(&list);
     cop__edit_free(memory, &c.branch, sizeof(branch_at));
-    cop__edit_free(memory, &c.value, sizeof(uint32_t));
+    cop__edit_free(memory, &c.value, sizeof(value_at));
+    cop__edit_free(memory, &c.reborn, sizeof(uint32_t));
     for (unsigned side = 0; side < COP_EDIT_SIDES; side++) {
         cop__edit_free(memory, &c.leaf[side], sizeof(leaf_of));
         cop__edit_free(memory, &c.number[side], sizeof(uint32_t));

@@ -6,7 +6,9 @@
  * pages between two that are shared, called by the shared page before it (0: the list's beginning).
  * Shared pages follow each other in the same order in both versions and keep their neighbours, so
  * the gaps of both are the same ones: what left its gap has to be moved, and what did not is only
- * compared with the others of it.
+ * compared with the others of it. What a gap begins with in both versions, and what it ends with,
+ * is in some longest run of those that keep still, so it counts as shared too, but for the one next
+ * to what differs: from that one, positions are told.
  *
  * POSITIONS OF MOVES. All children that stay have a rank among each other in `before` (b) and one
  * in `now` (n). Those of the longest run keep still; the others, the MOVERS, go one by one, by
@@ -169,6 +171,76 @@ load(cop__edit_list *list, const cop__edit_leaves leaves[COP_EDIT_SIDES])
 
 /* ---- who is who ---- */
 
+/* An id may be another atom's by now; seldom is any, so slots are not looked at. */
+static bool
+is_reborn(const cop__edit_list *list, uint32_t id)
+{
+    const uint32_t *reborn = list->reborn.at;
+    size_t low = 0, end = list->reborn.count;
+    while (low < end) {
+        size_t middle = low + (end - low) / 2;
+        if (reborn[middle] < id)
+            low = middle + 1;
+        else
+            end = middle;
+    }
+    return low < list->reborn.count && reborn[low] == id;
+}
+
+static size_t
+gap_end(const child *at, size_t begin, size_t n)
+{
+    size_t end = begin + 1;
+    while (end < n && at[end].gap == at[begin].gap)
+        end++;
+    return end;
+}
+
+/* How many children are the same ones in both, at most `least`; by -1 backwards. */
+static size_t
+alike(const cop__edit_list *list, const child *had, const child *has, size_t least, int by)
+{
+    size_t n = 0;
+    while (n < least && had->id == has->id && !is_reborn(list, has->id)) {
+        had += by;
+        has += by;
+        n++;
+    }
+    return n;
+}
+
+/* Moves children down to where those kept so far end. */
+static size_t
+keep(child *at, size_t kept, size_t begin, size_t end)
+{
+    if (kept != begin)
+        memmove(&at[kept], &at[begin], (end - begin) * sizeof *at);
+    return kept + (end - begin);
+}
+
+/* Leaves out what a gap begins and ends with in both versions, all but the innermost. */
+static void
+trim(cop__edit_list *list)
+{
+    child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
+    size_t old = count_of(list, COP_EDIT_BEFORE), n = count_of(list, COP_EDIT_NOW);
+    size_t i = 0, k = 0, kept = 0, kept_old = 0;
+    while (i < n && k < old && had[k].gap == has[i].gap) {
+        size_t end = gap_end(has, i, n), end_old = gap_end(had, k, old);
+        size_t least = end - i < end_old - k ? end - i : end_old - k;
+        size_t front = alike(list, &had[k], &has[i], least, 1);
+        size_t back = alike(list, &had[end_old - 1], &has[end - 1], least - front, -1);
+        front -= front > 0;
+        back -= back > 0;
+        kept = keep(has, kept, i + front, end - back);
+        kept_old = keep(had, kept_old, k + front, end_old - back);
+        i = end;
+        k = end_old;
+    }
+    list->child[COP_EDIT_NOW].count = keep(has, kept, i, n) + 1;
+    list->child[COP_EDIT_BEFORE].count = keep(had, kept_old, k, old) + 1;
+}
+
 static uint32_t
 spread(uint32_t id)
 {
@@ -220,13 +292,11 @@ set_ranks(child *at, size_t n)
     }
 }
 
-/* An id may be another atom's by now. */
 static void
 pair_up(const cop__edit_list *list, uint32_t i, uint32_t k)
 {
     child *had = children(list, COP_EDIT_BEFORE), *has = children(list, COP_EDIT_NOW);
-    uint32_t id = has[i].id;
-    if (slot_of(list, COP_EDIT_BEFORE, id)->reserved != slot_of(list, COP_EDIT_NOW, id)->reserved)
+    if (is_reborn(list, has[i].id))
         return;
     has[i].partner = k;
     had[k].partner = i;
@@ -425,7 +495,7 @@ tell_move(moves *m, const child *mover, const child *was, int64_t e)
     return from != to ? tell(m->list, COP_EDIT_MOVE, mover->id, from, to) : COP_OK;
 }
 
-/* e is at the beginning of a gap the last of the shared page before it. */
+/* e is at the beginning of a gap the last one before it, of a shared page or left out. */
 static cop_status
 tell_in_turn(moves *m)
 {
@@ -476,7 +546,10 @@ cop__edit_list_tell(cop__edit_list *list, uint32_t branch,
                     const cop__edit_leaves leaves[COP_EDIT_SIDES])
 {
     list->branch = branch;
-    if (!load(list, leaves) || !match(list))
+    if (!load(list, leaves))
+        return COP_E_MEMORY;
+    trim(list);
+    if (!match(list))
         return COP_E_MEMORY;
     uint32_t movers = keep_still(list);
     if (movers == NONE)

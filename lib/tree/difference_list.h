@@ -28,11 +28,13 @@ typedef struct cop__edit_list {
     cop__edit_function function;
     void *context;
     uint32_t branch;
+    cop__edit_vector
+        reborn; /* uint32_t, rising: ids that are another atom's in `now`; not the list's */
     cop__edit_vector child[COP_EDIT_SIDES];
     cop__edit_vector table, run, mover, moved, leaf;
 } cop__edit_list;
 
-/* The list begins with memory, pair, function and context set and all else zero. */
+/* The list begins with memory, pair, function, context and reborn set and all else zero. */
 cop_status cop__edit_list_tell(cop__edit_list *list, uint32_t branch,
                                const cop__edit_leaves leaves[COP_EDIT_SIDES]);
 void cop__edit_list_end(cop__edit_list *list);

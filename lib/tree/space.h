@@ -93,4 +93,14 @@ cop__space_page(const cop__space_root *root, uint32_t number)
     return node != NULL ? node[number & (COP_FANOUT - 1)] : NULL;
 }
 
+/* Asks for the memory in which the page's address stands. number < root->count. */
+static inline void
+cop__space_prefetch_way(const cop__space_root *root, uint32_t number)
+{
+    void **node = root->top;
+    for (uint32_t shift = root->shift; shift > 0 && node != NULL; shift -= COP_FANOUT_BITS)
+        node = node[(number >> shift) & (COP_FANOUT - 1)];
+    __builtin_prefetch(node + (number & (COP_FANOUT - 1)));
+}
+
 #endif

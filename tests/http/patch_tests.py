@@ -87,6 +87,10 @@ def test_diff(s):
     answer = diff("from=%d&to=%d&format=binary" % (second, first))
     equal((answer.status, answer.body[:5]), (200, b"COPP\x01"), "backwards, in binary")
     problem(diff("from=%d&branch=diff/none" % first), 404, "absent", "in neither")
+    newest = s.call("POST", "/v1/snapshots", {}).json["version"]
+    equal(diff("from=newest&to=%d&branch=diff" % first).json,
+          diff("from=%d&to=%d&branch=diff" % (newest, first)).json, "from the newest, backwards")
+    equal(diff("from=newest&to=newest").json, [], "from the newest to it")
     problem(diff("from=1"), 404, "snapshot", "a version that nobody holds")
     problem(diff("from=%d&to=99999999" % first), 404, "snapshot", "and one to come")
     for query in ("", "to=1", "from=x", "from=1&format=xml", "from=1&more=1"):

@@ -63,6 +63,8 @@ def test_client(s):
               (0, '[{"op":"add","path":"/loaded/0","value":0}]\n', ""), "diff")
         equal(run("diff", *at, "--format", "merge-patch", str(since), "newest", "cli"),
               (0, '{"file":{"loaded":[0,1,2]}}\n', ""), "diff --format")
+        equal(run("diff", *at, "newest", str(since), "cli/file"),
+              (0, '[{"op":"remove","path":"/loaded/0"}]\n', ""), "diff backwards")
         binary = subprocess.run([PROGRAM, "diff", *at, "--format", "binary", str(since), "newest"],
                                 capture_output=True, timeout=60 * SLOW)
         equal((binary.returncode, binary.stdout[:5]), (0, b"COPP\x01"), "a binary diff")

@@ -5,13 +5,14 @@
     patch_property.py [DRIVER] [--commits N]
 
 DRIVER is tests/unit/test_patch_random, by default that of $top_builddir; it prints pairs of documents
-with the patches between them. Each JSON Patch is applied to the older document by an implementation of
-RFC 6902 that is written here from the RFC, and by python3-jsonpatch where it is installed; each merge
-patch by the pseudocode of RFC 7396. The newer document must come out, the same values of the same
-types.
-Prints "N passed, N failed"; the exit status is non-zero when any failed.
+with the patches between them: from each version to the next one, and from some to older ones. Each JSON
+Patch is applied to the one document by an implementation of RFC 6902 that is written here from the RFC,
+and by python3-jsonpatch where it is installed; each merge patch by the pseudocode of RFC 7396. The other
+document must come out, the same values of the same types.
+Prints what there was and "N passed, N failed"; the exit status is non-zero when any failed.
 """
 import argparse
+import collections
 import copy
 import json
 import os
@@ -23,6 +24,8 @@ try:
     import jsonpatch
 except ImportError:
     jsonpatch = None
+
+SEEDS = 12  # of the driver
 
 
 def text(document):
@@ -111,46 +114,67 @@ def merge(target, patch):
     return target
 
 
+def end_token(operation):
+    """jsonpatch 1.33 takes a member called "-" for the end of an array."""
+    return any("-" in tokens(operation[name]) for name in ("path", "from") if name in operation)
+
+
 def ways(line):
     """What each reader makes of one line's patches."""
     yield "RFC 6902", lambda: apply_patch(copy.deepcopy(line["before"]), line["patch"])
-    # jsonpatch 1.33 takes a member called "-" for the end of an array
-    if jsonpatch and not any("-" in tokens(o["path"]) for o in line["patch"]):
+    if jsonpatch and not any(end_token(o) for o in line["patch"]):
         yield "jsonpatch", lambda: jsonpatch.apply_patch(line["before"], line["patch"])
     if "merge" in line:
         yield "RFC 7396", lambda: merge(line["before"], line["merge"])
 
 
-def check(line):
+def check(line, counts):
     """What is wrong, or None."""
+    wanted = text(line["now"])
     for name, way in ways(line):
         try:
-            got = way()
+            got = text(way())
         except Exception as error:  # whatever a reader trips over
             return "%s: %r" % (name, error)
-        if text(got) != text(line["now"]):
-            return "%s: %s" % (name, text(got))
+        if got != wanted:
+            return "%s: %s" % (name, got)
+        counts["applied as " + name] += 1
+    for operation in line["patch"]:
+        counts[operation["op"]] += 1
     return None
+
+
+def check_all(lines):
+    """The number of pairs that are right, and of those that are not."""
+    counts = collections.Counter()
+    passed = failed = 0
+    for raw in lines:
+        line = json.loads(raw)
+        wrong = check(line, counts)
+        passed += wrong is None
+        failed += wrong is not None
+        if wrong and failed < 4:
+            print("FAIL %s\n  %s" % (wrong, raw))
+    print(", ".join("%s: %d" % item for item in sorted(counts.items())))
+    return passed, failed
 
 
 def main():
     parser = argparse.ArgumentParser()
     default = os.path.join(os.environ.get("top_builddir", "."), "tests/unit/test_patch_random")
     parser.add_argument("driver", nargs="?", default=default)
-    parser.add_argument("--commits", default="60")
+    parser.add_argument("--commits", type=int, default=1200, help="that made a version, at least")
     options = parser.parse_args()
-    environment = dict(os.environ, PATCH_PRINT="1", PATCH_COMMITS=options.commits, CK_FORK="no")
-    driver = subprocess.run([options.driver], env=environment, stdout=subprocess.PIPE, check=False)
-    passed = failed = 0
-    for raw in driver.stdout.decode("utf-8").splitlines():
-        line = json.loads(raw)
-        wrong = check(line)
-        passed += wrong is None
-        failed += wrong is not None
-        if wrong and failed < 4:
-            print("FAIL %s\n  %s" % (wrong, raw))
+    each = (options.commits + SEEDS - 1) // SEEDS
+    environment = dict(os.environ, PATCH_PRINT="1", PATCH_COMMITS=str(each), CK_FORK="no")
+    with subprocess.Popen(
+        [options.driver], env=environment, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as driver:
+        passed, failed = check_all(driver.stdout)
+    enough = passed + failed >= options.commits
+    print("%d commits%s" % (each * SEEDS, "" if enough else ", but fewer pairs of versions"))
     print("%d passed, %d failed" % (passed, failed))
-    return failed != 0 or passed < 100 or driver.returncode != 0
+    return failed != 0 or not enough or driver.returncode != 0
 
 
 if __name__ == "__main__":

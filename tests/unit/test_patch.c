@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Patches: what is written for each kind of change, what is applied, and what is refused and why.
  */
+#include "store/store_internal.h"
 #include "tests/support/patch_test.h"
 
 /* ---- writing ---- */
@@ -237,6 +238,67 @@ START_TEST(lazy_no_more)
 }
 END_TEST
 
+/* A merge patch has nothing to say of lazy members that come and go. */
+START_TEST(lazy_and_merge)
+{
+    cop_store *store = t_open();
+    cop_atom member;
+
+    t_put(store, "doc", "{\"a\":1}");
+    const cop_snapshot *before = t_snapshot(store);
+    define_lazy(store, "doc/l", &member);
+    const cop_snapshot *now = t_snapshot(store);
+    t_text text = t_patch(before, now, "doc", COP_PATCH_MERGE);
+    ck_assert_str_eq(text.at, "{}");
+    free(text.at);
+    text = t_patch(now, before, "doc", COP_PATCH_MERGE);
+    ck_assert_str_eq(text.at, "{}");
+    free(text.at);
+    cop_snapshot_drop(before);
+    cop_snapshot_drop(now);
+    t_close(store);
+}
+END_TEST
+
+/* Names so long that room must be made for them anew, at each step: memory that is refused ends it,
+ * whichever it is. */
+START_TEST(refused_names)
+{
+    static const char *const documents[][2] = {
+        {"{\"%s\":{\"%s\":1}}", "{\"%s\":{\"%s\":2}}"},
+        {"{\"%s\":{\"%s\":1}}", "{\"%s\":{\"%s\":1,\"new\":2}}"},
+        {"{\"%s\":{\"x\":1}}", "{\"%s\":{\"%s\":[3],\"x\":1}}"}};
+    cop_store *store = t_open();
+    cop__memory *memory = cop__store_memory(store);
+    char key[600], text[2000];
+    unsigned refusals = 0;
+
+    memset(key, 'k', sizeof key - 1);
+    key[sizeof key - 1] = '\0';
+    snprintf(text, sizeof text, documents[_i][0], key, key);
+    t_put(store, "", text);
+    const cop_snapshot *before = t_snapshot(store);
+    snprintf(text, sizeof text, documents[_i][1], key, key);
+    t_put(store, "", text);
+    const cop_snapshot *now = t_snapshot(store);
+    for (int format = 0; format < 3; format++)
+        for (int64_t k = 0; k < 40; k++) {
+            t_text patch = {NULL, 0};
+            atomic_store(&memory->fail_countdown, k);
+            cop_status status = cop_patch_write(before, now, P(""), (cop_patch_format)format, NULL,
+                                                t_text_sink, &patch, NULL);
+            atomic_store(&memory->fail_countdown, -1);
+            free(patch.at);
+            ck_assert(status == COP_OK || status == COP_E_MEMORY);
+            refusals += status != COP_OK;
+        }
+    ck_assert_uint_gt(refusals, 9);
+    cop_snapshot_drop(before);
+    cop_snapshot_drop(now);
+    t_close(store);
+}
+END_TEST
+
 /* More than is handed out at once. */
 START_TEST(long_patches)
 {
@@ -334,6 +396,8 @@ main(void)
     tcase_add_test(tcase, whole);
     tcase_add_test(tcase, lazy);
     tcase_add_test(tcase, lazy_no_more);
+    tcase_add_test(tcase, lazy_and_merge);
+    tcase_add_loop_test(tcase, refused_names, 0, 3);
     tcase_add_test(tcase, long_patches);
     tcase_add_test(tcase, arguments);
     suite_add_tcase(suite, tcase);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Documents that change at random, thousands of times: each patch between two versions, in each
- * format and both directions, makes the newer document of the older one. The binary format and, as
- * long as members keep their order, JSON Patch give it byte for byte.
+ * Documents that change at random, thousands of times: the patch from each version to the next one,
+ * and from some to older ones, in each format, makes the one document of the other. The binary
+ * format and, as long as members keep their order, JSON Patch give it byte for byte.
  *
  * With PATCH_PRINT set, one line of JSON a pair, for checkers that are not ours:
  * {"before":..., "now":..., "patch":[...], "merge":...}; merge is missing where there is none.
@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-enum { KEEP = 6 };
+enum { KEEP = 6, ATOMS = 300 };
 
 static uint64_t state;
 static unsigned unsupported, merged;
@@ -236,6 +236,26 @@ check_pair(cop_store *other, const cop_snapshot *before, const cop_snapshot *now
     free(merge.at);
 }
 
+/* What a change makes of the newest version, once there is one that makes anything. */
+static const cop_snapshot *
+next_version(cop_store *store, bool reorder)
+{
+    const cop_snapshot *last = t_snapshot(store), *now = NULL;
+
+    do {
+        cop_snapshot_drop(now);
+        if (cop_snapshot_atoms(last) > ATOMS && pick(4) == 0)
+            t_put(store, "doc", "{\"k0\":[3,2,1]}");
+        else if (pick(10) == 0)
+            move_some(store);
+        else
+            change_some(store, reorder);
+        now = t_snapshot(store);
+    } while (cop_snapshot_version(now) == cop_snapshot_version(last));
+    cop_snapshot_drop(last);
+    return now;
+}
+
 static void
 run(uint64_t seed, unsigned commits, bool reorder)
 {
@@ -245,19 +265,16 @@ run(uint64_t seed, unsigned commits, bool reorder)
     state = seed;
     CHECK_OK(cop_store_open(NULL, &other, NULL));
     t_put(store, "doc", "{\"k0\":[1,2,3],\"k1\":{\"k2\":[]}}");
-    for (unsigned i = 0; i < commits; i++) {
+    kept[0] = t_snapshot(store);
+    for (unsigned i = 1; i <= commits; i++) {
         unsigned at = i % KEEP;
-        if (pick(10) == 0)
-            move_some(store);
-        else
-            change_some(store, reorder);
         cop_snapshot_drop(kept[at]);
-        kept[at] = t_snapshot(store);
+        kept[at] = next_version(store, reorder);
+        check_pair(other, kept[(i - 1) % KEEP], kept[at], reorder);
         const cop_snapshot *older = kept[pick(KEEP)];
-        if (older == NULL)
-            continue;
-        check_pair(other, older, kept[at], reorder);
-        if (pick(8) == 0)
+        if (older != NULL && pick(4) == 0)
+            check_pair(other, older, kept[at], reorder);
+        if (older != NULL && pick(8) == 0)
             check_pair(other, kept[at], older, true);
     }
     for (unsigned i = 0; i < KEEP; i++)

@@ -123,7 +123,7 @@ take_result(subject s)
 {
     static char text[COP_REDUCER_TEXT];
     cop__top_walk walk;
-    cop_value v;
+    cop_value v = {0};
     const cop__treap_node *node;
     if (s.grouping)
         return;

@@ -38,15 +38,16 @@ static const struct command commands[] = {
     {"graph", "[OPTION...]", "Lists the graph of computed atoms, or draws it", run_graph, NULL},
     {"history", "[OPTION...] [VERSION]", "Lists the kept versions; keeps, labels, pins, drops one",
      run_history, "Which versions are kept by themselves is the server's option history.keep.\n"},
-    {"restore", "[OPTION...] VERSION|LABEL", "Goes back to a kept version, as a new one", run_restore,
-     "What computed atoms make follows by itself.\n"},
+    {"restore", "[OPTION...] VERSION|LABEL", "Goes back to a kept version, as a new one",
+     run_restore, "What computed atoms make follows by itself.\n"},
     {"export", "[OPTION...] FILE", "Writes the kept versions into a file", run_export,
      "FILE '-' is standard output.\n"},
-    {"import", "[OPTION...] FILE", "Makes the versions of such a file again, as new ones", run_import,
-     "FILE '-' is standard input. The first one replaces what there is. A damaged file changes nothing.\n"},
+    {"import", "[OPTION...] FILE", "Makes the versions of such a file again, as new ones",
+     run_import,
+     "FILE '-' is standard input. The first one replaces what there is. A damaged file changes "
+     "nothing.\n"},
     {"stats", "[OPTION...]", "Prints the statistics of the server's store", run_stats, NULL},
-    {"trace", "[OPTION...]", "Records what the server's commits do",
-     run_trace,
+    {"trace", "[OPTION...]", "Records what the server's commits do", run_trace,
      "Needs the server's option performance.monitor. The file opens in\n"
      "the Performance panel of Chromium's developer tools and in Perfetto.\n"},
     {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
@@ -54,8 +55,8 @@ static const struct command commands[] = {
 #endif
     {"options", OPTIONS_USAGE, "Lists the store's options; gets or sets those of a server",
      run_options,
-     "Values come from the defaults, then the file, then the environment, then --set.\n"
-     OPTIONS_MORE},
+     "Values come from the defaults, then the file, then the environment, then "
+     "--set.\n" OPTIONS_MORE},
     {"stress", "[OPTION...]", "Loads a store, and checks the library's promises meanwhile",
      run_stress,
      "The store is in a process of its own; servers cannot be loaded. When a promise is found to "

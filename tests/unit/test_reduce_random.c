@@ -402,7 +402,7 @@ check_treap(const cop__treap *treap, const cop__records *nodes)
 
 START_TEST(treaps_hold_together)
 {
-    static char paths[500][8];
+    static char paths[500][12];
     cop__records nodes;
     cop__treap treap = {.order = (uint8_t)(_i & 1), .folds = _i >= 2};
     uint32_t number[500] = {0};

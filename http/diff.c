@@ -19,6 +19,7 @@ struct query {
     bool good, has_from;
     struct version {
         bool newest;
+        const char *label; /* NULL: none */
         uint64_t number;
     } from, to;
     cop_patch_format format;
@@ -40,7 +41,15 @@ static bool
 parse_version(const char *value, struct version *version)
 {
     version->newest = value && strcmp(value, "newest") == 0;
+    version->label = NULL;
     return version->newest || cop__http_number(value, UINT64_MAX, &version->number);
+}
+
+static bool
+parse_label(const char *value, struct version *version)
+{
+    *version = (struct version){.label = value};
+    return value != NULL;
 }
 
 static enum MHD_Result
@@ -50,8 +59,12 @@ take_argument(void *context, enum MHD_ValueKind kind, const char *key, const cha
     (void)kind;
     if (strcmp(key, "from") == 0)
         q->good = q->has_from = parse_version(value, &q->from);
+    else if (strcmp(key, "from_label") == 0)
+        q->good = q->has_from = parse_label(value, &q->from);
     else if (strcmp(key, "to") == 0)
         q->good = parse_version(value, &q->to);
+    else if (strcmp(key, "to_label") == 0)
+        q->good = parse_label(value, &q->to);
     else if (strcmp(key, "format") == 0)
         q->good = parse_format(value, &q->format);
     else if (strcmp(key, "branch") == 0)
@@ -71,9 +84,10 @@ parse_query(struct cop__http_request *r, struct query *q)
         return true;
     if (r->problem.kind != COP_PROBLEM_NONE)
         return false;
-    return cop__problem_set(&r->problem, COP_PROBLEM_REQUEST,
-                            "the query is from=N, to=N (or newest), branch=PATH and "
-                            "format=json-patch, merge-patch or binary");
+    return cop__problem_set(
+        &r->problem, COP_PROBLEM_REQUEST,
+        "the query is from=N, to=N (or newest), from_label=TEXT, to_label=TEXT, "
+        "branch=PATH and format=json-patch, merge-patch or binary");
 }
 
 /* A hold on a version: one that a client has a lease on, that the history keeps, or the newest. */
@@ -81,6 +95,8 @@ static const cop_snapshot *
 hold(struct cop__http_request *r, struct version version)
 {
     bool newest = version.newest;
+    if (version.label && !cop__http_labelled(r, version.label, &version.number))
+        return NULL;
     const cop_snapshot *snapshot = newest ? NULL : cop__http_held(r->server, version.number);
     if (snapshot ||
         (!newest && cop_history_take(r->server->store, version.number, &snapshot) == COP_OK))

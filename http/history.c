@@ -174,6 +174,22 @@ change(struct cop__http_request *r, const struct wish *wish, uint64_t version)
     return status == COP_OK ? reply_entry(r, MHD_HTTP_OK, version) : refuse(r, status, &error);
 }
 
+/* ---- finding by label ---- */
+
+bool
+cop__http_labelled(struct cop__http_request *r, const char *argument, uint64_t *version)
+{
+    cop_history_entry entry;
+    char label[COP_PATH_MAX + 1];
+    size_t n;
+    if (!cop__http_argument(argument, label, &n, &r->problem))
+        return false;
+    if (cop_history_find_label(r->server->store, label, n, &entry) != COP_OK)
+        return cop__problem_set(&r->problem, COP_PROBLEM_VERSION, "no kept version has this label");
+    *version = entry.version;
+    return true;
+}
+
 /* ---- going back ---- */
 
 static enum MHD_Result
@@ -192,13 +208,12 @@ restore(struct cop__http_request *r, const struct wish *wish)
     if (status != COP_OK)
         return refuse(r, status, &error);
     cop__http_count(&r->server->writes);
-    return cop__http_reply_json(r, MHD_HTTP_OK,
-                                json_pack("{s:I,s:I,s:I,s:I,s:I}", "restored",
-                                          (json_int_t)entry.version, "version",
-                                          (json_int_t)told.version, "from", (json_int_t)told.from,
-                                          "edits", (json_int_t)told.edits, "left",
-                                          (json_int_t)told.left),
-                                NULL);
+    return cop__http_reply_json(
+        r, MHD_HTTP_OK,
+        json_pack("{s:I,s:I,s:I,s:I,s:I}", "restored", (json_int_t)entry.version, "version",
+                  (json_int_t)told.version, "from", (json_int_t)told.from, "edits",
+                  (json_int_t)told.edits, "left", (json_int_t)told.left),
+        NULL);
 }
 
 /* What a POST is for. */

@@ -278,6 +278,9 @@ void cop__http_watches_end(struct cop_http_server *server);
  * their number. */
 struct json_t *cop__http_value_json(const cop_value *value);
 
+/* history.c: the newest kept version with a label, an argument of the query. False: the problem is set. */
+bool cop__http_labelled(struct cop__http_request *r, const char *argument, uint64_t *version);
+
 /* snapshots.c: the held version, kept once more for the caller; NULL when it is not held. */
 const cop_snapshot *cop__http_held(struct cop_http_server *server, uint64_t version);
 void cop__http_leases_expire(struct cop_http_server *server, uint64_t now_ns);

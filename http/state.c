@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET and HEAD of /v1/state/PATH: one version, read under a pin, from a version held for a client, or
- * from one that the history keeps. Short answers are made in memory and have a length; what does not fit is streamed from a
- * snapshot that is held until its last byte has been sent: libmicrohttpd pulls, and a stream is written as far as
- * it asks.
+ * GET and HEAD of /v1/state/PATH: one version, read under a pin, from a version held for a client,
+ * or from one that the history keeps. Short answers are made in memory and have a length; what does
+ * not fit is streamed from a snapshot that is held until its last byte has been sent: libmicrohttpd
+ * pulls, and a stream is written as far as it asks.
  */
 #include "http/etag.h"
 
@@ -221,8 +221,8 @@ static enum MHD_Result
 reply_held(struct cop__http_request *r, const char *path, size_t length, const struct query *q)
 {
     const cop_snapshot *snapshot = cop__http_held(r->server, q->version);
-    cop_status status = snapshot ? COP_OK
-                                 : cop_history_take(r->server->store, q->version, &snapshot);
+    cop_status status =
+        snapshot ? COP_OK : cop_history_take(r->server->store, q->version, &snapshot);
     if (status == COP_E_ABSENT) {
         cop__problem_set(&r->problem, COP_PROBLEM_SNAPSHOT, "version %llu is neither kept nor held",
                          (unsigned long long)q->version);
@@ -237,22 +237,6 @@ reply_held(struct cop__http_request *r, const char *path, size_t length, const s
     return result;
 }
 
-static enum MHD_Result
-reply_labelled(struct cop__http_request *r, const char *path, size_t length, struct query *q)
-{
-    cop_history_entry entry;
-    char label[COP_PATH_MAX + 1];
-    size_t n;
-    if (!cop__http_argument(q->label, label, &n, &r->problem))
-        return cop__http_reply_problem(r, &r->problem);
-    if (cop_history_find_label(r->server->store, label, n, &entry) != COP_OK) {
-        cop__problem_set(&r->problem, COP_PROBLEM_VERSION, "no kept version has this label");
-        return cop__http_reply_problem(r, &r->problem);
-    }
-    q->version = entry.version;
-    return reply_held(r, path, length, q);
-}
-
 enum MHD_Result
 cop__http_state(struct cop__http_request *r)
 {
@@ -261,7 +245,8 @@ cop__http_state(struct cop__http_request *r)
     size_t length = 0;
     if (!parse_query(r, &q) || !cop__http_path(r->rest, path, &length, &r->problem))
         return cop__http_reply_problem(r, &r->problem);
-    if (q.label)
-        return reply_labelled(r, path, length, &q);
-    return q.has_version ? reply_held(r, path, length, &q) : reply_newest(r, path, length, &q);
+    if (q.label && !cop__http_labelled(r, q.label, &q.version))
+        return cop__http_reply_problem(r, &r->problem);
+    return q.has_version || q.label ? reply_held(r, path, length, &q)
+                                    : reply_newest(r, path, length, &q);
 }

@@ -27,8 +27,8 @@ static const struct command commands[] = {
     {"load", "[OPTION...] FILE [PATH]", "Makes the branch at a path equal to a JSON file", run_load,
      "FILE '-' is standard input. Without PATH the whole state is replaced.\n"},
     {"diff", "[OPTION...] FROM TO [PATH]", "Prints the patch between two versions", run_diff,
-     "Versions are numbers, of those that the history keeps ('coppice history --keep') or that a\n"
-     "client holds (POST /v1/snapshots), or 'newest'.\n"},
+     "FROM and TO are versions that the history keeps ('coppice history --keep') or that a client\n"
+     "holds (POST /v1/snapshots): a number or a label, or 'newest'.\n"},
     {"patch", "[OPTION...] FILE [PATH]", "Applies a JSON Patch to what is at a path", run_patch,
      "FILE '-' is standard input. All of the patch is applied, or nothing.\n"},
     {"watch", "[OPTION...] [PATH]", "Prints what changes at a path, a line each", run_watch,

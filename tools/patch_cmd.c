@@ -17,17 +17,26 @@ is_version(const char *text)
     return number || strcmp(text, "newest") == 0;
 }
 
-/* Of the query; NULL when there is no memory. */
+static void
+add_argument(char *target, const char *name, const char *value)
+{
+    char *end = target + strlen(target);
+    end += sprintf(end, "%s=", name);
+    http_encode_path(value, end);
+}
+
+/* The query; NULL when there is no memory. */
 static char *
 diff_target(const char *from, const char *to, const char *path, const char *format)
 {
-    char *target = malloc(3 * (strlen(path) + strlen(format)) + 128);
+    char *target = malloc(3 * (strlen(from) + strlen(to) + strlen(path) + strlen(format)) + 128);
     if (!target)
         return NULL;
-    int n = sprintf(target, "/v1/diff?from=%s&to=%s&format=", from, to);
-    http_encode_path(format, target + n);
-    strcat(target, "&branch=");
-    http_encode_path(path, target + strlen(target));
+    strcpy(target, "/v1/diff");
+    add_argument(target, is_version(from) ? "?from" : "?from_label", from);
+    add_argument(target, is_version(to) ? "&to" : "&to_label", to);
+    add_argument(target, "&format", format);
+    add_argument(target, "&branch", path);
     return target;
 }
 
@@ -58,10 +67,8 @@ run_diff(const struct command *command, int argc, char **argv)
     };
     if (!args_parse(command, args, argc, argv, &argc, &code))
         return code;
-    if (argc < 2 || argc > 3)
-        return usage_error(command, "diff wants two versions, and perhaps a path");
-    if (!is_version(argv[0]) || !is_version(argv[1]))
-        return usage_error(command, "a version is a number, or newest");
+    if (argc < 2 || argc > 3 || !*argv[0] || !*argv[1])
+        return usage_error(command, "diff wants two versions or labels, and perhaps a path");
     const char *path = argc == 3 ? argv[2] : "";
     char *target = diff_target(argv[0], argv[1], path, format);
     if (!target) {

@@ -51,6 +51,12 @@ def test_history(s):
           [{"op": "add", "path": "/c", "value": True}, {"op": "remove", "path": "/b/1"},
            {"op": "replace", "path": "/a", "value": 2}, {"op": "replace", "path": "/b/0", "value": 2}],
           "a patch from a kept version")
+    equal(s.call("GET", "/v1/diff?from_label=%s&branch=h" % quote("before, \u00fc")).json,
+          s.call("GET", "/v1/diff?from=%d&branch=h" % v).json, "the same by its label")
+    equal(s.call("GET", "/v1/diff?from=newest&to_label=%s&branch=h" % quote("before, \u00fc")).json,
+          s.call("GET", "/v1/diff?from=newest&to=%d&branch=h" % v).json, "and to it")
+    problem(s.call("GET", "/v1/diff?from_label=none"), 404, "version", "a patch from a label that none has")
+    problem(s.call("GET", "/v1/diff?from_label"), 400, "request", "a patch from no label")
     equal(history(s, "POST", "/%d" % v, {"label": "x", "pinned": True}).json["label"], "x", "a new label")
     equal(history(s, "POST", "/%d" % v, {"label": ""}).json.get("label"), None, "no label")
     equal(history(s, "GET", "/%d" % v).json["pinned"], True, "its pin stays")
@@ -147,6 +153,8 @@ def test_history_command(s):
         file = os.path.join(directory, "history")
         equal(run(s, "export", file).returncode, 0, "export")
         equal(run(s, "history", str(version), "--label", "1st").returncode, 0, "label")
+        equal(run(s, "diff", "1st", "newest").stdout, b'[{"op":"remove","path":"/a"},'
+              b'{"op":"add","path":"/b","value":2}]\n', "diff by label")
         equal(run(s, "restore", "1st").returncode, 0, "restore by label")
         equal(s.get("").json, {"a": 1}, "it is as it was")
         equal(run(s, "restore", str(version)).returncode, 0, "restore by version")

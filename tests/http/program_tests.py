@@ -104,7 +104,7 @@ def test_client(s):
 def test_usage(s):
     for arguments in ((), ("nonsense",), ("get", "a", "b"), ("set", "a"), ("set", "a", "b", "c"),
                       ("erase",), ("load",), ("load", "a", "b", "c"), ("stats", "x"), ("diff", "1"),
-                      ("diff", "1", "x"), ("diff", "", "2"), ("patch",), ("patch", "a", "b", "c"),
+                      ("diff", "1", ""), ("diff", "", "2"), ("patch",), ("patch", "a", "b", "c"),
                       ("version", "x"), ("options", "x"), ("get", "--unknown"), ("get", "--depth"),
                       ("get", "--depth", "0", "x"), ("get", "--depth", "x", "y"),
                       ("get", "--json=1", "x"), ("set", "--json", "--string", "a", "b"),

@@ -1,16 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# planted_faults.sh [BUILD-DIRECTORY [WHOSE]]
+# planted_faults.sh [BUILD-DIRECTORY [WHOSE [COMMAND]]]
 # Every fault that is built in on purpose must be caught by a test. The build
 # has --enable-planted-faults --enable-perturb; COP_FAULT=NAME switches one
 # fault on. A fault is caught when its command passes without it, and with it
 # fails within the limit below in one of three tries. A run that has to be
 # ended by the clock caught nothing: a test must notice by itself. WHOSE is
 # how the commands to be tried begin: tests/ or ./coppice; without it all are.
+# As many commands run at once as there are processors, each with its faults one
+# after the other, by this script with COMMAND: then only that one's lines come.
 set -u
 
 build=${1:-${top_builddir:-.}}
 whose=${2:-}
+only=${3:-}
 limit=240
 tries=3
 
@@ -59,25 +62,20 @@ pending_ignored         | ./coppice stress --seconds 8 --patience-ms 4000 --writ
 '
 
 # A fault that is built in but not in the table is caught by nobody.
-src=${top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}
-for fault in $(sed -n '/#define COP_FAULT_MAP/,/[^\\]$/s/.*X(\([a-z_]*\)).*/\1/p' "$src/lib/base/base.h"); do
-    case $table in
-    *"
-$fault "*) ;;
-    *) echo "FAIL: $fault is not in the table"; exit 1 ;;
-    esac
-done
-
-[ -z "$whose" ] || table=$(echo "$table" | grep -F "| $whose")
-cd "$build" || exit 99
-# shellcheck disable=SC2046 # one word for each program
-${MAKE:-make} -j"$(nproc)" $(echo "$table" | sed -n 's/.*| *\([^ ]*\).*/\1/p' | sort -u) || exit 1
+check_table()
+{
+    src=${top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}
+    for fault in $(sed -n '/#define COP_FAULT_MAP/,/[^\\]$/s/.*X(\([a-z_]*\)).*/\1/p' "$src/lib/base/base.h"); do
+        echo "$table" | grep -q "^$fault " || {
+            echo "FAIL: $fault is not in the table"
+            exit 1
+        }
+    done
+}
 
 CK_FORK=no
 export CK_FORK
 unset COP_FAULT
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
 
 # run FAULT COMMAND...: the status of the command, 124 when the clock ended it
 run()
@@ -125,37 +123,48 @@ try()
     done
 }
 
-checks=0
-failures=0
-clean=
-printf '%-26s %-8s %-38s %s\n' fault verdict how command
-while IFS='|' read -r fault command; do
-    fault=$(echo $fault)
-    [ -n "$fault" ] || continue
-    checks=$((checks + 1))
-    # The same command without a fault, once for all the faults it catches.
-    case $clean in
-    *"[$command]"*) ;;
-    *)
-        # shellcheck disable=SC2086 # a command with its arguments
-        if run none $command; then
-            clean="${clean}[$command]"
-        else
-            status=$?
-            tail -n 20 "$out"
-            printf '%-26s %-8s %-38s %s\n' "$fault" FAILED "without it: $(what $status)" "$command"
-            failures=$((failures + 1))
-            continue
-        fi
-        ;;
-    esac
-    # shellcheck disable=SC2086
-    try "$fault" $command
-    [ "$verdict" = caught ] || failures=$((failures + 1))
-    printf '%-26s %-8s %-38s %s\n' "$fault" "$verdict" "$detail" "$command"
-done <<END
-$table
-END
+row()
+{
+    printf '%-26s %-8s %-38s %s\n' "$@"
+}
 
+# One command: without a fault, then with each of those that it is to catch.
+of_command()
+{
+    out=$(mktemp)
+    trap 'rm -f "$out"' EXIT
+    # shellcheck disable=SC2086 # a command with its arguments
+    if ! run none $1; then
+        status=$?
+        tail -n 20 "$out"
+        row "(none)" FAILED "without a fault: $(what $status)" "$1"
+        return
+    fi
+    for fault in $(echo "$table" | sed -n "s|^\([a-z_]*\) *. $1\$|\1|p"); do
+        # shellcheck disable=SC2086
+        try "$fault" $1
+        row "$fault" "$verdict" "$detail" "$1"
+    done
+}
+
+if [ -n "$only" ]; then
+    cd "$build" || exit 99
+    of_command "$only"
+    exit 0
+fi
+
+check_table
+table=$(echo "$table" | grep -F "| $whose")
+commands=$(echo "$table" | sed 's/^[^|]*| *//' | sort -u)
+self=$(cd "$(dirname "$0")" && pwd)/planted_faults.sh
+cd "$build" || exit 99
+# shellcheck disable=SC2046 # one word for each program
+${MAKE:-make} -j"$(nproc)" $(echo "$commands" | sed 's/ .*//' | sort -u) || exit 1
+row fault verdict how command
+rows=$(echo "$commands" | xargs -d '\n' -P "$(nproc)" -n 1 sh "$self" . "$whose")
+echo "$rows"
+
+checks=$(echo "$table" | wc -l)
+failures=$((checks - $(echo "$rows" | grep -c '^[a-z_]* *caught ')))
 echo "$(((checks - failures) * 100 / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
 [ "$failures" -eq 0 ]

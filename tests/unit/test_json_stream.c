@@ -46,6 +46,8 @@ static void
 check_text(const x_bytes *is, const char *expected, size_t n, size_t size)
 {
     size_t at = 0;
+    if (is->n == n && memcmp(is->at, expected, n) == 0)
+        return;
     while (at < n && at < is->n && is->at[at] == expected[at])
         at++;
     ck_assert_msg(is->n == n && at == n,
@@ -280,7 +282,7 @@ run_world(uint64_t seed, uint32_t wide, unsigned commits)
 START_TEST(random_worlds)
 {
     const char *more = getenv("STREAM_COMMITS");
-    unsigned commits = more != NULL ? (unsigned)atoi(more) : 150;
+    unsigned commits = more != NULL ? (unsigned)atoi(more) : 50;
     for (uint64_t seed = 1; seed <= 8; seed++)
         run_world(seed, seed % 2 ? 0 : 700, commits);
 }

@@ -288,7 +288,7 @@ commits(void)
 {
     const char *wanted = getenv("PATCH_COMMITS");
 
-    return wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : 400;
+    return wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : 150;
 }
 
 START_TEST(in_order)

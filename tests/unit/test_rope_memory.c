@@ -265,7 +265,7 @@ START_TEST(each_request)
     for (unsigned for_ever = 0; for_ever < 2; for_ever++) {
         int64_t k = 1;
         while (k < 100000 && refuse(pool, k, for_ever))
-            k += k < 40 ? 1 : k / 6;
+            k += k < 40 ? 1 : k / 4;
         ck_assert_int_gt(k, 2);
         ck_assert_int_lt(k, 100000);
     }

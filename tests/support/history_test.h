@@ -176,4 +176,17 @@ random_change(void)
     (void)cop_txn_commit(txn, NULL, NULL);
 }
 
+/* Computed: twice what is at "a". */
+static inline cop_status
+twice_a(cop_evaluation *evaluation, void *context, cop_value *result)
+{
+    cop_value value;
+    cop_status status = cop_read_at(evaluation, P("a"), &value);
+
+    (void)context;
+    if (status == COP_OK)
+        *result = cop_i64(2 * cop_value_i64(&value));
+    return status;
+}
+
 #endif

@@ -132,4 +132,17 @@ j_patch(cop_store *store, const char *path, const char *text)
     CHECK_OK(j_read(store, path, P(text), &options, NULL));
 }
 
+/* The rope of what is at a path in the newest version. */
+static inline cop_rope *
+rope_of(cop_store *store, const char *path)
+{
+    cop_rope *rope;
+    cop_atom atom;
+    cop_pin_t pin = cop_pin(store);
+    CHECK_OK(cop_find(pin.snapshot, P(path), &atom));
+    CHECK_OK(cop_json_rope(pin.snapshot, atom, &rope));
+    cop_unpin(pin);
+    return rope;
+}
+
 #endif

@@ -157,18 +157,6 @@ START_TEST(on_top_of_what_there_is)
 }
 END_TEST
 
-static cop_status
-twice_a(cop_evaluation *evaluation, void *context, cop_value *result)
-{
-    cop_value value;
-    cop_status status = cop_read_at(evaluation, P("a"), &value);
-
-    (void)context;
-    if (status == COP_OK)
-        *result = cop_i64(2 * cop_value_i64(&value));
-    return status;
-}
-
 START_TEST(computed_atoms_are_left_out)
 {
     cop_history_imported imported;

@@ -157,18 +157,6 @@ END_TEST
 /* --- computed atoms --------------------------------------------------------------- */
 
 static cop_status
-twice_a(cop_evaluation *evaluation, void *context, cop_value *result)
-{
-    cop_value value;
-    cop_status status = cop_read_at(evaluation, P("a"), &value);
-
-    (void)context;
-    if (status == COP_OK)
-        *result = cop_i64(2 * cop_value_i64(&value));
-    return status;
-}
-
-static cop_status
 emits(cop_evaluation *evaluation, void *context, cop_value *result)
 {
     cop_value value;

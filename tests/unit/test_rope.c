@@ -128,18 +128,6 @@ load_numbers(cop_store *store, unsigned n, unsigned first)
     free(text);
 }
 
-static cop_rope *
-rope_of(cop_store *store, const char *path)
-{
-    cop_rope *rope;
-    cop_atom atom;
-    cop_pin_t pin = cop_pin(store);
-    CHECK_OK(cop_find(pin.snapshot, P(path), &atom));
-    CHECK_OK(cop_json_rope(pin.snapshot, atom, &rope));
-    cop_unpin(pin);
-    return rope;
-}
-
 START_TEST(same_rope_while_unchanged)
 {
     cop_store *store = t_open();

@@ -21,18 +21,6 @@ typedef struct scene {
 
 static scene *now;
 
-static cop_rope *
-rope_of(cop_store *store, const char *path)
-{
-    cop_rope *rope;
-    cop_atom atom;
-    cop_pin_t pin = cop_pin(store);
-    CHECK_OK(cop_find(pin.snapshot, P(path), &atom));
-    CHECK_OK(cop_json_rope(pin.snapshot, atom, &rope));
-    cop_unpin(pin);
-    return rope;
-}
-
 /* An array of n numbers of seven digits. */
 static void
 load_numbers(cop_store *store, const char *path, unsigned n)

@@ -81,13 +81,6 @@ put_text(writer *w, const char *text, size_t n)
 
 /* ---- nodes ---- */
 
-static bool
-is_source(const cop_snapshot *snapshot, cop_atom atom)
-{
-    const cop__slot *slot = cop__root_atom(snapshot, atom);
-    return slot != NULL && (slot->type & COP_SLOT_COMPUTED) == 0 && !cop__slot_is_lazy(slot);
-}
-
 static void
 put_value(writer *w, const cop_value *value)
 {
@@ -109,7 +102,7 @@ put_value(writer *w, const cop_value *value)
 static bool
 put_child(writer *w, const cop_child *child)
 {
-    bool source = is_source(w->pair.now, child->atom);
+    bool source = cop__is_source(w->pair.now, child->atom);
     const cop_value null = cop_null();
     if (!source && child->key != NULL)
         return false;
@@ -217,7 +210,7 @@ put_move_named(writer *w, const cop__edit *edit)
         status = cop_cursor_open(w->pair.now, edit->branch, &w->cursor);
     }
     while (status == COP_OK && cop_cursor_next(&w->cursor, &child) && child.atom.id != edit->atom.id)
-        if (is_source(w->pair.now, child.atom) && is_source(w->pair.before, child.atom))
+        if (cop__is_source(w->pair.now, child.atom) && cop__is_source(w->pair.before, child.atom))
             w->before = child;
     if (status == COP_OK)
         status = put_path(w, COP_FILE_MOVE, edit->branch);
@@ -247,7 +240,7 @@ put_add_named(writer *w, const cop__edit *edit)
     cop_status status = put_path(w, COP_FILE_ADD, edit->branch);
     for (uint32_t at = edit->position; status == COP_OK && at > 0 && !found; at--) {
         status = cop_child_at(w->pair.now, edit->branch, at - 1, &sibling);
-        found = status == COP_OK && is_source(w->pair.now, sibling);
+        found = status == COP_OK && cop__is_source(w->pair.now, sibling);
     }
     put_key(w, w->pair.now, edit->atom);
     put_before(w, found ? &sibling : NULL);

@@ -48,7 +48,8 @@ label_check(const char *label, size_t length, cop_error *error)
         return cop__fail(error, COP_E_INVALID, "a label is at most %d bytes long",
                          COP_HISTORY_LABEL_MAX);
     if (!cop__utf8_valid(label, length, &fault))
-        return cop__fail_at(error, COP_E_INVALID, fault, "a label is UTF-8: byte %zu is not", fault);
+        return cop__fail_at(error, COP_E_INVALID, fault, "a label is UTF-8: byte %zu is not",
+                            fault);
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)label[i] < 0x20 || label[i] == 0x7f)
             return cop__fail_at(error, COP_E_INVALID, i, "a label has no control characters");
@@ -337,7 +338,8 @@ typedef struct lookup {
 typedef cop__kept *(*find_function)(const cop__history *history, const lookup *wish);
 
 static cop_status
-find(cop_store *store, find_function function, const lookup *wish, bool use, cop_history_entry *entry)
+find(cop_store *store, find_function function, const lookup *wish, bool use,
+     cop_history_entry *entry)
 {
     cop__history *history;
     cop_status status = cop__history_begin(store, &history);
@@ -366,26 +368,40 @@ by_version(const cop__history *history, const lookup *wish)
 }
 
 static cop__kept *
-by_label(const cop__history *history, const lookup *wish)
+newest_where(const cop__history *history, bool (*fits)(const cop__kept *, const lookup *),
+             const lookup *wish)
 {
     for (size_t place = cop__kept_place(history, UINT64_MAX); place > 0; place--) {
         cop__kept *entry = cop__kept_at(history, place - 1);
-        if (entry->label_length == wish->length && wish->length > 0 &&
-            memcmp(entry->label, wish->label, wish->length) == 0)
+        if (fits(entry, wish))
             return entry;
     }
     return NULL;
 }
 
+static bool
+has_label(const cop__kept *entry, const lookup *wish)
+{
+    return entry->label_length == wish->length && wish->length > 0 &&
+           memcmp(entry->label, wish->label, wish->length) == 0;
+}
+
+static cop__kept *
+by_label(const cop__history *history, const lookup *wish)
+{
+    return newest_where(history, has_label, wish);
+}
+
+static bool
+is_as_old(const cop__kept *entry, const lookup *wish)
+{
+    return cop_snapshot_time(entry->snapshot) <= wish->number;
+}
+
 static cop__kept *
 by_time(const cop__history *history, const lookup *wish)
 {
-    for (size_t place = cop__kept_place(history, UINT64_MAX); place > 0; place--) {
-        cop__kept *entry = cop__kept_at(history, place - 1);
-        if (cop_snapshot_time(entry->snapshot) <= wish->number)
-            return entry;
-    }
-    return NULL;
+    return newest_where(history, is_as_old, wish);
 }
 
 cop_status

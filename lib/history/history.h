@@ -77,6 +77,14 @@ typedef struct cop__history {
     uint64_t lost_logged;
 } cop__history;
 
+/* Whether this version has the atom, with a value that somebody wrote. */
+static inline bool
+cop__is_source(const cop_snapshot *snapshot, cop_atom atom)
+{
+    const cop__slot *slot = cop__root_atom(snapshot, atom);
+    return slot != NULL && (slot->type & COP_SLOT_COMPUTED) == 0 && !cop__slot_is_lazy(slot);
+}
+
 /* ---- keep.c ---- */
 
 void cop__history_lock(cop__history *history);

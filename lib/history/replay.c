@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Replay: kept versions shown one after the other, at the pace at which they were made or another one.
+ * Replay: kept versions shown one after the other, at the pace at which they were made or another
+ * one.
  *
- * A replay holds the version that it has shown last; the next one is looked for when it is due, so what
- * is pruned meanwhile is passed over, and its changes are part of the next step. The thread that runs it
- * sleeps on `stopped`, a futex word. One thread at a time runs a replay; any may stop it.
+ * A replay holds the version that it has shown last; the next one is looked for when it is due, so
+ * what is pruned meanwhile is passed over, and its changes are part of the next step. The thread
+ * that runs it sleeps on `stopped`, a futex word. One thread at a time runs a replay; any may stop
+ * it.
  */
 #include <math.h>
 
@@ -18,8 +20,9 @@ struct cop_replay {
     cop_history_replay_options options;
     const cop_snapshot *shown; /* held; NULL: nothing yet */
     uint64_t next;             /* the version to look for */
-    uint64_t began_ns, first_ns; /* CLOCK_MONOTONIC of the first step; CLOCK_REALTIME of its version */
-    uint64_t shown_ns;         /* of the last step */
+    uint64_t began_ns,
+        first_ns;      /* CLOCK_MONOTONIC of the first step; CLOCK_REALTIME of its version */
+    uint64_t shown_ns; /* of the last step */
     _Atomic uint32_t stopped;
 };
 
@@ -113,44 +116,13 @@ cop_history_replay_due(cop_replay *replay, uint64_t *due_ns)
 
 /* ---- one step ---- */
 
-typedef struct listing {
-    cop__watch_list *list;
-} listing;
-
-static void
-list_one(void *context, const cop__watch_found *found)
-{
-    cop__watch_list *list = ((listing *)context)->list;
-    if (found->path.refused)
-        list->refused = true;
-    else
-        cop__watch_list_add(list, found, false);
-}
-
-/* The changes between two held versions; NULL: no memory. */
-static cop__watch_list *
-list_between(cop_store *store, cop__diff_pair pair)
-{
-    cop__watch_scratch scratch = {.memory = store->memory};
-    listing l = {cop__watch_list_new(store->memory)};
-    if (l.list == NULL)
-        return NULL;
-    cop__watch_find(pair, &scratch, list_one, &l);
-    cop__watch_scratch_end(&scratch);
-    cop__watch_list_order(l.list);
-    if (!l.list->refused)
-        return l.list;
-    cop__watch_list_drop(l.list);
-    return NULL;
-}
-
 static int
 show(cop_replay *r, const cop_snapshot *now, const cop_history_entry *entry,
      cop_history_replay_function function, void *context)
 {
     cop__watch_list *list = NULL;
     if (r->shown != NULL)
-        list = list_between(r->store, (cop__diff_pair){r->shown, now});
+        list = cop__watch_list_between(r->store->memory, (cop__diff_pair){r->shown, now}, NULL);
     cop_watch_batch batch = {
         .from = r->shown != NULL ? cop_snapshot_version(r->shown) : 0,
         .to = entry->version,

@@ -35,13 +35,6 @@ typedef struct restoring {
 } restoring;
 
 static bool
-is_source(const cop_snapshot *snapshot, cop_atom atom)
-{
-    const cop__slot *slot = cop__root_atom(snapshot, atom);
-    return slot != NULL && (slot->type & COP_SLOT_COMPUTED) == 0 && !cop__slot_is_lazy(slot);
-}
-
-static bool
 same(cop_atom a, cop_atom b)
 {
     return a.id == b.id && a.generation == b.generation;
@@ -74,7 +67,7 @@ static cop_status
 copy_child(restoring *r, level *levels, uint32_t *depth, const cop_child *child)
 {
     cop_atom made;
-    if (!is_source(r->old, child->atom)) {
+    if (!cop__is_source(r->old, child->atom)) {
         r->told->left++;
         return COP_OK;
     }
@@ -129,7 +122,7 @@ before_position(const restoring *r, cop_atom branch, uint32_t position)
         COP_ALWAYS(cop_child_at(r->old, branch, position, &sibling) == COP_OK);
         if (r->added.generation != 0 && same(sibling, r->added))
             return r->provisional;
-        if (is_source(r->old, sibling) && is_source(r->newest, sibling))
+        if (cop__is_source(r->old, sibling) && cop__is_source(r->newest, sibling))
             return sibling;
     }
     return (cop_atom){0, 0};
@@ -142,7 +135,7 @@ name_is_taken(const restoring *r, const cop__edit *edit, const char *segment, si
     const cop__name *name =
         cop__child_find((cop__view){r->newest, NULL}, edit->branch.id, segment, length);
     return name != NULL &&
-           !is_source(r->newest, (cop_atom){name->id, cop__root_slot(r->newest, name->id)->reserved});
+           !cop__is_source(r->newest, (cop_atom){name->id, cop__root_slot(r->newest, name->id)->reserved});
 }
 
 static cop_status
@@ -184,7 +177,7 @@ move(restoring *r, const cop__edit *edit)
         COP_ALWAYS(cop_cursor_open(r->old, edit->branch, &r->cursor) == COP_OK);
     }
     while (cop_cursor_next(&r->cursor, &child) && !same(child.atom, edit->atom))
-        if (is_source(r->old, child.atom) && is_source(r->newest, child.atom))
+        if (cop__is_source(r->old, child.atom) && cop__is_source(r->newest, child.atom))
             r->before = child.atom;
     COP_ALWAYS(same(child.atom, edit->atom));
     cop_status status = place(r, edit->atom, r->before);

@@ -249,32 +249,17 @@ cop__owner_write(cop__serializer *s, cop__owner *top)
 
 /* ---- texts ---- */
 
-typedef struct parts {
-    cop__serializer *s;
-    cop__part **part;
-    size_t n, capacity;
-} parts;
-
 static bool
-add_part(parts *p, cop__part *part)
+add_part(cop__parts *p, cop__part *part)
 {
-    if (p->n == p->capacity) {
-        size_t capacity = cop__memory_more(p->capacity, p->n + 1);
-        void *grown =
-            cop__memory_realloc(p->s->memory, COP_MEMORY_FRAGMENTS, p->part,
-                                p->capacity * sizeof *p->part, capacity * sizeof *p->part);
-        if (grown == NULL)
-            return false;
-        p->part = grown;
-        p->capacity = capacity;
-    }
+    if (!cop__parts_add(p, part))
+        return false;
     cop__part_keep(part);
-    p->part[p->n++] = part;
     return true;
 }
 
 static bool
-gather(parts *p, cop__owner *top)
+gather(cop__serializer *s, cop__parts *p, cop__owner *top)
 {
     cop__owner *owner = top;
     top->at = 0;
@@ -292,7 +277,7 @@ gather(parts *p, cop__owner *top)
                 return false;
             continue;
         }
-        if (!add_part(p, &p->s->close[owner->array][owner->begun]->part))
+        if (!add_part(p, &s->close[owner->array][owner->begun]->part))
             return false;
         if (owner == top)
             return true;
@@ -303,15 +288,10 @@ gather(parts *p, cop__owner *top)
 cop_rope *
 cop__owner_rope(cop__serializer *s, cop__owner *owner)
 {
-    parts p = {.s = s};
     if (owner->rope == NULL) {
-        if (gather(&p, owner)) {
-            owner->rope = cop__rope_new(s->memory, p.part, p.n);
-        } else {
-            for (size_t i = 0; i < p.n; i++)
-                cop__part_drop(s->memory, p.part[i]);
-        }
-        cop__memory_free(s->memory, COP_MEMORY_FRAGMENTS, p.part, p.capacity * sizeof *p.part, 16);
+        cop__parts p = {.memory = s->memory};
+        bool good = gather(s, &p, owner);
+        owner->rope = cop__parts_end(&p, good);
     }
     if (owner->rope == NULL) {
         cop__store_relaxed(&s->refused, true);

@@ -114,6 +114,36 @@ cop__rope_new(cop__memory *memory, cop__part *const *parts, size_t n)
     return rope;
 }
 
+bool
+cop__parts_add(cop__parts *parts, cop__part *part)
+{
+    if (parts->n == parts->capacity) {
+        size_t capacity = cop__memory_more(parts->capacity, parts->n + 1);
+        void *grown = cop__memory_realloc(parts->memory, COP_MEMORY_FRAGMENTS, parts->part,
+                                          parts->capacity * sizeof *parts->part,
+                                          capacity * sizeof *parts->part);
+        if (grown == NULL)
+            return false;
+        parts->part = grown;
+        parts->capacity = capacity;
+    }
+    parts->part[parts->n++] = part;
+    return true;
+}
+
+cop_rope *
+cop__parts_end(cop__parts *parts, bool good)
+{
+    cop_rope *rope = NULL;
+    if (good)
+        rope = cop__rope_new(parts->memory, parts->part, parts->n);
+    for (size_t i = 0; !good && i < parts->n; i++)
+        cop__part_drop(parts->memory, parts->part[i]);
+    cop__memory_free(parts->memory, COP_MEMORY_FRAGMENTS, parts->part,
+                     parts->capacity * sizeof *parts->part, 16);
+    return rope;
+}
+
 uint64_t
 cop_rope_length(const cop_rope *rope)
 {

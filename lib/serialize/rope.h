@@ -81,4 +81,17 @@ size_t cop__leaf_size(const cop__leaf *leaf);
 /* A text of these parts, each with one reference that the text takes over: also when it fails. */
 cop_rope *cop__rope_new(cop__memory *memory, cop__part *const *parts, size_t n);
 
+/* Parts on their way into a text. Begins as {.memory = ...}. */
+typedef struct cop__parts {
+    cop__memory *memory;
+    cop__part **part;
+    size_t n, capacity;
+} cop__parts;
+
+/* Takes over a reference, unless it fails for want of memory. */
+bool cop__parts_add(cop__parts *parts, cop__part *part);
+/* The text of all of them, NULL when out of memory; without `good` they are dropped. Ends *parts.
+ */
+cop_rope *cop__parts_end(cop__parts *parts, bool good);
+
 #endif

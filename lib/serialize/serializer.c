@@ -9,53 +9,30 @@
 
 /* ---- texts that are not kept ---- */
 
-#define PLAIN_BYTES 16384u
-
-/* Parts of a text that is written for one asker. */
-typedef struct plain {
-    cop__memory *memory;
-    cop__part **part;
-    size_t n, capacity;
-} plain;
-
 static int
 plain_take(void *context, const char *bytes, size_t n)
 {
-    plain *p = context;
-    if (p->n == p->capacity) {
-        size_t capacity = cop__memory_more(p->capacity, p->n + 1);
-        void *grown =
-            cop__memory_realloc(p->memory, COP_MEMORY_FRAGMENTS, p->part,
-                                p->capacity * sizeof *p->part, capacity * sizeof *p->part);
-        if (grown == NULL)
-            return 1;
-        p->part = grown;
-        p->capacity = capacity;
-    }
-    cop__leaf *leaf = cop__leaf_new(p->memory, n, n);
+    cop__parts *parts = context;
+    cop__leaf *leaf = cop__leaf_new(parts->memory, n, n);
     if (leaf == NULL)
         return 1;
     memcpy(leaf->text, bytes, n);
-    p->part[p->n++] = &leaf->part;
-    return 0;
+    if (cop__parts_add(parts, &leaf->part))
+        return 0;
+    cop__part_drop(parts->memory, &leaf->part);
+    return 1;
 }
 
+/* A text that is written for one asker. */
 static cop_status
 plain_rope(const cop_snapshot *snapshot, cop_atom atom, cop_rope **rope)
 {
-    plain p = {.memory = snapshot->store->memory};
-    cop_status status = cop_json_write(snapshot, atom, NULL, plain_take, &p);
+    cop__parts parts = {.memory = snapshot->store->memory};
+    cop_status status = cop_json_write(snapshot, atom, NULL, plain_take, &parts);
+    *rope = cop__parts_end(&parts, status == COP_OK);
     if (status == COP_E_IO) /* the sink only stops for want of memory */
-        status = COP_E_MEMORY;
-    if (status == COP_OK) {
-        *rope = cop__rope_new(p.memory, p.part, p.n);
-        status = *rope != NULL ? COP_OK : COP_E_MEMORY;
-    } else {
-        for (size_t i = 0; i < p.n; i++)
-            cop__part_drop(p.memory, p.part[i]);
-    }
-    cop__memory_free(p.memory, COP_MEMORY_FRAGMENTS, p.part, p.capacity * sizeof *p.part, 16);
-    return status;
+        return COP_E_MEMORY;
+    return status == COP_OK && *rope == NULL ? COP_E_MEMORY : status;
 }
 
 static int

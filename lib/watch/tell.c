@@ -325,26 +325,31 @@ build_one(void *context, const cop__watch_found *found)
     builder *b = context;
     if (found->path.refused)
         b->list->refused = true;
-    else if (cop__watch_target_matches(b->target, found))
+    else if (b->target == NULL || cop__watch_target_matches(b->target, found))
         cop__watch_list_add(b->list, found, false);
 }
 
-/* The difference as far as it concerns the target; NULL: no memory. */
-static cop__watch_list *
-list_build(cop__watch_room *room, const cop__watch_telling *telling)
+cop__watch_list *
+cop__watch_list_between(cop__memory *memory, cop__diff_pair pair, const cop__watch_target *target)
 {
-    cop__watch_scratch scratch = {room->store->memory, NULL, 0};
-    builder b = {telling->watch->target, cop__watch_list_new(room->store->memory)};
+    cop__watch_scratch scratch = {memory, NULL, 0};
+    builder b = {target, cop__watch_list_new(memory)};
     if (b.list == NULL)
         return NULL;
-    cop__watch_find((cop__diff_pair){telling->from->snapshot, telling->to->snapshot}, &scratch,
-                    build_one, &b);
+    cop__watch_find(pair, &scratch, build_one, &b);
     cop__watch_scratch_end(&scratch);
     cop__watch_list_order(b.list);
     if (!b.list->refused)
         return b.list;
     cop__watch_list_drop(b.list);
     return NULL;
+}
+
+static cop__watch_list *
+list_build(cop__watch_room *room, const cop__watch_telling *telling)
+{
+    const cop__diff_pair pair = {telling->from->snapshot, telling->to->snapshot};
+    return cop__watch_list_between(room->store->memory, pair, telling->watch->target);
 }
 
 /* Others of its target may want the same. */

@@ -297,6 +297,11 @@ cop__watch_list *cop__watch_log_since(cop__watch_room *room, const cop__watch_ta
 
 /* ---- tell.c ---- */
 
+/* The changes between two held versions, in order, as far as they concern a target, NULL: all of them.
+ * NULL: no memory. */
+cop__watch_list *cop__watch_list_between(cop__memory *memory, cop__diff_pair pair,
+                                         const cop__watch_target *target);
+
 /* Need the lock: */
 
 /* When it is to be told: COP_TIMER_NEVER when there is nothing, or it may not be told now. */

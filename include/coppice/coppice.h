@@ -15,6 +15,7 @@
 #include <coppice/patch.h>
 #include <coppice/path.h>
 #include <coppice/pool.h>
+#include <coppice/pressure.h>
 #include <coppice/reduce.h>
 #include <coppice/snapshot.h>
 #include <coppice/stats.h>

@@ -67,8 +67,10 @@ extern "C" {
       "worker threads; 0: one less than the CPUs this process may use")                            \
     X(memory_limit_bytes, "memory.limit_bytes", U64, 0, 0, UINT64_MAX, 1,                          \
       "bytes the store may hold; 0: three quarters of what this process may use")                  \
-    X(memory_on_limit, "memory.on_limit", ENUM, 0, 0, 1, 0, "what a commit at the limit does")     \
-    X(memory_wait_ms, "memory.wait_ms", U64, 100, 0, 60000, 0, "how long a commit at the limit waits") \
+    X(memory_soft_percent, "memory.soft_percent", U64, 85, 1, 100, 1,                              \
+      "share of memory.limit_bytes from which on what can be made again gives way")               \
+    X(memory_on_limit, "memory.on_limit", ENUM, 0, 0, 1, 1, "what a commit at the limit does")     \
+    X(memory_wait_ms, "memory.wait_ms", U64, 100, 0, 60000, 1, "how long a commit at the limit waits") \
     X(memory_huge_pages, "memory.huge_pages", BOOL, 1, 0, 1, 0,                                    \
       "advise the kernel to back page chunks with huge pages")                                     \
     X(memory_chunk_bytes, "memory.chunk_bytes", U64, 2097152, 4096, 1073741824, 0,                 \

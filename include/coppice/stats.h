@@ -62,6 +62,19 @@ extern "C" {
     X(bytes_held, "bytes", "bytes held from the allocator")                            \
     X(bytes_peak, "bytes", "greatest bytes_held")                                      \
     X(bytes_limit, "bytes", "the limit in force")                                      \
+    X(bytes_soft, "bytes", "used bytes from which on things give way")                     \
+    X(bytes_reserve, "bytes", "what of the limit is left for commits that free memory")    \
+    X(memory_level, "level", "0 normal, 1 soft, 2 full")                                   \
+    X(memory_soft, "count", "times that the level left normal")                            \
+    X(memory_full, "count", "times that the level became full")                            \
+    X(memory_waited, "count", "transactions that did not fit and waited for memory")       \
+    X(memory_waiting, "transactions", "of these, waiting now")                             \
+    X(memory_refused, "count", "transactions refused for memory")                          \
+    X(gave_fragments, "bytes", "given way, about: texts")                                  \
+    X(gave_lazy, "bytes", "given way, about: values of lazy atoms")                        \
+    X(gave_history, "bytes", "given way, about: versions of the history")                  \
+    X(gave_pages, "bytes", "given way: free pages, back to the system")                    \
+    X(gave_watch, "bytes", "given way, about: the change log, versions of watchers")       \
     X(membarrier, "flag", "1 when pins rely on the membarrier system call")            \
     X(huge_pages, "flag", "1 when chunks are advised to be huge pages")
 

@@ -93,11 +93,13 @@ typedef struct cop_watch_options {
     bool only_itself; /* not what is below */
     bool paused;
     bool close_at_once; /* cop_watch_close does not wait for a call of the function */
+    bool weak; /* when memory is short (pressure.h) the version that it holds while it is behind is the
+                * first to go: it is told a gap. Without it, only when a commit would be refused */
     cop_destructor destroy; /* runs once on the context, after the last call; not if opening failed */
 } cop_watch_options;
 
 #define COP_WATCH_OPTIONS_INIT \
-    {sizeof(cop_watch_options), COP_WATCH_NOW, 0, 0, COP_WATCH_COALESCE, 0, false, false, false, NULL}
+    {sizeof(cop_watch_options), COP_WATCH_NOW, 0, 0, COP_WATCH_COALESCE, 0, false, false, false, false, NULL}
 
 /* Opens a watcher of a path or pattern ("": of everything). function may be NULL: cop_watch_next.
  * options may be NULL. COP_E_PATH, COP_E_LIMIT, COP_E_INVALID, COP_E_MEMORY. Thread-safe, blocking

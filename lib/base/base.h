@@ -56,7 +56,9 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(diff_page_skipped) \
     X(patch_array_order) \
     X(history_pruned_used) \
-    X(fragment_stale)
+    X(fragment_stale) \
+    X(count_not_returned) \
+    X(reserve_used)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

@@ -16,9 +16,6 @@ void cop__right_leave(cop_store *store);
 
 /* Commits what is queued, in at most `rounds` batches. Needs the right. */
 void cop__combine(cop_store *store, unsigned rounds);
-/* Commits one transaction that is not in the queue, at once. Needs the right; the queue must hold
- * nothing of the same thread. */
-void cop__commit_alone(cop_store *store, cop_txn *txn);
 /* Queues a transaction and waits until it is decided; commits if nobody else does. COP_E_TIMEOUT
  * leaves it queued. */
 cop_status cop__wait_decided(cop_txn *txn, uint64_t deadline);

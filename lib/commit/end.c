@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "commit/background.h"
+#include "commit/batch.h"
 #include "commit/combiner.h"
+#include "commit/scarce.h"
 #include "commit/step.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
@@ -31,6 +33,7 @@ enqueue(cop_txn *txn)
     cop__add_relaxed(&txn->references, 1u);
     cop__add_seq_cst(&store->queued, UINT64_C(1));
     txn->round = cop__effect_round_now();
+    txn->submitter = (uintptr_t)&cop__reader_last; /* an address of this thread's */
     cop__monitor *monitor = cop__load_acquire(&store->monitor);
     txn->queued_ns = cop__unlikely(monitor != NULL) ? cop__monitor_queued(monitor) : 0;
     cop__store_release(&txn->state, (uint32_t)COP_TXN_QUEUED);
@@ -93,12 +96,27 @@ explain_step(const cop__doc_step *step, cop_status status, cop_error *error)
                     cop__doc_step_name(step->what), (int)length, step->path, why);
 }
 
+static void
+explain_memory(cop_store *store, cop_error *error)
+{
+    char text[sizeof error->message];
+    size_t length;
+    if (error == NULL)
+        return;
+    cop_status status = cop_memory_explain(store, text, sizeof text - 16, &length);
+    (void)cop__fail(error, COP_E_MEMORY, "out of memory: %s", status == COP_OK || status == COP_E_RANGE ? text : "the store is closing");
+}
+
 /* Says which operation could not be applied. */
 static void
 explain(const cop_txn *txn, cop_status status, cop_error *error)
 {
+    if (status == COP_E_MEMORY) {
+        explain_memory(txn->store, error);
+        return;
+    }
     bool of_operation = status != COP_E_CONFLICT && status != COP_E_CLOSING &&
-                        status != COP_E_CANCELLED && status != COP_E_MEMORY &&
+                        status != COP_E_CANCELLED &&
                         txn->failed_op < txn->op_count;
     if (!of_operation) {
         (void)cop__fail(error, status, "%s", cop_status_message(status));
@@ -140,10 +158,13 @@ commit_now(cop_txn *txn)
         (void)cop__wait_decided(txn, COP_FOREVER);
         return;
     }
-    if (cop__likely(cop__queue_empty(&store->queue))) {
-        cop__commit_alone(store, txn); /* nothing of this thread is queued before it */
-        cop__right_leave(store);
-        return;
+    if (cop__likely(cop__queue_empty(&store->queue) && !cop__stalled_any(store))) {
+        cop__commit_alone(store, txn, true); /* nothing of this thread is queued before it */
+        if (cop__likely(txn->result != COP_E_MEMORY || !cop__scarce_waits(store))) {
+            cop__right_leave(store);
+            return;
+        }
+        txn->alone = false;
     }
     enqueue(txn);
     cop__right_leave(store);
@@ -307,7 +328,7 @@ try_once(cop_store *store, cop_transact_function function, void *context, bool p
     *refused = false;
     if (!priority)
         return cop_txn_commit(txn, version, NULL);
-    cop__commit_alone(store, txn);
+    cop__commit_alone(store, txn, false);
     status = outcome(txn, version, NULL);
     if (status == COP_OK)
         cop__txn_tell(txn);

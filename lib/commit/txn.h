@@ -131,6 +131,9 @@ struct cop_txn {
     uint64_t gathered_bytes; /* counted by the batcher */
     _Atomic(struct cop__ticket_call *) call; /* who is to be told; set at most once */
     uint32_t round; /* of the effects that its changes make due */
+    uintptr_t submitter; /* the same for all that one thread submits */
+    uint64_t stalled_until; /* 0: it has not been stalled; else when it is refused (scarce.h) */
+    bool may_wait; /* alone: its owner will queue it when it does not fit */
     bool alone; /* never queued: its owner commits it and waits for nobody */
     bool ends_version; /* nothing else is to be in the version that it makes */
     bool wants_fresh; /* its conditions can be checked in a fresh draft only */

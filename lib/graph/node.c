@@ -238,18 +238,35 @@ cop__graph_stillborn(cop__graph *graph)
 
 /* ---- the draft's end ---- */
 
+static inline bool
+is_logged(const cop__node *node)
+{
+    return (node->flags & COP_NODE_LIVE) && (node->flags & COP_NODE_RELINKED);
+}
+
+/* Published: the lists hold. */
 static void
-log_end(cop__graph *graph, bool dirty)
+log_end(cop__graph *graph)
 {
     for (size_t i = 0; i < graph->relinked.count; i++) {
         cop__node *node = &graph->nodes[graph->relinked.item[i]];
-        if (!(node->flags & COP_NODE_LIVE) || !(node->flags & COP_NODE_RELINKED))
-            continue;
-        node->flags &= ~(uint32_t)COP_NODE_RELINKED;
-        if (dirty && (node->flags & COP_NODE_PLACED))
-            cop__mark_node(graph, node);
+        if (is_logged(node))
+            node->flags &= ~(uint32_t)COP_NODE_RELINKED;
     }
     graph->relinked.count = 0;
+}
+
+/* Abandoned: the lists are of what was never published, so that nobody may mark these nodes for what they
+ * read before. They stay in the log until a wave is published: the next one may be abandoned as well, and
+ * find nothing to list anew. */
+static void
+log_mark(cop__graph *graph)
+{
+    for (size_t i = 0; i < graph->relinked.count; i++) {
+        cop__node *node = &graph->nodes[graph->relinked.item[i]];
+        if (is_logged(node) && (node->flags & COP_NODE_PLACED))
+            cop__mark_node(graph, node);
+    }
 }
 
 void
@@ -262,7 +279,7 @@ cop__graph_abandon(cop__graph *graph)
     for (size_t i = 0; i < graph->dying.count; i++)
         graph->nodes[graph->dying.item[i]].flags &= ~(uint32_t)COP_NODE_DYING;
     graph->fresh.count = graph->dying.count = 0;
-    log_end(graph, true);
+    log_mark(graph);
     cop__interest_abandon(graph);
     cop__own_abandon(graph);
     effects_take(graph, false);
@@ -284,7 +301,7 @@ cop__graph_published(cop__graph *graph)
     for (size_t i = 0; i < graph->fresh.count; i++)
         graph->nodes[graph->fresh.item[i]].flags &= ~(uint32_t)(COP_NODE_FRESH | COP_NODE_RELINKED);
     if (graph->relinked.count > 0)
-        log_end(graph, false);
+        log_end(graph);
     cop__own_published(graph);
     if (graph->effect_level.dirty != COP_NODE_NONE)
         effects_take(graph, true);

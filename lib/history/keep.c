@@ -242,16 +242,35 @@ cop__history_heavy(cop_store *store)
     return cop__load_relaxed(&store->kept_bytes) > cop__load_relaxed(&history->max_bytes);
 }
 
+/* At least its share: what two versions see goes with the second one. */
+static uint64_t
+thought_to_go(cop__history *history, const cop__kept *entry)
+{
+    uint64_t own = cop__kept_bytes(entry);
+    uint64_t share = history->bytes / cop__load_relaxed(&history->count);
+    return own > share ? own : share;
+}
+
+static cop__kept *
+next_to_give(cop__history *history, bool pinned_too)
+{
+    cop__kept *entry = cop__kept_least_used(history);
+    if (entry == NULL && pinned_too && cop__load_relaxed(&history->pinned) > 0)
+        for (size_t i = 0; entry == NULL || !entry->pinned; i++)
+            entry = cop__kept_at(history, i);
+    return entry;
+}
+
 uint64_t
-cop__history_give_way(cop__history *history, uint64_t bytes)
+cop__history_give_way(cop__history *history, uint64_t bytes, bool pinned_too)
 {
     uint64_t given = 0;
     cop__kept *entry;
-    if (history == NULL)
+    if (history == NULL || !lock_try(history))
         return 0;
-    cop__history_lock(history);
-    while (given < bytes && (entry = cop__kept_least_used(history)) != NULL) {
-        given += cop__kept_bytes(entry);
+    take_in(history);
+    while (given < bytes && (entry = next_to_give(history, pinned_too)) != NULL) {
+        given += thought_to_go(history, entry);
         cop__kept_remove(history, entry);
         cop__store_relaxed(&history->pruned, cop__load_relaxed(&history->pruned) + 1);
     }

@@ -18,8 +18,10 @@ void cop__history_signal(struct cop__history *history);
 /* Options of this name have come or changed. COP_E_MEMORY: as before. Needs the right. */
 cop_status cop__history_configure(cop_store *store, const cop_options *options);
 /* Memory is short: lets versions go, those not used for longest first, until about so many bytes will
- * be free after the next scan, or only pinned ones and the newest are left. About how many will be. */
-uint64_t cop__history_give_way(struct cop__history *history, uint64_t bytes);
+ * be free after the next scan, or only pinned ones and the newest are left; pinned_too: then the pinned
+ * ones, oldest first. About how many will be; 0 also when somebody else is at the list, for whom it does
+ * not wait. NULL is legal. With the right or without. */
+uint64_t cop__history_give_way(struct cop__history *history, uint64_t bytes, bool pinned_too);
 /* The figures. Lock-free. */
 void cop__history_counts(cop_store *store, cop_stats *stats);
 /* The store is closing: nothing is kept from here on. Needs the right. */

@@ -502,6 +502,18 @@ cop__dead_alone_bytes(const cop__dead *dead, uint64_t stamp)
     return last->oldest == stamp ? list_bytes(&last->list) : 0;
 }
 
+uint64_t
+cop__dead_bytes_since(const cop__dead *dead, size_t first)
+{
+    uint64_t bytes = 0;
+    for (size_t i = first; i < dead->limbo_count; i++) {
+        uint64_t tagged = dead->limbo[i].tagged, tag = tagged >> 48;
+        bool page = tag == COP_DEAD_PAGE || tag == COP_DEAD_PAGE_OF_VALUES;
+        bytes += page ? COP_PAGE_BYTES : tag == COP_DEAD_ROOT ? 0 : block_bytes(tagged);
+    }
+    return bytes;
+}
+
 /* ---- life ---- */
 
 void

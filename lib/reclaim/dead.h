@@ -154,6 +154,10 @@ uint64_t cop__dead_kept_bytes(const cop__dead *dead);
  * their page are not counted: they are found when the page is freed. */
 uint64_t cop__dead_alone_bytes(const cop__dead *dead, uint64_t stamp);
 
+/* What died since the limbo had so many records; of values that died with their page, only the page.
+ * O(records). */
+uint64_t cop__dead_bytes_since(const cop__dead *dead, size_t first);
+
 static inline size_t
 cop__dead_doomed(const cop__dead *dead)
 {

@@ -60,15 +60,45 @@ raise_peak(cop__memory *memory, uint64_t held)
         ;
 }
 
+static _Thread_local const cop__memory *spending;
+
+void
+cop__memory_spend(const cop__memory *memory)
+{
+    spending = memory;
+}
+
+void
+cop__memory_set_limit(cop__memory *memory, uint64_t limit)
+{
+    uint64_t reserve = limit / COP_MEMORY_RESERVE_SHARE;
+    if (reserve > COP_MEMORY_RESERVE_MOST)
+        reserve = COP_MEMORY_RESERVE_MOST;
+    cop__store_relaxed(&memory->reserve, reserve);
+    cop__store_relaxed(&memory->most, limit - reserve);
+    cop__store_relaxed(&memory->limit, limit);
+}
+
+/* Whether a request of this kind may have of the reserve what it needs, to hold so much. */
+static __attribute__((noinline)) bool
+may_reserve(cop__memory *memory, cop_memory_kind kind, uint64_t held)
+{
+    uint64_t limit = cop__load_relaxed(&memory->limit);
+    uint64_t half = cop__load_relaxed(&memory->reserve) / 2;
+    if (spending == memory || COP_FAULT(reserve_used))
+        return held <= limit;
+    return (kind == COP_MEMORY_TXN || kind == COP_MEMORY_READERS) && half <= limit &&
+           held <= limit - half;
+}
+
 static bool
 count(cop__memory *memory, cop_memory_kind kind, size_t size)
 {
-    uint64_t limit = cop__load_relaxed(&memory->limit);
     /* No object is greater than PTRDIFF_MAX; without this the sum could wrap. */
     if (size > PTRDIFF_MAX)
         return false;
     uint64_t held = cop__add_relaxed(&memory->held, size) + size;
-    if (held > limit) {
+    if (cop__unlikely(held > cop__load_relaxed(&memory->most)) && !may_reserve(memory, kind, held)) {
         cop__sub_relaxed(&memory->held, size);
         return false;
     }
@@ -80,6 +110,8 @@ count(cop__memory *memory, cop_memory_kind kind, size_t size)
 static void
 uncount(cop__memory *memory, cop_memory_kind kind, size_t size)
 {
+    if (COP_FAULT(count_not_returned) && kind == COP_MEMORY_TXN)
+        return;
     uint64_t of_kind = cop__sub_relaxed(&memory->by_kind[kind], size);
     uint64_t held = cop__sub_relaxed(&memory->held, size);
     COP_ASSERT(of_kind >= size);
@@ -97,7 +129,7 @@ cop__memory_new(const cop_allocator *allocator, uint64_t limit)
         return NULL;
     memset(memory, 0, sizeof *memory);
     memory->allocator = from;
-    atomic_init(&memory->limit, limit);
+    cop__memory_set_limit(memory, limit);
     atomic_init(&memory->references, 1);
     atomic_init(&memory->fail_countdown, -1);
     /* The account's own bytes are a store's too. */

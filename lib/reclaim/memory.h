@@ -2,6 +2,10 @@
 /*
  * Accounting: every byte of a store is counted before it is allocated.
  *
+ * THE RESERVE. The last COP_MEMORY_RESERVE_SHARE-th of the limit, 4 MiB at the most, is kept for what
+ * gets a store out of its plight: transactions that are being built and reader slots may have the first
+ * half of it, commits that free memory (cop__memory_spend) all of it, everything else nothing.
+ *
  * cop__memory is shared by the store and by what may outlive it (reader slabs): it is counted by
  * references itself. All functions are thread-safe and lock-free but for the allocator's own locks.
  */
@@ -17,6 +21,8 @@ typedef struct cop__memory {
     _Atomic uint64_t held; /* bytes from the allocator, all kinds */
     _Atomic uint64_t peak;
     _Atomic uint64_t limit;
+    _Atomic uint64_t reserve; /* the last bytes of the limit, see above */
+    _Atomic uint64_t most;    /* the limit without them: what a request is compared with first */
     _Atomic uint64_t by_kind[COP_MEMORY_KINDS];
     _Atomic uint32_t references;
     /* Test hook: counts down with each request; at 0 the request is refused, and so are all later
@@ -31,6 +37,14 @@ cop__memory *cop__memory_new(const cop_allocator *allocator, uint64_t limit);
 void cop__memory_ref(cop__memory *memory);
 /* The last one destroys the allocator and asserts that nothing is held. */
 void cop__memory_unref(cop__memory *memory);
+
+/* Another limit, and with it another reserve. What is held already may be more. */
+#define COP_MEMORY_RESERVE_SHARE 64u
+#define COP_MEMORY_RESERVE_MOST (UINT64_C(4) << 20)
+void cop__memory_set_limit(cop__memory *memory, uint64_t limit);
+/* From here on the calling thread's requests may have all of this account's reserve; NULL: of none.
+ * Wait-free. */
+void cop__memory_spend(const cop__memory *memory);
 
 /* size bytes aligned to alignment (power of two, raised to 16), counted under kind; NULL when the
  * limit, the test hook or the allocator refuses. Not zeroed. */

@@ -67,6 +67,13 @@ void *cop__pool_block_slow(cop__pool *pool, cop__blocks *blocks, size_t bytes);
 void cop__pool_large_free(cop__pool *pool, cop__blocks *blocks, void *block);
 /* What it holds of the allocator. */
 size_t cop__pool_large_bytes(const void *block);
+/* Bytes in use: of pages, blocks and large blocks, what is dead but not freed yet among them. Root records
+ * are left out. */
+static inline uint64_t
+cop__pool_used(const cop__pool *pool)
+{
+    return pool->pages_used * COP_PAGE_BYTES + pool->values.bytes_used + pool->names.bytes_used;
+}
 void cop__pool_poison(void *p, size_t bytes);
 void cop__pool_unpoison(void *p, size_t bytes);
 

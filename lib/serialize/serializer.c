@@ -218,9 +218,8 @@ is_used(const cop__owner *owner)
  * again since its last round. What is new is not used yet, so what is asked for once drives out
  * nothing that is asked for often. Two whole rounds drop everything. */
 static void
-keep_to_limit(cop__serializer *s)
+keep_to(cop__serializer *s, int64_t limit)
 {
-    int64_t limit = limit_of(s);
     for (unsigned ends = 0; ends < 3 && cop__load_relaxed(&s->bytes) > limit;) {
         cop__owner *owner = s->hand;
         if (owner == NULL) {
@@ -236,6 +235,23 @@ keep_to_limit(cop__serializer *s)
             cop__add_relaxed(&s->count.evicted, 1u);
         }
     }
+}
+
+uint64_t
+cop__serializer_give_way(cop__serializer *s, uint64_t bytes)
+{
+    const cop_snapshot *base = NULL;
+    if (s == NULL || pthread_mutex_trylock(&s->lock) != 0)
+        return 0;
+    int64_t before = cop__load_relaxed(&s->bytes);
+    keep_to(s, (uint64_t)before > bytes ? before - (int64_t)bytes : 0);
+    if (cop__load_relaxed(&s->bytes) == before)
+        base = drop_all(s);
+    uint64_t given = (uint64_t)(before - cop__load_relaxed(&s->bytes)) + (base != NULL);
+    leave(s, NULL);
+    if (base != NULL)
+        cop__snapshot_let_go(base, false);
+    return given;
 }
 
 /* ---- asking ---- */
@@ -307,7 +323,7 @@ ask(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom)
     if (cop__load_relaxed(&s->refused))
         base = drop_all(s);
     else
-        keep_to_limit(s);
+        keep_to(s, limit_of(s));
     if (rope == NULL)
         cop__add_relaxed(&s->count.plain, 1u);
     leave(s, let_go);

@@ -53,7 +53,8 @@ change(cop_store *store, const cop_options *next, cop_error *error)
     pthread_mutex_lock(&store->snapshot_lock);
     cop__options_copy_live(&store->options, &options);
     pthread_mutex_unlock(&store->snapshot_lock);
-    cop__store_relaxed(&store->memory->limit, options.memory_limit_bytes);
+    cop__memory_set_limit(store->memory, options.memory_limit_bytes);
+    cop__manager_configure(&store->manager, options.memory_soft_percent);
     cop__monitor_budget(store);
     cop__batcher_configure(store);
     cop__combine(store, UINT32_MAX); /* what was gathered for another window */

@@ -71,6 +71,25 @@ pins_refresh(cop_store *store)
 }
 
 static void
+fill_pressure(cop_store *store, cop_stats *stats)
+{
+    cop__memory_manager *manager = &store->manager;
+    stats->bytes_soft = cop__load_relaxed(&manager->soft);
+    stats->bytes_reserve = cop__load_relaxed(&store->memory->reserve);
+    stats->memory_level = cop__load_relaxed(&manager->level);
+    stats->memory_soft = cop__load_relaxed(&manager->times_soft);
+    stats->memory_full = cop__load_relaxed(&manager->times_full);
+    stats->memory_waited = cop__load_relaxed(&store->count.waited_memory);
+    stats->memory_waiting = cop__load_relaxed(&store->stalled.count);
+    stats->memory_refused = cop__load_relaxed(&store->count.refused_memory);
+    stats->gave_fragments = cop__load_relaxed(&manager->gave[COP_GAVE_FRAGMENTS]);
+    stats->gave_lazy = cop__load_relaxed(&manager->gave[COP_GAVE_LAZY]);
+    stats->gave_history = cop__load_relaxed(&manager->gave[COP_GAVE_HISTORY]);
+    stats->gave_pages = cop__load_relaxed(&manager->gave[COP_GAVE_PAGES]);
+    stats->gave_watch = cop__load_relaxed(&manager->gave[COP_GAVE_WATCH]);
+}
+
+static void
 fill_memory(cop_store *store, cop_stats *stats)
 {
     cop__memory *memory = store->memory;
@@ -84,6 +103,7 @@ fill_memory(cop_store *store, cop_stats *stats)
     stats->bytes_held = cop__load_relaxed(&memory->held);
     stats->bytes_peak = cop__load_relaxed(&memory->peak);
     stats->bytes_limit = cop__load_relaxed(&memory->limit);
+    fill_pressure(store, stats);
     for (unsigned i = 0; i < COP_MEMORY_KINDS; i++)
         stats->bytes_by_kind[i] = cop__load_relaxed(&memory->by_kind[i]);
 }

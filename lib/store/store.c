@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include "commit/combiner.h"
+#include "commit/scarce.h"
 #include "graph/lazy.h"
 #include "history/room.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "serialize/serializer.h"
+#include "store/relieve.h"
 #include "watch/room.h"
 #include "workers/region.h"
 
@@ -66,6 +68,8 @@ store_init(cop_store *store, const cop_options *options, cop__memory *memory)
     cop__batcher_init(store);
     cop__ticket_calls_init(store);
     cop__queue_init(&store->queue);
+    cop__stalled_init(store);
+    cop__relieve_init(store);
 }
 
 /* Gives back everything; legal at every stage of opening. The gate is the caller's. */
@@ -93,6 +97,7 @@ store_end(cop_store *store)
     cop__batcher_end(store);
     cop__ticket_calls_end(store);
     cop__timers_end(&store->timers);
+    cop__relieve_end(store);
     pthread_mutex_destroy(&store->snapshot_lock);
     cop__memory_free(memory, COP_MEMORY_OTHER, store, sizeof *store, _Alignof(cop_store));
 }
@@ -278,6 +283,7 @@ cop_store_close(cop_store *store)
     (void)cop__right_wait(store, COP_FOREVER);
     while (!cop__queue_empty(&store->queue))
         cop__combine(store, UINT32_MAX); /* waits for a push under way */
+    cop__stalled_close(store);
     cop__version_event(store); /* who waits for a version learns that none will come */
     cop__look_event(&store->graph);
     leave_pool(store);

@@ -17,6 +17,7 @@
 #include "commit/update_batcher.h"
 #include "effect/effects.h"
 #include "graph/graph.h"
+#include "reclaim/memory_manager.h"
 #include "reclaim/pin.h"
 #include "store/log.h"
 #include "base/timers.h"
@@ -66,6 +67,16 @@ struct cop_store {
     uint64_t oldest_noted, oldest_noted_ns; /* version, and its publication, of a scan */
     size_t limbo_left; /* that the last scan could not file */
     cop__graph graph;
+    cop__memory_manager manager;
+    bool level_posted; /* who is told of levels is to be, when the right is given back */
+    bool only_freeing; /* what is being committed may have the reserve, and must free memory */
+    uint64_t used_before; /* then: of the pools, before it */
+    struct {
+        struct cop_txn *first, *last; /* in the order of submission */
+        uint64_t tried_ns, tried_used; /* when they were tried last, and what was used then */
+        _Atomic uint64_t count;
+        cop__alarm alarm;
+    } stalled; /* transactions that wait for memory: see commit/scarce.h */
     bool history_posted; /* the history is to be told when the right is given back */
     bool watch_posted; /* published: the watchers' room is to be told when the right is given back */
 
@@ -83,13 +94,24 @@ struct cop_store {
         _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
             abandoned, scans, pins, resolved, leaked, oldest_pin, oldest_pin_ns, atoms, pages,
             pages_dead, value_bytes, values_dead, names, name_bytes, names_dead, windows,
-            window_wait, window_wait_max;
+            window_wait, window_wait_max, refused_memory, waited_memory;
     } count;
 
     _Atomic(struct cop__monitor *) monitor; /* while it is on: see monitor/monitor.h */
     _Atomic(struct cop__monitor *) monitor_home; /* from its first start on */
 
     _Atomic(struct cop__serializer *) serializer; /* NULL until a text is asked for */
+
+    struct {
+        pthread_mutex_t lock; /* of all this */
+        pthread_cond_t ended; /* a call has */
+        cop_memory_function function;
+        void *context;
+        cop_destructor destroy;
+        pthread_t caller; /* while calling */
+        bool calling;
+        cop_memory_level told;
+    } levels;
 
     cop__memory *memory;
     cop__log log;

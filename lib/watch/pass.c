@@ -95,8 +95,8 @@ newest_hold(cop_store *store, const cop_snapshot **snapshot)
     return COP_OK;
 }
 
-static cop_status
-frame_newest(cop__watch_room *room, cop__watch_frame **frame)
+cop_status
+cop__watch_frame_newest(cop__watch_room *room, cop__watch_frame **frame)
 {
     const cop_snapshot *snapshot;
     cop_status status = newest_hold(room->store, &snapshot);
@@ -228,7 +228,7 @@ static cop_status
 pass_make(cop__watch_room *room)
 {
     cop__watch_frame *frame = NULL, *base = room->base;
-    cop_status status = frame_newest(room, &frame);
+    cop_status status = cop__watch_frame_newest(room, &frame);
     if (status != COP_OK)
         return status;
     if (frame->version == base->version) {

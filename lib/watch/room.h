@@ -21,6 +21,11 @@ typedef void (*cop__watch_behind_function)(void *context, const char *path, size
  * left out; not those that are paused. The function is called under the room's lock. NULL is legal. */
 void cop__watch_behind(struct cop__watch_room *room, uint64_t least_ns,
                        cop__watch_behind_function function, void *context);
+/* Memory is short: the change log and lists that can be made again go, and the versions of watchers that
+ * are weak and behind; all: those of all that are behind, and the base if it is not the newest. What
+ * must be told then is told as a gap. Bytes given, a version counting for one; 0 also when somebody else is at it,
+ * for whom it does not wait. NULL is legal. Needs the right. */
+uint64_t cop__watch_give_way(struct cop__watch_room *room, bool all);
 /* Its figures. NULL is legal. Lock-free. */
 void cop__watch_counts(struct cop__watch_room *room, cop_stats *stats);
 /* The store is closing: nothing is told any more, and no version held. NULL is legal. */

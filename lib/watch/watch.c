@@ -169,6 +169,7 @@ watch_new(cop_store *store, const wish *w)
     watch->bound = w->options.bound;
     watch->overflow = w->options.overflow;
     watch->close_at_once = w->options.close_at_once;
+    watch->weak = w->options.weak;
     watch->paused = w->options.paused;
     watch->fd = -1;
     watch->references = 1;

@@ -49,6 +49,7 @@
  *   log.c      the changes of the last passes, for watchers that come back
  *   tell.c     when, and to whom
  *   watch.c    opening and closing
+ *   give_way.c what goes when memory is short
  *   ask.c      cop_watch_next, descriptors, batches
  */
 #ifndef COP_WATCH_WATCH_H
@@ -221,7 +222,7 @@ struct cop_watch {
     cop_destructor destroy;
     uint64_t min_interval_ns, max_delay_ns, bound;
     cop_watch_overflow overflow;
-    bool close_at_once, scoped;
+    bool close_at_once, scoped, weak;
     _Atomic uint32_t ended; /* futex: closed and no call under way */
     /* under the lock; queued: in the room's ready ones, which have a reference */
     bool closed, paused, running, queued, gap;
@@ -277,6 +278,8 @@ void cop__watch_unlock(cop__watch_room *room);
 cop__watch_frame *cop__watch_frame_keep(cop__watch_frame *frame);
 /* NULL is legal. */
 void cop__watch_frame_drop(cop__watch_room *room, cop__watch_frame *frame);
+/* The newest version, held. COP_E_MEMORY, or why it could not be had. */
+cop_status cop__watch_frame_newest(cop__watch_room *room, cop__watch_frame **frame);
 /* Makes the base the newest version. COP_OK, COP_E_MEMORY, or why the version could not be had. Needs the
  * lock. */
 cop_status cop__watch_pass(cop__watch_room *room);

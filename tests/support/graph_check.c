@@ -185,8 +185,17 @@ check_list(check *c, const cop__node *node, uint32_t number)
 /* --- nodes -------------------------------------------------------------------------------- */
 
 #define OF_A_DRAFT                                                                              \
-    (COP_NODE_FRESH | COP_NODE_ACTIVE | COP_NODE_SETTLED | COP_NODE_DYING | COP_NODE_RELINKED | \
-     COP_NODE_SEEN)
+    (COP_NODE_FRESH | COP_NODE_ACTIVE | COP_NODE_SETTLED | COP_NODE_DYING | COP_NODE_SEEN)
+
+/* One whose list is of a draft that was abandoned runs in the next wave. */
+static bool
+is_waiting(const cop__graph *g, const cop__node *node, uint32_t number)
+{
+    for (size_t i = 0; i < g->relinked.count; i++)
+        if (g->relinked.item[i] == number)
+            return !(node->flags & COP_NODE_PLACED) || cop__node_dirty(g, node);
+    return false;
+}
 
 static bool
 check_place(check *c, const cop__node *node, uint32_t number)
@@ -213,6 +222,8 @@ check_live(check *c, const cop__node *node, uint32_t number)
     if (!check_place(c, node, number))
         return;
     hold(c, !(node->flags & OF_A_DRAFT), "node %u is of a draft: %x", number, node->flags);
+    hold(c, !(node->flags & COP_NODE_RELINKED) || is_waiting(g, node, number),
+         "node %u has a list that was not published, and does not run again", number);
     hold(c, effect == (node->height >= COP_HEIGHT_EFFECT) && node->height > 0, "node %u: height %x",
          number, node->height);
     hold(c, effect || (node->id < g->record_count && g->records[node->id].node == number),
@@ -251,7 +262,7 @@ check_nodes(check *c)
     hold(c, circular == c->circular, "%" PRIu64 " in circles, %" PRIu64 " listed", c->circular,
          circular);
     hold(c,
-         g->fresh.count + g->dying.count + g->relinked.count + g->settled.count + g->stack.count +
+         g->fresh.count + g->dying.count + g->settled.count + g->stack.count +
                  g->frames.count + g->own.log_count + g->stash_count ==
              0,
          "a list of a draft is not empty");

@@ -39,6 +39,7 @@ t_open_window(uint64_t window_ms)
 
     fault_alloc_init(&t_faults);
     options.batch_window_ms = window_ms;
+    options.memory_on_limit = 1; /* what is refused is told at once */
     options.allocator = fault_alloc_table(&t_faults);
     ck_assert_msg(cop_store_open(&options, &store, &error) == COP_OK, "open: %s", error.message);
     return store;

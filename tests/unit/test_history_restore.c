@@ -289,19 +289,31 @@ START_TEST(watchers_see_changes)
 }
 END_TEST
 
-START_TEST(memory_refused)
+static void
+open_two_documents(void)
 {
     open_keeping();
     json("", "{\"a\":1,\"b\":{\"c\":[1,2,3,{\"d\":\"a text that is not inlined anywhere\"}]},\"e\":5}");
     json("", "{\"f\":1,\"e\":2,\"a\":1}");
+}
+
+/* What the history keeps gives way when a commit finds no memory: it is kept anew for each try. */
+START_TEST(memory_refused)
+{
+    open_two_documents();
     char *want = document_of(1), *was = document_of(2);
     cop_status status = COP_E_MEMORY;
     for (int k = 0; k < 2000 && status == COP_E_MEMORY; k++) {
-        json_is(was);
         atomic_store(&store->memory->fail_for_ever, k % 2 == 0);
         atomic_store(&store->memory->fail_countdown, k / 2);
         status = cop_history_restore(store, 1, COP_FOREVER, NULL, NULL);
         atomic_store(&store->memory->fail_countdown, -1);
+        if (status == COP_OK)
+            break;
+        json_is(was);
+        t_verify(store);
+        t_close(store);
+        open_two_documents();
     }
     CHECK_OK(status);
     json_is(want);

@@ -200,17 +200,27 @@ START_TEST(zalloc_zeroes)
         memset(p, 0xa5, 300);
         cop__memory_free(memory, COP_MEMORY_TABLES, p, 300, 64);
     }
-    atomic_store(&memory->limit, OWN);
+    cop__memory_set_limit(memory, OWN);
     ck_assert_ptr_null(cop__memory_zalloc(memory, COP_MEMORY_TABLES, 300, 64));
     cop__memory_unref(memory);
 }
 END_TEST
 
+/* The limit that leaves so much without its reserve. */
+static uint64_t
+limit_for(uint64_t bytes)
+{
+    uint64_t limit = bytes;
+    while (limit - limit / COP_MEMORY_RESERVE_SHARE < bytes)
+        limit++;
+    return limit;
+}
+
 /* --- refusals --------------------------------------------------------------------------------- */
 
 START_TEST(limit_refuses)
 {
-    cop__memory *memory = cop__memory_new(NULL, OWN + 1000);
+    cop__memory *memory = cop__memory_new(NULL, limit_for(OWN + 1000));
     void *p = cop__memory_alloc(memory, COP_MEMORY_VALUES, 1000, 16);
     ck_assert_ptr_nonnull(p);
     ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16));
@@ -218,15 +228,48 @@ START_TEST(limit_refuses)
     ck_assert_uint_eq(of_kind(memory, COP_MEMORY_VALUES), 1000);
     ck_assert_uint_eq(atomic_load(&memory->peak), OWN + 1000);
     /* The limit can be changed while running, in both directions. */
-    atomic_store(&memory->limit, OWN + 1001);
+    cop__memory_set_limit(memory, limit_for(OWN + 1001));
     void *q = cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16);
     ck_assert_ptr_nonnull(q);
-    atomic_store(&memory->limit, OWN);
+    cop__memory_set_limit(memory, OWN);
     cop__memory_free(memory, COP_MEMORY_VALUES, q, 1, 16);
     ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16));
     cop__memory_free(memory, COP_MEMORY_VALUES, p, 1000, 16);
     ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_VALUES, 1, 16));
     cop__memory_unref(memory);
+}
+END_TEST
+
+/* The last sixty-fourth is for transactions and readers to a half, and for who frees memory. */
+START_TEST(the_reserve_is_kept)
+{
+    const uint64_t limit = 1 << 20, reserve = limit / 64;
+    cop__memory *memory = cop__memory_new(NULL, limit), *other = cop__memory_new(NULL, limit);
+    size_t most = (size_t)(limit - reserve - OWN);
+    void *all = cop__memory_alloc(memory, COP_MEMORY_PAGES, most, 16);
+    ck_assert_ptr_nonnull(all);
+    for (unsigned kind = 0; kind < COP_MEMORY_KINDS; kind++) {
+        bool may = kind == COP_MEMORY_TXN || kind == COP_MEMORY_READERS;
+        void *p = cop__memory_alloc(memory, (cop_memory_kind)kind, reserve / 2, 16);
+        ck_assert_int_eq(p != NULL, may);
+        ck_assert_ptr_null(cop__memory_alloc(memory, (cop_memory_kind)kind, reserve / 2 + 1, 16));
+        cop__memory_free(memory, (cop_memory_kind)kind, p, reserve / 2, 16);
+    }
+    cop__memory_spend(other);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_PAGES, 1, 16));
+    cop__memory_spend(memory);
+    void *last = cop__memory_alloc(memory, COP_MEMORY_PAGES, reserve, 16);
+    ck_assert_ptr_nonnull(last);
+    ck_assert_uint_eq(held(memory), limit);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_PAGES, 1, 16));
+    cop__memory_spend(NULL);
+    cop__memory_free(memory, COP_MEMORY_PAGES, last, reserve, 16);
+    ck_assert_ptr_null(cop__memory_alloc(memory, COP_MEMORY_PAGES, 1, 16));
+    cop__memory_set_limit(memory, UINT64_C(1) << 40);
+    ck_assert_uint_eq(atomic_load(&memory->reserve), COP_MEMORY_RESERVE_MOST);
+    cop__memory_free(memory, COP_MEMORY_PAGES, all, most, 16);
+    cop__memory_unref(memory);
+    cop__memory_unref(other);
 }
 END_TEST
 
@@ -358,7 +401,7 @@ START_TEST(map_counts)
     cop__memory_unmap(memory, COP_MEMORY_PAGES, p, 3 * page);
     cop__memory_unmap(memory, COP_MEMORY_PAGES, NULL, page);
     ck_assert_uint_eq(held(memory), OWN);
-    atomic_store(&memory->limit, OWN + page - 1);
+    cop__memory_set_limit(memory, limit_for(OWN + page - 1));
     ck_assert_ptr_null(cop__memory_map(memory, COP_MEMORY_PAGES, page, false));
     cop__memory_unref(memory);
 }
@@ -746,6 +789,7 @@ account_tests(void)
     tcase_add_test(account, nothing_is_one_byte);
     tcase_add_test(account, zalloc_zeroes);
     tcase_add_test(account, limit_refuses);
+    tcase_add_test(account, the_reserve_is_kept);
     tcase_add_test(account, impossible_sizes_are_refused);
     tcase_add_test(account, allocator_refuses);
     tcase_add_test(account, countdown_refuses_once);

@@ -223,6 +223,7 @@ race_futex_wake(_Atomic uint32_t *word, int threads)
 #define COP_SLAB_BYTES ((size_t)4096)
 
 /* NOLINTBEGIN(bugprone-suspicious-include) */
+#include "commit/batch.c"
 #include "commit/combiner.c"
 #include "commit/end.c"
 #include "commit/ticket_done.c"

@@ -350,7 +350,7 @@ START_TEST(commits_before_texts)
     limit_to(store, 100000);
     t_commit(txn);
     CHECK_OK(cop_stats_take(store, &stats));
-    ck_assert_uint_eq(stats.fragments_dropped, 1);
+    ck_assert_uint_gt(stats.gave_fragments, 300000);
     expect(store, "before", "1");
     free(text);
     t_close(store);

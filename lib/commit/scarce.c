@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/* Committing when memory is scarce: see scarce.h. */
+#include "commit/scarce.h"
+
+#include "commit/batch.h"
+#include "commit/combiner.h"
+#include "store/relieve.h"
+
+#define MS_NS UINT64_C(1000000)
+#define RETRY_NS (2 * MS_NS) /* after which stalled ones are tried though nothing was seen to be freed */
+#define RELIEVES 64u         /* times that more may give way for one transaction */
+
+/* ---- the list ---- */
+
+static void
+stall(cop_store *store, cop_txn *txn)
+{
+    txn->batch_next = NULL;
+    if (store->stalled.last != NULL)
+        store->stalled.last->batch_next = txn;
+    else
+        store->stalled.first = txn;
+    store->stalled.last = txn;
+    cop__add_relaxed(&store->stalled.count, UINT64_C(1));
+}
+
+static cop_txn *
+stalled_take_all(cop_store *store)
+{
+    cop_txn *chain = store->stalled.first;
+    store->stalled.first = store->stalled.last = NULL;
+    cop__store_relaxed(&store->stalled.count, UINT64_C(0));
+    return chain;
+}
+
+/* A flush has no operations: it is through when all before it are. */
+static bool
+is_behind_stalled(const cop_store *store, const cop_txn *txn)
+{
+    const cop_txn *other = store->stalled.first;
+    while (other != NULL && txn->op_count > 0 && other->submitter != txn->submitter)
+        other = other->batch_next;
+    return other != NULL;
+}
+
+/* Taken, it can be cancelled no more; stalled, it can be again. */
+static void
+back_to_queued(cop_txn *txn)
+{
+    uint32_t state = cop__load_acquire(&txn->state);
+    while (!cop__cas_seq_cst(&txn->state, &state, COP_TXN_QUEUED | (state & COP_TXN_SLEEP)))
+        ;
+}
+
+/* When the next try is due. */
+static void
+alarm_set(cop_store *store)
+{
+    uint64_t due = cop__clock_ns() + RETRY_NS;
+    if (store->stalled.first != NULL)
+        (void)cop__timer_set(&store->timers, &store->stalled.alarm, due);
+}
+
+/* Its time begins when it is stalled for the first time. */
+static void
+stall_until(cop_store *store, cop_txn *txn)
+{
+    if (txn->stalled_until == 0)
+        txn->stalled_until = cop__clock_ns() + store->options.memory_wait_ms * MS_NS;
+    back_to_queued(txn);
+    stall(store, txn);
+}
+
+/* ---- one transaction ---- */
+
+static void
+refuse(cop_store *store, cop_txn *txn)
+{
+    cop__count_add(&store->count.abandoned, 1u);
+    cop__count_add(&store->count.refused_memory, 1u);
+    cop__decide(store, txn, COP_E_MEMORY, store->tree.root->version, false);
+}
+
+/* False: there is no room, whatever gives way. */
+static bool
+fits(cop_store *store, cop_txn *txn, bool tried)
+{
+    bool done = !tried && cop__batch_single(store, txn, false);
+    for (unsigned i = 0; !done && i < RELIEVES && cop__relieve_for_commit(store); i++)
+        done = cop__batch_single(store, txn, false);
+    return done || cop__batch_single(store, txn, true);
+}
+
+void
+cop__commit_scarce(cop_store *store, cop_txn *txn, bool tried)
+{
+    if (fits(store, txn, tried))
+        return;
+    cop__relieve_failed(store);
+    if (!cop__scarce_waits(store)) {
+        refuse(store, txn);
+    } else if (txn->alone) {
+        if (txn->may_wait)
+            txn->result = COP_E_MEMORY; /* its owner queues it */
+        else
+            refuse(store, txn);
+    } else {
+        cop__count_add(&store->count.waited_memory, 1u);
+        stall_until(store, txn);
+        alarm_set(store);
+    }
+}
+
+bool
+cop__stalled_behind(cop_store *store, cop_txn *txn)
+{
+    if (!is_behind_stalled(store, txn))
+        return false;
+    stall_until(store, txn);
+    return true;
+}
+
+/* ---- those that are stalled ---- */
+
+static bool
+take_again(cop_store *store, cop_txn *txn)
+{
+    uint32_t state = cop__load_acquire(&txn->state);
+    for (;;) {
+        if ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_CANCELLED) {
+            cop__decide(store, txn, COP_E_CANCELLED, store->tree.root->version, false);
+            return false;
+        }
+        if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_TAKEN | (state & COP_TXN_SLEEP)))
+            return true;
+    }
+}
+
+/* last: nothing is stalled again. */
+static void
+stalled_try(cop_store *store, cop_txn *txn, uint64_t now, bool last)
+{
+    if (!last && is_behind_stalled(store, txn)) {
+        stall(store, txn);
+        return;
+    }
+    if (!take_again(store, txn) || cop__batch_single(store, txn, false) ||
+        cop__batch_single(store, txn, true))
+        return;
+    if (last || now >= txn->stalled_until) {
+        refuse(store, txn);
+    } else {
+        back_to_queued(txn);
+        stall(store, txn);
+    }
+}
+
+static void
+stalled_try_all(cop_store *store, bool last)
+{
+    uint64_t now = cop__clock_ns();
+    cop_txn *txn = stalled_take_all(store);
+    while (txn != NULL) {
+        cop_txn *next = txn->batch_next;
+        stalled_try(store, txn, now, last);
+        txn = next;
+    }
+    store->stalled.tried_ns = now;
+    store->stalled.tried_used = cop__used_bytes(store);
+}
+
+void
+cop__stalled_retry(cop_store *store)
+{
+    if (cop__used_bytes(store) >= store->stalled.tried_used &&
+        cop__clock_ns() - store->stalled.tried_ns < RETRY_NS)
+        return;
+    (void)cop__relieve_for_commit(store);
+    stalled_try_all(store, false);
+    alarm_set(store);
+}
+
+void
+cop__stalled_close(cop_store *store)
+{
+    if (cop__stalled_any(store))
+        stalled_try_all(store, true);
+}
+
+/* By who polls, or a worker. Without the right: who has it commits, and looks at them when it takes more. */
+static void
+stalled_alarm(void *context)
+{
+    cop_store *store = context;
+    if (cop__right_try(store)) {
+        cop__combine(store, 1);
+        cop__right_leave(store);
+    } else {
+        (void)cop__timer_set(&store->timers, &store->stalled.alarm, cop__clock_ns() + RETRY_NS);
+    }
+}
+
+void
+cop__stalled_init(cop_store *store)
+{
+    store->stalled.alarm = (cop__alarm){.function = stalled_alarm, .context = store};
+}

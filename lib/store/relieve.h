@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* What gives way in a store when memory becomes short, and who is told. Needs the commit right. */
+#ifndef COP_STORE_RELIEVE_H
+#define COP_STORE_RELIEVE_H
+
+#include "store/store_internal.h"
+
+/* The steps of the memory manager. */
+void cop__relieve_init(cop_store *store);
+/* Nobody is told any more. */
+void cop__relieve_end(cop_store *store);
+/* Bytes held that do not lie free in the pools. */
+uint64_t cop__used_bytes(cop_store *store);
+/* After a commit, when the manager is not calm: the level, and one round of giving way. */
+void cop__relieve(cop_store *store);
+/* A commit did not fit and is abandoned: more gives way, at the end what can be lost. False: nothing did. */
+bool cop__relieve_for_commit(cop_store *store);
+/* It does not fit, though nothing more can give way. */
+void cop__relieve_failed(cop_store *store);
+/* After the right was given back: tells who wants to know of levels. */
+void cop__relieve_tell(cop_store *store);
+
+#endif

@@ -59,6 +59,10 @@ extern "C" {
     X(names, "names", "names in the directory, those of erased atoms included")                              \
     X(name_bytes, "bytes", "bytes of names in use, dead ones included")                \
     X(names_dead, "names", "names of erased atoms waiting to leave the directory")         \
+    X(chunks, "chunks", "chunks of memory for pages, long values and names")               \
+    X(chunk_bytes, "bytes", "bytes of these")                                              \
+    X(chunk_free, "bytes", "bytes free in them: what could not be given back, or not yet") \
+    X(chunk_given_back, "bytes", "bytes of chunks given back to the system since open")    \
     X(bytes_held, "bytes", "bytes held from the allocator")                            \
     X(bytes_peak, "bytes", "greatest bytes_held")                                      \
     X(bytes_limit, "bytes", "the limit in force")                                      \

@@ -16,6 +16,7 @@
 #include "commit/background.h"
 #include "commit/combiner.h"
 #include "commit/scarce.h"
+#include "commit/trim.h"
 #include "graph/lazy.h"
 #include "history/room.h"
 #include "monitor/monitor.h"
@@ -229,6 +230,8 @@ draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
                     store->limbo_left + SCAN_ITEMS + tree->dead.held_count ||
                 (lazies && cop__lazies_scan_due(&store->graph));
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
+    if (cop__unlikely(scan || store->trim.phase != COP_TRIM_IDLE) && cop__trim_due(store))
+        (void)cop__trim_step(store);
     return COP_OK;
 }
 
@@ -422,6 +425,8 @@ cop__batch_commit(cop_store *store, cop_txn *chain)
         cop_txn *txn = chain;
         chain = txn->batch_next;
         bool clean;
+        if (cop__stalled_any(store) && cop__stalled_behind(store, txn))
+            continue; /* since one of this batch did not fit */
         if (cop__unlikely(applied.first != NULL &&
                           (txn->wants_fresh || applied.last->ends_version))) {
             if (draft_end(store, &applied) != COP_OK)

@@ -21,6 +21,7 @@
 #include "commit/batch.h"
 #include "commit/batch_split.h"
 #include "commit/scarce.h"
+#include "commit/trim.h"
 
 #include <sched.h>
 #include <unistd.h>
@@ -193,20 +194,30 @@ cop__right_wait(cop_store *store, uint64_t deadline)
 
 /* ---- housekeeping ---- */
 
-/* Takes names of erased branches out of the directory when no commit does it: a publication of the
- * same version. */
-static bool
-housekeep(cop_store *store, uint32_t buckets)
+void
+cop__housekeep_begin(cop_store *store)
 {
-    cop__tree *tree = &store->tree;
-    cop__draft_begin(tree);
-    tree->version = tree->root->version;
-    cop_snapshot *root = cop__directory_sweep(tree, buckets) ? cop__draft_root(tree) : NULL;
+    cop__draft_begin(&store->tree);
+    store->tree.version = store->tree.root->version;
+}
+
+bool
+cop__housekeep_end(cop_store *store, bool changed)
+{
+    cop_snapshot *root = changed ? cop__draft_root(&store->tree) : NULL;
     if (root != NULL)
         cop__publish(store, root);
     else
-        cop__draft_abandon(tree);
+        cop__draft_abandon(&store->tree);
     return root != NULL;
+}
+
+/* Takes names of erased branches out of the directory when no commit does it. */
+static bool
+housekeep(cop_store *store, uint32_t buckets)
+{
+    cop__housekeep_begin(store);
+    return cop__housekeep_end(store, cop__directory_sweep(&store->tree, buckets));
 }
 
 /* Small steps, each followed by a scan: what a step replaced is free again before the next one, and

@@ -20,6 +20,11 @@ void cop__combine(cop_store *store, unsigned rounds);
  * leaves it queued. */
 cop_status cop__wait_decided(cop_txn *txn, uint64_t deadline);
 
+/* A draft that publishes the same version again, and what is done with it: published, when something has
+ * changed and there is memory (true), else abandoned. Need the right. */
+void cop__housekeep_begin(cop_store *store);
+bool cop__housekeep_end(cop_store *store, bool changed);
+
 /* What is due without a commit: a step of sweeping stale names, a scan, and freeing up to quota.
  * Returns what is left to do, about. Needs the right. */
 size_t cop__settle(cop_store *store, size_t quota);

@@ -12,6 +12,7 @@
 #include "commit/combiner.h"
 #include "commit/scarce.h"
 #include "commit/step.h"
+#include "commit/trim.h"
 #include "monitor/monitor.h"
 #include "reclaim/gate.h"
 #include "watch/room.h"
@@ -490,6 +491,7 @@ cop_store_poll(cop_store *store)
         if (!early)
             cop__combine(store, POLL_ROUNDS);
         cop__settle_all(store, POLL_STEPS, POLL_FREES);
+        cop__trim_some(store);
         cop__right_leave(store);
     } else if (!early) {
         cop__batcher_poll_missed(store);

@@ -8,7 +8,6 @@
 
 #define MS_NS UINT64_C(1000000)
 #define RETRY_NS (2 * MS_NS) /* after which stalled ones are tried though nothing was seen to be freed */
-#define RELIEVES 64u         /* times that more may give way for one transaction */
 
 /* ---- the list ---- */
 
@@ -37,7 +36,7 @@ stalled_take_all(cop_store *store)
 static bool
 is_behind_stalled(const cop_store *store, const cop_txn *txn)
 {
-    const cop_txn *other = store->stalled.first;
+    const cop_txn *other = txn->alone ? NULL : store->stalled.first;
     while (other != NULL && txn->op_count > 0 && other->submitter != txn->submitter)
         other = other->batch_next;
     return other != NULL;
@@ -85,8 +84,9 @@ refuse(cop_store *store, cop_txn *txn)
 static bool
 fits(cop_store *store, cop_txn *txn, bool tried)
 {
+    cop__relief relief = {0};
     bool done = !tried && cop__batch_single(store, txn, false);
-    for (unsigned i = 0; !done && i < RELIEVES && cop__relieve_for_commit(store); i++)
+    while (!done && cop__relieve_for_commit(store, &relief))
         done = cop__batch_single(store, txn, false);
     return done || cop__batch_single(store, txn, true);
 }
@@ -94,6 +94,8 @@ fits(cop_store *store, cop_txn *txn, bool tried)
 void
 cop__commit_scarce(cop_store *store, cop_txn *txn, bool tried)
 {
+    if (cop__stalled_any(store) && cop__stalled_behind(store, txn))
+        return;
     if (fits(store, txn, tried))
         return;
     cop__relieve_failed(store);
@@ -175,7 +177,8 @@ cop__stalled_retry(cop_store *store)
     if (cop__used_bytes(store) >= store->stalled.tried_used &&
         cop__clock_ns() - store->stalled.tried_ns < RETRY_NS)
         return;
-    (void)cop__relieve_for_commit(store);
+    cop__relief relief = {0};
+    (void)cop__relieve_for_commit(store, &relief);
     stalled_try_all(store, false);
     alarm_set(store);
 }

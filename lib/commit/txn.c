@@ -5,6 +5,7 @@
 #include "commit/combiner.h"
 #include "effect/scope_define.h"
 #include "reclaim/gate.h"
+#include "store/relieve.h"
 #include "tree/path.h"
 
 #define CHUNK_BYTES ((size_t)16384)
@@ -22,6 +23,17 @@ memory_of(const cop_txn *txn)
     return txn->gate->memory;
 }
 
+/* What is being built may make other things give way, as a commit does. NULL: refused. */
+static void *
+built(cop_store *store, size_t bytes)
+{
+    void *p = cop__memory_alloc(store->memory, COP_MEMORY_TXN, bytes, 16);
+    cop__relief relief = {0};
+    while (cop__unlikely(p == NULL) && cop__relieve_now(store, &relief))
+        p = cop__memory_alloc(store->memory, COP_MEMORY_TXN, bytes, 16);
+    return p;
+}
+
 static void
 arena_reset(cop_txn *txn)
 {
@@ -34,7 +46,7 @@ static void *
 bytes_from_new_chunk(cop_txn *txn, size_t n)
 {
     size_t bytes = n + sizeof(arena_chunk) > CHUNK_BYTES ? n + sizeof(arena_chunk) : CHUNK_BYTES;
-    arena_chunk *chunk = cop__memory_alloc(memory_of(txn), COP_MEMORY_TXN, bytes, 16);
+    arena_chunk *chunk = built(txn->store, bytes);
     if (chunk == NULL)
         return NULL;
     chunk->bytes = bytes;
@@ -79,10 +91,12 @@ grow(cop_txn *txn, void *vector, size_t *capacity, size_t need, size_t element)
     if (cop__likely(need <= *capacity))
         return true;
     size_t more = *capacity ? *capacity * 2 : 8;
-    void *grown = cop__memory_realloc(memory_of(txn), COP_MEMORY_TXN, *p, *capacity * element,
-                                      more * element);
+    void *grown = built(txn->store, more * element);
     if (grown == NULL)
         return false;
+    if (*capacity > 0)
+        memcpy(grown, *p, *capacity * element);
+    cop__memory_free(memory_of(txn), COP_MEMORY_TXN, *p, *capacity * element, 16);
     *p = grown;
     *capacity = more;
     return true;
@@ -94,8 +108,7 @@ ops_grow(cop_txn *txn)
     if (txn->ops != txn->inline_ops)
         return grow(txn, &txn->ops, &txn->op_capacity, txn->op_count + 1, sizeof *txn->ops);
     size_t capacity = COP_TXN_OPS * 4;
-    cop__op *ops =
-        cop__memory_alloc(memory_of(txn), COP_MEMORY_TXN, capacity * sizeof *ops, 16);
+    cop__op *ops = built(txn->store, capacity * sizeof *ops);
     if (ops == NULL)
         return false;
     memcpy(ops, txn->inline_ops, sizeof txn->inline_ops);
@@ -189,7 +202,7 @@ cop_txn_begin(cop_store *store, cop_txn **txn)
     if (cop__likely(t != NULL)) {
         reader->spare_txn = NULL;
     } else {
-        t = cop__memory_alloc(store->memory, COP_MEMORY_TXN, sizeof *t, 16);
+        t = built(store, sizeof *t);
         if (t == NULL)
             return COP_E_MEMORY;
         (void)cop__reader_of_thread(store, &status); /* so that it can be kept; not needed */

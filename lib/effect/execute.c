@@ -166,6 +166,10 @@ value_changed(const cop__slot *seen, const cop__slot *now)
         return seen != now;
     if (cop__slot_is_branch(seen) && cop__slot_is_branch(now))
         return cop__slot_type(seen) != cop__slot_type(now);
+    if (cop__slot_is_long(seen) && cop__slot_is_long(now)) { /* whose bytes may have moved */
+        cop_value value = cop__slot_value(seen);
+        return !cop__slot_holds(now, &value);
+    }
     return !cop__slot_same(seen, now);
 }
 

@@ -54,6 +54,16 @@ discard(const cop__jemalloc *jemalloc, unsigned index)
     jemalloc->control(name, NULL, NULL, NULL, 0);
 }
 
+/* Also what jemalloc would give back by itself, later. */
+static void
+arena_purge(void *context)
+{
+    const arena *a = context;
+    char name[40];
+    snprintf(name, sizeof name, "arena.%u.purge", a->index);
+    a->jemalloc.control(name, NULL, NULL, NULL, 0);
+}
+
 static void
 arena_destroy(void *context)
 {
@@ -78,7 +88,7 @@ cop__allocator_arena(const cop__jemalloc *jemalloc, cop_allocator *allocator)
         return COP_E_MEMORY;
     }
     *a = found;
-    *allocator = (cop_allocator){arena_allocate, arena_release, arena_destroy, a};
+    *allocator = (cop_allocator){arena_allocate, arena_release, arena_destroy, a, arena_purge};
     return COP_OK;
 }
 

@@ -450,6 +450,13 @@ cop__dead_free(cop__dead *dead, size_t quota)
 
 /* ---- weighing ---- */
 
+uint64_t
+cop__dead_held_until(const cop__dead *dead, uint64_t stamp)
+{
+    size_t at = held_place(dead, stamp + 1);
+    return at > 0 ? dead->held[at - 1].stamp : 0;
+}
+
 bool
 cop__dead_mark_kept(cop__dead *dead, uint64_t stamp)
 {
@@ -524,20 +531,35 @@ cop__dead_init(cop__dead *dead, cop__pool *pool, cop__dead_open_page open_page)
     dead->open_page = open_page;
 }
 
+static bool
+limbo_resize(cop__dead *dead, size_t capacity)
+{
+    void *limbo = cop__memory_table(dead->pool->memory, COP_MEMORY_TABLES, dead->limbo,
+                                    dead->limbo_capacity * sizeof *dead->limbo,
+                                    capacity * sizeof *dead->limbo);
+    if (limbo == NULL)
+        return false;
+    dead->limbo = limbo;
+    dead->limbo_capacity = capacity;
+    return true;
+}
+
+#define SHORT_ENOUGH 8192u
+
+void
+cop__dead_shrink(cop__dead *dead)
+{
+    if (dead->limbo_capacity > SHORT_ENOUGH && dead->limbo_count < dead->limbo_capacity / 4)
+        (void)limbo_resize(dead, dead->limbo_count * 2 + SHORT_ENOUGH / 2);
+}
+
 bool
 cop__dead_reserve_slow(cop__dead *dead, size_t n)
 {
     size_t capacity = dead->limbo_capacity ? dead->limbo_capacity + dead->limbo_capacity / 2 : 256;
     if (capacity < dead->limbo_count + n)
         capacity = dead->limbo_count + n;
-    void *limbo = cop__memory_realloc(dead->pool->memory, COP_MEMORY_TABLES, dead->limbo,
-                                      dead->limbo_capacity * sizeof *dead->limbo,
-                                      capacity * sizeof *dead->limbo);
-    if (limbo == NULL)
-        return false;
-    dead->limbo = limbo;
-    dead->limbo_capacity = capacity;
-    return true;
+    return limbo_resize(dead, capacity);
 }
 
 /* Nothing is held and nothing may be refused any more: the lists are joined and freed, and what is
@@ -559,8 +581,8 @@ cop__dead_end(cop__dead *dead)
         else
             free_block(dead, item->tagged);
     }
-    cop__memory_free(dead->pool->memory, COP_MEMORY_TABLES, dead->limbo,
-                     dead->limbo_capacity * sizeof *dead->limbo, 16);
+    cop__memory_table_free(dead->pool->memory, COP_MEMORY_TABLES, dead->limbo,
+                           dead->limbo_capacity * sizeof *dead->limbo);
     cop__memory_free(dead->pool->memory, COP_MEMORY_TABLES, dead->held,
                      dead->held_capacity * sizeof *dead->held, 16);
 }

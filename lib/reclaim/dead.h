@@ -136,6 +136,9 @@ cop__dead_root(cop__dead *dead, void *root, uint64_t birth, uint64_t death)
     cop__dead_push(dead, root, COP_DEAD_ROOT, birth, death);
 }
 
+/* An array that a great peak left much too long is cut short. */
+void cop__dead_shrink(cop__dead *dead);
+
 /* Takes the held stamps found by a scan (ascending, without duplicates, none newer than the current
  * one): drops what is no longer held, files or dooms the limbo. False when refused for memory:
  * nothing is lost, later scans go on. */
@@ -157,6 +160,8 @@ uint64_t cop__dead_alone_bytes(const cop__dead *dead, uint64_t stamp);
 /* What died since the limbo had so many records; of values that died with their page, only the page.
  * O(records). */
 uint64_t cop__dead_bytes_since(const cop__dead *dead, size_t first);
+/* The newest stamp up to this one that is held, as the last scan found; 0: none is. */
+uint64_t cop__dead_held_until(const cop__dead *dead, uint64_t stamp);
 
 static inline size_t
 cop__dead_doomed(const cop__dead *dead)

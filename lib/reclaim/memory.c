@@ -13,6 +13,9 @@
  */
 #include "reclaim/memory.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 
 #include "base/letters.h"
@@ -42,10 +45,20 @@ libc_release(void *context, void *memory, size_t size, size_t alignment)
     free(memory);
 }
 
+/* glibc keeps what was freed below the last block in use; other libraries have no such call. */
+static void
+libc_purge(void *context)
+{
+    (void)context;
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+}
+
 cop_allocator
 cop_allocator_libc(void)
 {
-    return (cop_allocator){libc_allocate, libc_release, NULL, NULL};
+    return (cop_allocator){libc_allocate, libc_release, NULL, NULL, libc_purge};
 }
 
 /* --- the account ------------------------------------------------------------------------------ */
@@ -110,8 +123,6 @@ count(cop__memory *memory, cop_memory_kind kind, size_t size)
 static void
 uncount(cop__memory *memory, cop_memory_kind kind, size_t size)
 {
-    if (COP_FAULT(count_not_returned) && kind == COP_MEMORY_TXN)
-        return;
     uint64_t of_kind = cop__sub_relaxed(&memory->by_kind[kind], size);
     uint64_t held = cop__sub_relaxed(&memory->held, size);
     COP_ASSERT(of_kind >= size);
@@ -326,6 +337,74 @@ cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_t siz
         return;
     munmap(p, size);
     uncount(memory, kind, size);
+}
+
+/* ---- chunks ---- */
+
+#define PAGE_BYTES ((size_t)4096)
+#define HUGE_BYTES ((size_t)2 << 20)
+
+static size_t
+chunk_alignment(size_t size, bool huge)
+{
+    return huge && size % HUGE_BYTES == 0 ? HUGE_BYTES : PAGE_BYTES;
+}
+
+static bool
+chunk_is_mapped(const cop__memory *memory, size_t size)
+{
+    return size % PAGE_BYTES == 0 && memory->allocator.allocate == libc_allocate;
+}
+
+/* What lies before and behind the part that is aligned goes back at once. */
+static void *
+map_aligned(size_t size, size_t alignment)
+{
+    size_t more = alignment > PAGE_BYTES ? alignment : 0;
+    char *p = mmap(NULL, size + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = (size_t)(-(uintptr_t)p & (alignment - 1));
+    if (before > 0)
+        munmap(p, before);
+    if (more > before)
+        munmap(p + before + size, more - before);
+    return p + before;
+}
+
+void *
+cop__memory_chunk(cop__memory *memory, cop_memory_kind kind, size_t size, bool huge)
+{
+    size_t alignment = chunk_alignment(size, huge);
+    void *p;
+    if (chunk_is_mapped(memory, size)) {
+        if (!cop__memory_permit(memory) || !count(memory, kind, size))
+            return NULL;
+        p = map_aligned(size, alignment);
+        if (p == NULL)
+            uncount(memory, kind, size);
+    } else {
+        p = cop__memory_alloc(memory, kind, size, alignment);
+    }
+    if (p != NULL && alignment == HUGE_BYTES)
+        (void)madvise(p, size, MADV_HUGEPAGE); /* advice: refusal costs speed only */
+    return p;
+}
+
+void
+cop__memory_chunk_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size, bool huge)
+{
+    if (chunk_is_mapped(memory, size))
+        cop__memory_unmap(memory, kind, p, size);
+    else
+        cop__memory_free(memory, kind, p, size, chunk_alignment(size, huge));
+}
+
+void
+cop__memory_purge(cop__memory *memory)
+{
+    if (memory->allocator.purge)
+        memory->allocator.purge(memory->allocator.context);
 }
 
 /* --- names ------------------------------------------------------------------------------------ */

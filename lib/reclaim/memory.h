@@ -67,6 +67,14 @@ void cop__memory_table_free(cop__memory *memory, cop_memory_kind kind, void *p, 
 void *cop__memory_map(cop__memory *memory, cop_memory_kind kind, size_t size, bool wipe_on_fork);
 void cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_t size);
 
+/* A chunk of a pool's: a mapping of its own, given back to the system when it is freed, if the allocator
+ * is libc's. Page aligned; huge: one of whole huge pages is aligned to them, and the kernel is advised
+ * to use them. */
+void *cop__memory_chunk(cop__memory *memory, cop_memory_kind kind, size_t size, bool huge);
+void cop__memory_chunk_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size, bool huge);
+/* Asks the allocator to give back to the system what is free in it. Takes what that takes. */
+void cop__memory_purge(cop__memory *memory);
+
 /* Asks the test hook alone: false when this request is to fail. For pools, whose requests seldom
  * reach the allocator. */
 bool cop__memory_permit(cop__memory *memory);

@@ -47,9 +47,8 @@ static cop_memory_level
 level_of(cop__memory_manager *manager, uint64_t used)
 {
     uint64_t soft = cop__load_relaxed(&manager->soft), slack = slack_of(manager);
-    uint64_t most = cop__load_relaxed(&manager->memory->most);
     cop_memory_level level = cop__load_relaxed(&manager->level);
-    if (level == COP_MEMORY_FULL && used + slack < most)
+    if (level == COP_MEMORY_FULL && used + slack < manager->refused_used)
         level = COP_MEMORY_SOFT;
     if (level == COP_MEMORY_SOFT && used + slack < soft)
         level = COP_MEMORY_NORMAL;
@@ -63,6 +62,8 @@ cop__manager_look(cop__memory_manager *manager, uint64_t used, bool refused)
 {
     cop_memory_level before = cop__load_relaxed(&manager->level);
     cop_memory_level level = refused ? COP_MEMORY_FULL : level_of(manager, used);
+    if (refused)
+        manager->refused_used = used;
     if (level == before)
         return false;
     if (before == COP_MEMORY_NORMAL)
@@ -86,8 +87,8 @@ cop__manager_wants(cop__memory_manager *manager, uint64_t used, uint64_t now)
     return used - (soft > slack ? soft - slack : 0);
 }
 
-static uint64_t
-note(cop__memory_manager *manager, unsigned step, uint64_t bytes)
+uint64_t
+cop__manager_note(cop__memory_manager *manager, cop_gave_step step, uint64_t bytes)
 {
     cop__store_relaxed(&manager->gave[step], cop__load_relaxed(&manager->gave[step]) + bytes);
     return bytes;
@@ -100,7 +101,7 @@ cop__manager_soft(cop__memory_manager *manager, uint64_t bytes)
     for (unsigned i = 0; i < COP_GAVE_STEPS && given < bytes; i++) {
         const cop__give_step *step = &manager->step[i];
         if (step->soft != NULL)
-            given += note(manager, i, step->soft(step->context, bytes - given));
+            given += cop__manager_note(manager, (cop_gave_step)i, step->soft(step->context, bytes - given));
     }
     return given;
 }
@@ -117,5 +118,5 @@ cop__manager_full(cop__memory_manager *manager, cop_gave_step step, uint64_t byt
 {
     const cop__give_step *s = &manager->step[step];
     cop__give_function give = s->full != NULL ? s->full : s->soft;
-    return give != NULL ? note(manager, step, give(s->context, bytes)) : 0;
+    return give != NULL ? cop__manager_note(manager, step, give(s->context, bytes)) : 0;
 }

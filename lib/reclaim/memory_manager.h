@@ -7,9 +7,9 @@
  * below it, so that it does not flutter:
  *
  *   NORMAL --- used > soft ---------------------> SOFT --- a commit was refused ----> FULL
- *   NORMAL <-- used < soft - limit / 32 --------- SOFT <-- used < most - limit / 32 - FULL
+ *   NORMAL <-- used < soft - limit / 32 --------- SOFT <-- used < then - limit / 32 - FULL
  *
- * (most: the limit less the reserve, see memory.h). The steps are asked in the order in which they
+ * (then: what was used when it was refused). The steps are asked in the order in which they
  * are named, each for what the ones before did not give. Having been asked, they are not asked again
  * until used bytes have grown by a hundredth, or RETRY_NS have passed: what cannot give way costs a
  * commit no more than this look.
@@ -38,6 +38,7 @@ typedef struct cop__memory_manager {
     cop__memory *memory;
     _Atomic uint64_t soft; /* the mark, in bytes */
     _Atomic uint32_t level;
+    uint64_t refused_used; /* what was used when a commit was refused last */
     cop__give_step step[COP_GAVE_STEPS];
     uint64_t asked_used, asked_ns; /* what was used when steps were asked last; 0: ask again */
     _Atomic uint64_t gave[COP_GAVE_STEPS]; /* bytes, about */
@@ -64,6 +65,8 @@ bool cop__manager_look(cop__memory_manager *manager, uint64_t used, bool refused
 uint64_t cop__manager_wants(cop__memory_manager *manager, uint64_t used, uint64_t now);
 /* Asks the steps for so many bytes. About how many they gave. */
 uint64_t cop__manager_soft(cop__memory_manager *manager, uint64_t bytes);
+/* So many bytes gave way without being asked for here. Returns them. */
+uint64_t cop__manager_note(cop__memory_manager *manager, cop_gave_step step, uint64_t bytes);
 /* What could be done was done, and so much is used now. */
 void cop__manager_asked(cop__memory_manager *manager, uint64_t used, uint64_t now);
 /* Asks one step for what can be lost too. */

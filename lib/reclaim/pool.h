@@ -7,57 +7,56 @@
  * huge pages. Blocks (long values, names, small child lists) come from size classes 8 bytes apart;
  * each begins with an 8-byte header that its owner uses for the birth stamp and, once the block is
  * dead, the dead lists use for their link.
+ *
+ * Taking and freeing are a pop and a push of a list; where the chunks are and how memory is given back
+ * is said in slab.h. Nothing is given back but by cop__pool_trim.
  */
 #ifndef COP_RECLAIM_POOL_H
 #define COP_RECLAIM_POOL_H
 
-#include "reclaim/memory.h"
+#include "reclaim/slab.h"
 
 #define COP_PAGE_BYTES 512u
 #define COP_CLASS_STEP 8u
 #define COP_CLASS_MAX 1024u /* larger blocks come from the allocator one by one */
 #define COP_CLASSES (COP_CLASS_MAX / COP_CLASS_STEP + 1)
 
-struct cop__chunk;
-
-typedef struct cop__free_item {
-    struct cop__free_item *next;
-} cop__free_item;
-
-typedef struct cop__carver { /* chunks of one kind, the newest being cut */
-    char *next;
-    size_t left;
-    struct cop__chunk *chunks;
-    size_t next_chunk_bytes;
-    cop_memory_kind kind;
-} cop__carver;
-
 typedef struct cop__blocks { /* blocks of one kind */
     cop__free_item *free[COP_CLASSES];
-    cop__carver carver;
     uint64_t bytes_used;
+    cop__carver carver;
+    cop__shelf shelf[COP_CLASSES];
+    _Atomic uint64_t large_bytes; /* of bytes_used: in large blocks. Any thread may read it */
 } cop__blocks;
 
 typedef struct cop__pool {
     cop__memory *memory;
-    size_t chunk_bytes;
-    bool huge_pages;
     cop__free_item *free_pages;
     cop__free_item *free_roots;
-    cop__carver pages;
+    uint64_t pages_used;
     cop__blocks values; /* long values and child lists */
     cop__blocks names;
-    struct cop__root_slab *root_slabs;
-    uint64_t pages_used;
+    cop__carver pages, roots;
+    cop__shelf page_shelf, root_shelf;
 } cop__pool;
 
 void cop__pool_init(cop__pool *pool, cop__memory *memory, size_t chunk_bytes, bool huge_pages);
 /* Gives every chunk back; large blocks must have been freed. */
 void cop__pool_end(cop__pool *pool);
 
+/* Moves free items to where chunks that are wholly free are seen, and gives those back to the system: at
+ * most `quota` items in one call (a chunk counts as one for each 2 KiB). True when there is more to do;
+ * then it is to be called again. Items that are used meanwhile stay where they are. */
+bool cop__pool_trim(cop__pool *pool, size_t quota);
+/* Bytes of chunks of pages and blocks; those that are free in them; given back since the beginning. */
+uint64_t cop__pool_bytes(const cop__pool *pool);
+uint64_t cop__pool_free_bytes(const cop__pool *pool);
+uint64_t cop__pool_given_back(const cop__pool *pool);
+
 /* Root records: of COP_ROOT_BYTES, aligned to a cache line, in memory that a forked child sees as
  * zero, so that no reading call needs a check of its own to notice a fork. NULL when refused. */
 #define COP_ROOT_BYTES ((size_t)256)
+#define COP_ROOT_SLAB_BYTES ((size_t)65536)
 void *cop__pool_root(cop__pool *pool);
 void cop__pool_root_free(cop__pool *pool, void *root);
 

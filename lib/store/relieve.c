@@ -9,14 +9,21 @@
 #include "store/relieve.h"
 
 #include "commit/combiner.h"
+#include "commit/trim.h"
 #include "graph/lazy.h"
 #include "history/room.h"
 #include "reclaim/gate.h"
 #include "serialize/serializer.h"
 #include "watch/room.h"
 
-#define COMMIT_SHARE 32u        /* of the limit: what is to give way for a commit that did not fit */
-#define STEP_ITEMS ((size_t)8192) /* freed by one commit after a step let versions go */
+#define COMMIT_SHARE 32u          /* of the limit: what is to give way for a commit that did not fit */
+#define STEP_ITEMS ((size_t)8192) /* freed by one commit after a step let versions go, or parked */
+#define FREE_SHARE 8u             /* of the soft mark: what may lie free in chunks when more is held */
+#define DEAD_SOFT 512u            /* dead things that make a scan worth while, by level */
+#define DEAD_FULL 64u
+#define PARK_STEPS 64u            /* of so many items, when a commit did not fit */
+#define ROUNDS_MOST 64u           /* of giving way for one thing that does not fit */
+#define COMPACT_STEPS 64u         /* about a millisecond each, likewise */
 
 /* ---- the steps ---- */
 
@@ -61,6 +68,31 @@ give_pinned_history(void *context, uint64_t bytes)
     return cop__history_give_way(cop__load_acquire(&store->history), bytes, true);
 }
 
+/* Chunks that nothing is in any more, as so many steps of parking find out. */
+static void
+give_free_chunks(cop_store *store, unsigned steps)
+{
+    cop__pool *pool = &store->tree.pool;
+    uint64_t before = cop__pool_given_back(pool);
+    while (steps-- > 0 && cop__pool_trim(pool, STEP_ITEMS))
+        ;
+    (void)cop__manager_note(&store->manager, COP_GAVE_PAGES, cop__pool_given_back(pool) - before);
+}
+
+/* And those of which what else is in them has moved elsewhere. */
+static uint64_t
+give_all_pages(void *context, uint64_t bytes)
+{
+    cop_store *store = context;
+    cop__pool *pool = &store->tree.pool;
+    uint64_t before = cop__pool_given_back(pool);
+    for (unsigned i = 0; i < COMPACT_STEPS && cop__pool_given_back(pool) - before < bytes &&
+                         cop__pool_free_bytes(pool) > 2 * bytes && cop__trim_step(store);
+         i++)
+        ;
+    return cop__pool_given_back(pool) - before;
+}
+
 static uint64_t
 give_watch(void *context, uint64_t bytes)
 {
@@ -85,6 +117,7 @@ cop__relieve_init(cop_store *store)
     manager->step[COP_GAVE_FRAGMENTS] = (cop__give_step){give_fragments, give_all_fragments, store};
     manager->step[COP_GAVE_LAZY] = (cop__give_step){give_lazy, NULL, store};
     manager->step[COP_GAVE_HISTORY] = (cop__give_step){give_history, give_pinned_history, store};
+    manager->step[COP_GAVE_PAGES] = (cop__give_step){NULL, give_all_pages, store};
     manager->step[COP_GAVE_WATCH] = (cop__give_step){give_watch, give_all_watch, store};
     pthread_mutex_init(&store->levels.lock, NULL);
     pthread_cond_init(&store->levels.ended, NULL);
@@ -116,31 +149,71 @@ give_way(cop_store *store, uint64_t now)
     cop__manager_asked(manager, cop__used_bytes(store), now);
 }
 
+/* Whether what died and was not looked at since may make a difference. */
+static bool
+many_died(const cop_store *store, cop_memory_level level)
+{
+    size_t fresh = store->tree.dead.limbo_count - store->limbo_left;
+    return fresh >= (level == COP_MEMORY_FULL ? DEAD_FULL : DEAD_SOFT);
+}
+
 void
 cop__relieve(cop_store *store)
 {
     cop__memory_manager *manager = &store->manager;
     uint64_t now = cop__clock_ns();
+    if (many_died(store, cop__load_relaxed(&manager->level)))
+        (void)cop__settle(store, STEP_ITEMS);
     if (cop__manager_wants(manager, cop__used_bytes(store), now) > 0)
         give_way(store, now);
+    else if (cop__pool_free_bytes(&store->tree.pool) > cop__load_relaxed(&manager->soft) / FREE_SHARE)
+        give_free_chunks(store, 1);
     store->level_posted |= cop__manager_look(manager, cop__used_bytes(store), false);
 }
 
-/* In order, until what is used has become enough less. */
-bool
-cop__relieve_for_commit(cop_store *store)
+/* Frees what is dead, and gives back chunks that are free. */
+static void
+make_room(cop_store *store)
 {
-    cop__memory_manager *manager = &store->manager;
-    uint64_t want = cop__load_relaxed(&store->memory->limit) / COMMIT_SHARE;
-    uint64_t before = cop__used_bytes(store), given = 0;
     (void)cop__settle(store, SIZE_MAX);
-    for (unsigned i = 0; i < COP_GAVE_STEPS && cop__used_bytes(store) + want > before; i++) {
-        uint64_t step = cop__manager_full(manager, (cop_gave_step)i, want);
-        if (step > 0)
-            (void)cop__settle(store, SIZE_MAX);
-        given += step;
+    give_free_chunks(store, PARK_STEPS);
+}
+
+/* A step is asked again as long as it gives; pages are moved once. False: none does. */
+static bool
+next_gives(cop_store *store, cop__relief *relief, uint64_t bytes)
+{
+    uint64_t given = 0;
+    while (given == 0 && relief->step < COP_GAVE_STEPS) {
+        given = cop__manager_full(&store->manager, (cop_gave_step)relief->step, bytes);
+        relief->step += given == 0 || relief->step == COP_GAVE_PAGES;
     }
-    return given > 0 || cop__used_bytes(store) < before;
+    return given > 0;
+}
+
+/* Giving way takes a little memory, too. */
+bool
+cop__relieve_for_commit(cop_store *store, cop__relief *relief)
+{
+    uint64_t want = cop__load_relaxed(&store->memory->limit) / COMMIT_SHARE;
+    if (relief->rounds++ == ROUNDS_MOST)
+        return false;
+    cop__memory_spend(store->memory);
+    bool given = relief->rounds == 1 || next_gives(store, relief, want);
+    if (given)
+        make_room(store);
+    cop__memory_spend(NULL);
+    return given;
+}
+
+bool
+cop__relieve_now(cop_store *store, cop__relief *relief)
+{
+    if (!cop__right_try(store))
+        return false;
+    bool relieved = cop__relieve_for_commit(store, relief);
+    cop__right_leave(store);
+    return relieved;
 }
 
 void

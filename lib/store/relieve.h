@@ -13,10 +13,19 @@ void cop__relieve_end(cop_store *store);
 uint64_t cop__used_bytes(cop_store *store);
 /* After a commit, when the manager is not calm: the level, and one round of giving way. */
 void cop__relieve(cop_store *store);
-/* A commit did not fit and is abandoned: more gives way, at the end what can be lost. False: nothing did. */
-bool cop__relieve_for_commit(cop_store *store);
+/* How far giving way for one thing that does not fit has come; zeroed at first. */
+typedef struct cop__relief {
+    unsigned rounds, step;
+} cop__relief;
+
+/* A commit did not fit and is abandoned: what is dead is freed, and then more gives way each time, at the end
+ * what can be lost. True: it is worth another try. */
+bool cop__relieve_for_commit(cop_store *store, cop__relief *relief);
 /* It does not fit, though nothing more can give way. */
 void cop__relieve_failed(cop_store *store);
+/* Something that a thread without the right and without locks wants does not fit: the same, if the right is free
+ * now. True: it is worth another try. */
+bool cop__relieve_now(cop_store *store, cop__relief *relief);
 /* After the right was given back: tells who wants to know of levels. */
 void cop__relieve_tell(cop_store *store);
 

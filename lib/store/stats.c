@@ -70,6 +70,22 @@ pins_refresh(cop_store *store)
     cop__right_leave(store);
 }
 
+/* The parts are of different moments: what is free may come out as less than nothing. */
+static void
+fill_chunks(cop_store *store, cop_stats *stats)
+{
+    const cop__pool *pool = &store->tree.pool;
+    uint64_t used = stats->pages * COP_PAGE_BYTES + stats->value_bytes + stats->name_bytes -
+                    cop__load_relaxed(&pool->values.large_bytes) -
+                    cop__load_relaxed(&pool->names.large_bytes);
+    stats->chunks = cop__load_relaxed(&pool->pages.count) +
+                    cop__load_relaxed(&pool->values.carver.count) +
+                    cop__load_relaxed(&pool->names.carver.count);
+    stats->chunk_bytes = cop__pool_bytes(pool);
+    stats->chunk_free = stats->chunk_bytes > used ? stats->chunk_bytes - used : 0;
+    stats->chunk_given_back = cop__pool_given_back(pool);
+}
+
 static void
 fill_pressure(cop_store *store, cop_stats *stats)
 {
@@ -100,6 +116,7 @@ fill_memory(cop_store *store, cop_stats *stats)
     stats->names = cop__load_relaxed(&store->count.names);
     stats->name_bytes = cop__load_relaxed(&store->count.name_bytes);
     stats->names_dead = cop__load_relaxed(&store->count.names_dead);
+    fill_chunks(store, stats);
     stats->bytes_held = cop__load_relaxed(&memory->held);
     stats->bytes_peak = cop__load_relaxed(&memory->peak);
     stats->bytes_limit = cop__load_relaxed(&memory->limit);

@@ -83,8 +83,8 @@ store_end(cop_store *store)
     }
     cop__monitor_free(store);
     cop__tree_end(&store->tree);
-    cop__memory_free(memory, COP_MEMORY_TABLES, store->stamps,
-                     store->stamps_capacity * sizeof *store->stamps, 16);
+    cop__memory_table_free(memory, COP_MEMORY_TABLES, store->stamps,
+                           store->stamps_capacity * sizeof *store->stamps);
     if (store->alive != NULL)
         cop__memory_unmap(memory, COP_MEMORY_READERS, (void *)(uintptr_t)store->alive, ALIVE_BYTES);
     cop__watch_end(store->watch);

@@ -27,6 +27,20 @@ struct cop__gate;
 struct cop__monitor;
 struct cop__serializer;
 
+typedef enum cop__trim_phase {
+    COP_TRIM_IDLE,
+    COP_TRIM_PARK,    /* free items go to their chunks */
+    COP_TRIM_COMPACT, /* what is live in sparse chunks moves */
+    COP_TRIM_FINISH   /* and what it leaves is freed */
+} cop__trim_phase;
+
+typedef struct cop__trim { /* see commit/trim.h */
+    cop__trim_phase phase;
+    uint64_t steps;   /* that parking may take yet */
+    uint64_t next_ns; /* no step before */
+    uint64_t left;    /* bytes free that the last pass could not give back */
+} cop__trim;
+
 struct cop_store {
     /* read by every pin, written by every publication */
     _Alignas(128) _Atomic(void *) root; /* cop_snapshot, the newest published */
@@ -66,6 +80,7 @@ struct cop_store {
     size_t stamps_count, stamps_capacity;
     uint64_t oldest_noted, oldest_noted_ns; /* version, and its publication, of a scan */
     size_t limbo_left; /* that the last scan could not file */
+    cop__trim trim;
     cop__graph graph;
     cop__memory_manager manager;
     bool level_posted; /* who is told of levels is to be, when the right is given back */

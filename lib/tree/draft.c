@@ -233,6 +233,16 @@ cop__draft_adopt(cop__tree *tree, uint32_t number)
 }
 
 bool
+cop__draft_relink(cop__tree *tree, unsigned space, uint32_t number)
+{
+    if (edit_reserve(tree) &&
+        link_page(tree, space, number, tree->space[space].entry[number].page))
+        return true;
+    tree->failed = COP_E_MEMORY;
+    return false;
+}
+
+bool
 cop__draft_drop(cop__tree *tree, unsigned space, uint32_t number, cop__fate fate)
 {
     cop__page_entry *entry = &tree->space[space].entry[number];

@@ -223,8 +223,8 @@ erase_tree(cop__tree *tree, uint32_t top, bool itself)
         done = sweep_children(&state, id) && cop__list_discard(tree, id) && sweep_add(&state, id);
     }
     done = done && sweep_flush(&state);
-    cop__memory_free(tree->memory, COP_MEMORY_TABLES, stack.id, stack.capacity * sizeof *stack.id,
-                     16);
+    cop__memory_table_free(tree->memory, COP_MEMORY_TABLES, stack.id,
+                           stack.capacity * sizeof *stack.id);
     return done;
 }
 

@@ -58,7 +58,7 @@ cop__tree_init(cop__tree *tree, cop__memory *memory, size_t chunk_bytes, bool hu
 static void
 vector_free(cop__tree *tree, void *vector, size_t bytes)
 {
-    cop__memory_free(tree->memory, COP_MEMORY_TABLES, vector, bytes, 16);
+    cop__memory_table_free(tree->memory, COP_MEMORY_TABLES, vector, bytes);
 }
 
 /* Frees the blocks that are not in size classes; all else goes with the chunks. */
@@ -111,7 +111,8 @@ cop__tree_end(cop__tree *tree)
             vector_free(tree, s->level[k], s->level_capacity[k] * sizeof *s->level[k]);
     }
     vector_free(tree, tree->undo, tree->undo_capacity * sizeof *tree->undo);
-    vector_free(tree, tree->freed, tree->freed_capacity * sizeof *tree->freed);
+    cop__memory_free(tree->memory, COP_MEMORY_TABLES, tree->freed,
+                     tree->freed_capacity * sizeof *tree->freed, 16);
     vector_free(tree, tree->freeing, tree->freeing_capacity * sizeof *tree->freeing);
     vector_free(tree, tree->spare_list, tree->spare_list_capacity * sizeof *tree->spare_list);
     vector_free(tree, tree->sparing, tree->sparing_capacity * sizeof *tree->sparing);
@@ -129,8 +130,8 @@ cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, siz
     size_t more = *capacity + *capacity / 2;
     if (more < need)
         more = need < 64 ? 64 : need;
-    void *grown = cop__memory_realloc(tree->memory, COP_MEMORY_TABLES, *p, *capacity * element,
-                                      more * element);
+    void *grown = cop__memory_table(tree->memory, COP_MEMORY_TABLES, *p, *capacity * element,
+                                    more * element);
     if (grown == NULL) {
         tree->failed = COP_E_MEMORY;
         return false;
@@ -138,4 +139,33 @@ cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, siz
     *p = grown;
     *capacity = more;
     return true;
+}
+
+#define LONG_BYTES ((size_t)64 * 1024)
+
+static void
+vector_shrink(cop__tree *tree, void *vector, size_t *capacity, size_t used, size_t element)
+{
+    void **p = vector;
+    size_t less = used * 2 < 64 ? 64 : used * 2;
+    if (*capacity * element <= LONG_BYTES || less > *capacity / 2)
+        return;
+    void *cut = cop__memory_table(tree->memory, COP_MEMORY_TABLES, *p, *capacity * element,
+                                  less * element);
+    if (cut == NULL)
+        return;
+    *p = cut;
+    *capacity = less;
+}
+
+void
+cop__tree_shrink(cop__tree *tree)
+{
+    vector_shrink(tree, &tree->undo, &tree->undo_capacity, tree->undo_count, sizeof *tree->undo);
+    vector_shrink(tree, &tree->freeing, &tree->freeing_capacity, 0, sizeof *tree->freeing);
+    vector_shrink(tree, &tree->sparing, &tree->sparing_capacity, 0, sizeof *tree->sparing);
+    vector_shrink(tree, &tree->scratch, &tree->scratch_capacity, 0, sizeof *tree->scratch);
+    vector_shrink(tree, &tree->spare_list, &tree->spare_list_capacity, tree->now.spare_lists,
+                  sizeof *tree->spare_list);
+    cop__dead_shrink(&tree->dead);
 }

@@ -124,6 +124,15 @@ typedef struct cop__counts {
     bool structure; /* the draft erased something published, or changed an order */
 } cop__counts;
 
+/* A pass of compact.h: where it is. */
+typedef struct cop__compaction {
+    uint32_t space, level; /* level 0: pages, k: nodes of level k-1 */
+    uint32_t number;
+    bool running;
+    bool moved; /* something, in the step under way */
+    uint64_t began; /* the stamp published then */
+} cop__compaction;
+
 typedef struct cop__tree {
     cop__memory *memory;
     cop__pool pool;
@@ -151,6 +160,7 @@ typedef struct cop__tree {
     size_t sparing_count, sparing_capacity;
     uint64_t *scratch; /* words of a bucket that is being split or joined */
     size_t scratch_capacity;
+    cop__compaction compaction;
 } cop__tree;
 
 /* An empty tree with a published root (version 0), not yet visible to readers; `store` goes into
@@ -159,6 +169,8 @@ cop_status cop__tree_init(cop__tree *tree, cop__memory *memory, size_t chunk_byt
                           cop_store *store);
 /* No reader is left. Legal after a failed init. */
 void cop__tree_end(cop__tree *tree);
+/* Between drafts: scratch vectors that a large draft left much too long are cut short. */
+void cop__tree_shrink(cop__tree *tree);
 
 /* ---- the draft ---- */
 
@@ -188,6 +200,8 @@ cop__draft_edit(cop__tree *tree, unsigned space, uint32_t number)
 /* Takes into the draft a value page that was copied by somebody else: entry->page is the copy,
  * entry->before what it was copied from. On failure the entry is as before the copy. */
 bool cop__draft_adopt(cop__tree *tree, uint32_t number);
+/* Copies the nodes above a page, and not the page. False when out of memory. */
+bool cop__draft_relink(cop__tree *tree, unsigned space, uint32_t number);
 /* Takes a page out; what happens to it if it was published: */
 typedef enum cop__fate {
     COP_FATE_DIES,       /* it dies with this draft */
@@ -295,7 +309,8 @@ cop__info_name(cop__info info)
     return info != 0 && (info & 3) == 0 ? (const cop__name *)(uintptr_t)info : NULL;
 }
 
-/* Grows a vector counted under TABLES to at least `need` elements. False when refused. */
+/* Grows a vector counted under TABLES to at least `need` elements; it is given back with
+ * cop__memory_table_free. False when refused. */
 bool cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, size_t element);
 
 #endif

@@ -116,7 +116,7 @@ fault_alloc_init(fault_alloc *faults)
 cop_allocator
 fault_alloc_table(fault_alloc *faults)
 {
-    return (cop_allocator){fault_allocate, fault_release, fault_destroy, faults};
+    return (cop_allocator){fault_allocate, fault_release, fault_destroy, faults, NULL};
 }
 
 void

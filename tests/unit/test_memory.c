@@ -63,7 +63,7 @@ ledger_destroy(void *context)
 static cop_allocator
 ledger_table(ledger *l)
 {
-    return (cop_allocator){ledger_allocate, ledger_release, ledger_destroy, l};
+    return (cop_allocator){ledger_allocate, ledger_release, ledger_destroy, l, NULL};
 }
 
 static uint64_t
@@ -91,7 +91,7 @@ START_TEST(new_account)
     ck_assert_int_lt(atomic_load(&memory->fail_countdown), 0);
     ck_assert(memory->allocator.allocate == cop_allocator_libc().allocate);
     cop__memory_unref(memory);
-    cop_allocator zeroed = {NULL, NULL, NULL, NULL};
+    cop_allocator zeroed = {NULL, NULL, NULL, NULL, NULL};
     memory = cop__memory_new(&zeroed, 1 << 20);
     ck_assert_ptr_nonnull(memory);
     ck_assert(memory->allocator.allocate == cop_allocator_libc().allocate);

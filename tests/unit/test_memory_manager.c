@@ -83,6 +83,8 @@ START_TEST(levels_have_hysteresis)
     ck_assert(!cop__manager_look(&manager, most, false)); /* full only when a commit was refused */
     ck_assert(cop__manager_look(&manager, most, true));
     ck_assert_int_eq(level(), COP_MEMORY_FULL);
+    ck_assert(!cop__manager_look(&manager, most - MIB, true)); /* it ends well below this, too */
+    ck_assert(!cop__manager_look(&manager, most - slack - 1, false));
     ck_assert(!cop__manager_look(&manager, most, true));
     ck_assert(!cop__manager_look(&manager, most - slack, false));
     ck_assert(cop__manager_look(&manager, most - slack - 1, false));
@@ -97,7 +99,7 @@ END_TEST
 
 START_TEST(full_falls_to_normal_at_once)
 {
-    ck_assert(cop__manager_look(&manager, MIB, true));
+    ck_assert(cop__manager_look(&manager, 10 * MIB, true));
     ck_assert_int_eq(level(), COP_MEMORY_FULL);
     ck_assert_uint_eq(atomic_load(&manager.times_soft), 1);
     ck_assert(cop__manager_look(&manager, MIB, false));
@@ -162,7 +164,7 @@ START_TEST(marks_follow_the_limit)
 {
     cop__memory_set_limit(memory, 10 * MIB);
     cop__manager_configure(&manager, 50);
-    ck_assert_uint_eq(atomic_load(&manager.soft), 10 * MIB / 100 * 50);
+    ck_assert_uint_eq(atomic_load(&manager.soft), 5 * MIB);
     cop__manager_configure(&manager, 100); /* never into the reserve */
     ck_assert_uint_eq(atomic_load(&manager.soft), 10 * MIB - 10 * MIB / 64);
     ck_assert(cop__manager_look(&manager, 10 * MIB, false));

@@ -154,26 +154,37 @@ START_TEST(large_blocks_are_given_back)
 }
 END_TEST
 
-/* What is left of a chunk too short for a request serves shorter ones. */
-START_TEST(the_rest_of_a_chunk_is_used)
+/* A slab is of one class; its chunk serves as many classes as it has slabs. */
+START_TEST(a_chunk_serves_many_classes)
 {
-    uint64_t chunk;
-    size_t rest;
+    enum { SLABS = 16, SLAB = FIRST_CHUNK / SLABS };
+    char *first[SLABS];
 
-    for (size_t left = FIRST_CHUNK; left >= 1024 + 560; left -= 560)
-        ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 560));
-    chunk = held(COP_MEMORY_VALUES);
-    ck_assert_uint_eq(chunk, FIRST_CHUNK);
-    while (pool.values.carver.left >= 1024)
-        ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 16));
-    rest = pool.values.carver.left;
-    ck_assert_uint_gt(rest, 16);
-    ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 1024));
-    chunk = held(COP_MEMORY_VALUES);
-    ck_assert_ptr_nonnull(pool.values.free[rest / 8]);
-    ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, rest));
-    ck_assert_ptr_null(pool.values.free[rest / 8]);
-    ck_assert_uint_eq(held(COP_MEMORY_VALUES), chunk);
+    for (size_t i = 0; i < SLABS; i++) {
+        first[i] = cop__pool_block(&pool, &pool.values, 16 + 8 * i);
+        ck_assert_ptr_nonnull(first[i]);
+        for (size_t n = 1; n < SLAB / (16 + 8 * i); n++) {
+            char *block = cop__pool_block(&pool, &pool.values, 16 + 8 * i);
+            ck_assert_ptr_eq(block, first[i] + n * (16 + 8 * i));
+        }
+    }
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), FIRST_CHUNK);
+    ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 16));
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), 3 * FIRST_CHUNK);
+}
+END_TEST
+
+/* Chunks too short for slabs are one. */
+START_TEST(short_chunks_are_of_one_class)
+{
+    teardown();
+    open_pool(2048, false);
+    for (unsigned i = 0; i < 6; i++) {
+        ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 640));
+        ck_assert_uint_eq(held(COP_MEMORY_VALUES), 2048 * (i / 3 + 1));
+    }
+    ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 16));
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), 3 * 2048);
 }
 END_TEST
 
@@ -191,7 +202,7 @@ START_TEST(root_records)
     for (unsigned i = 0; i < ROOTS; i++)
         for (size_t k = 0; k < COP_ROOT_BYTES; k++)
             ck_assert_uint_eq(((unsigned char *)roots[i])[k], i & 255);
-    ck_assert_uint_eq(held(COP_MEMORY_PAGES), 3 * 65536); /* 255 in a slab */
+    ck_assert_uint_eq(held(COP_MEMORY_PAGES), 3 * COP_ROOT_SLAB_BYTES);
     cop__pool_root_free(&pool, roots[3]);
     ck_assert_ptr_eq(cop__pool_root(&pool), roots[3]);
 }
@@ -231,20 +242,22 @@ START_TEST(refusals)
 }
 END_TEST
 
-/* The chunk and its record are two requests; the slab of root records is one more. */
+/* The table, the chunk's record and the chunk are three requests. */
 START_TEST(refused_chunks_leave_nothing)
 {
-    for (int64_t k = 1; k < 3; k++) {
+    for (int64_t k = 1; k < 4; k++) {
         refuse(k);
         ck_assert_ptr_null(cop__pool_page(&pool));
         refuse(k);
         ck_assert_ptr_null(cop__pool_block(&pool, &pool.names, 64));
-        refuse(1);
+        refuse(k);
         ck_assert_ptr_null(cop__pool_root(&pool));
         refuse(-1);
         ck_assert_uint_eq(held(COP_MEMORY_PAGES) + held(COP_MEMORY_VALUES) + held(COP_MEMORY_NAMES),
                           0);
-        ck_assert_uint_eq(pool.pages_used + pool.names.bytes_used, 0);
+        ck_assert_uint_eq(pool.pages_used + pool.names.bytes_used + cop__pool_bytes(&pool), 0);
+        teardown(); /* the tables were made by now */
+        setup();
     }
     ck_assert_ptr_nonnull(cop__pool_page(&pool));
 }
@@ -279,7 +292,8 @@ add(TCase *tests)
     tcase_add_test(tests, freed_pages_come_back_last_first);
     tcase_add_loop_test(tests, blocks_of_all_sizes, 0, 2);
     tcase_add_test(tests, large_blocks_are_given_back);
-    tcase_add_test(tests, the_rest_of_a_chunk_is_used);
+    tcase_add_test(tests, a_chunk_serves_many_classes);
+    tcase_add_test(tests, short_chunks_are_of_one_class);
     tcase_add_test(tests, root_records);
     tcase_add_test(tests, freed_memory_is_overwritten);
     tcase_add_test(tests, refusals);

@@ -393,7 +393,7 @@ open_store(void)
     cop_options options = COP_OPTIONS_INIT;
 
     options.batch_window_ms = window_ms;
-    options.allocator = (cop_allocator){arena_allocate, arena_release, arena_destroy, NULL};
+    options.allocator = (cop_allocator){arena_allocate, arena_release, arena_destroy, NULL, NULL};
     options.memory_chunk_bytes = 131072;
     options.log_destroy = count_freed;
     options.readers_membarrier = dice % 4 != 3;

@@ -43,6 +43,7 @@ diff_page_skipped       | tests/unit/test_patch_random
 patch_array_order       | tests/unit/test_difference
 patch_array_order       | tests/unit/test_patch_random
 history_pruned_used     | tests/stress/stress_kept --seconds 3
+count_not_returned      | tests/stress/stress_memory --seconds 3
 page_freed_while_pinned | ./coppice stress --seconds 6 --patience-ms 4000
 published_page_changed  | ./coppice stress --seconds 6 --patience-ms 4000
 txn_dropped             | ./coppice stress --seconds 6 --patience-ms 4000

@@ -123,6 +123,8 @@ count(cop__memory *memory, cop_memory_kind kind, size_t size)
 static void
 uncount(cop__memory *memory, cop_memory_kind kind, size_t size)
 {
+    if (COP_FAULT(count_not_returned))
+        return;
     uint64_t of_kind = cop__sub_relaxed(&memory->by_kind[kind], size);
     uint64_t held = cop__sub_relaxed(&memory->held, size);
     COP_ASSERT(of_kind >= size);

@@ -15,7 +15,7 @@
 #include "reduce/group.h"
 #include "reduce/reduction.h"
 
-enum { PATH_BYTES = 24, TOP_ROWS = 10, MEMBERS = 10 };
+enum { NAME_BYTES = 40, TOP_ROWS = 10, MEMBERS = 10 };
 
 typedef struct bench_case {
     const char *name;
@@ -40,7 +40,10 @@ static const bench_case cases[] = {
 enum { CASES = sizeof cases / sizeof *cases };
 
 static cop__memory *memory;
-static char (*paths)[PATH_BYTES];
+static cop__name *top, *procs; /* "host", "host/procs" */
+static struct {
+    char bytes[NAME_BYTES] __attribute__((aligned(8)));
+} *processes, *leaves; /* "host/procs/123", "host/procs/123/rss" */
 static double *numbers;
 static uint32_t children, operations;
 static uint64_t random_state = 88172645463325252u;
@@ -100,10 +103,9 @@ static bool
 insert(subject s, uint32_t id, const cop_value *value)
 {
     cop_value key = cop_i64(id / MEMBERS);
-    size_t length = strlen(paths[id]);
-    return (s.grouping
-                ? cop__grouping_insert(s.grouping, id, paths[id], length, &key, value)
-                : cop__reduction_insert(s.reduction, id, paths[id], length, value)) == COP_OK;
+    const cop__name *name = (const void *)leaves[id].bytes;
+    return (s.grouping ? cop__grouping_insert(s.grouping, id, name, &key, value)
+                       : cop__reduction_insert(s.reduction, id, name, value)) == COP_OK;
 }
 
 static bool
@@ -246,16 +248,34 @@ run_size(uint32_t n, unsigned rounds, bool json)
     return true;
 }
 
+static void
+name_init(cop__name *name, const cop__name *above, const char *segment)
+{
+    name->above = cop__name_way_up(above, 0, 1);
+    name->length = (uint16_t)strlen(segment);
+    memcpy(name->segment, segment, name->length);
+}
+
 static bool
 prepare(uint32_t most)
 {
     memory = cop__memory_new(NULL, UINT64_MAX);
-    paths = calloc(most, sizeof *paths);
+    top = calloc(1, NAME_BYTES);
+    procs = calloc(1, NAME_BYTES);
+    processes = calloc(most, sizeof *processes);
+    leaves = calloc(most, sizeof *leaves);
     numbers = calloc(most, sizeof *numbers);
-    if (!memory || !paths || !numbers)
+    if (!memory || !top || !procs || !processes || !leaves || !numbers)
         return false;
-    for (uint32_t i = 0; i < most; i++)
-        snprintf(paths[i], sizeof paths[i], "host/procs/%u/rss", i % 10000000);
+    name_init(top, NULL, "host");
+    name_init(procs, top, "procs");
+    for (uint32_t i = 0; i < most; i++) {
+        char number[12];
+        cop__name *process = (void *)processes[i].bytes;
+        snprintf(number, sizeof number, "%u", i % 10000000);
+        name_init(process, procs, number);
+        name_init((void *)leaves[i].bytes, process, "rss");
+    }
     return true;
 }
 
@@ -274,7 +294,10 @@ main(int argc, char **argv)
     if (!ok)
         report_note("out of memory");
     free(numbers);
-    free(paths);
+    free(leaves);
+    free(processes);
+    free(procs);
+    free(top);
     if (memory)
         cop__memory_unref(memory);
     return ok ? 0 : 1;

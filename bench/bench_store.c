@@ -69,6 +69,22 @@ static const char *const ways[BENCH_COUNTERS] = {"txn_add", "txn_add_submit", "t
 
 /* --- from answers to figures ----------------------------------------------------------------- */
 
+/* What each byte goes to: for each atom, and for each key, which with its branch is two atoms. */
+static void
+add_parts(bench_table *table, unsigned column, const bench_answer *answer)
+{
+    char label[32], fields[96];
+    for (unsigned i = 0; i < answer->parts; i++) {
+        snprintf(label, sizeof label, "part %s", answer->part[i].name);
+        snprintf(fields, sizeof fields, ",\"counted\":\"allocator\",\"part\":\"%s\",\"atoms\":%llu",
+                 answer->part[i].name, (unsigned long long)answer->atoms);
+        table_add(table, column, "bytes_per_atom", label, "bytes/key",
+                  answer->part[i].bytes / table->work->keys, fields);
+        table_add(table, column, "bytes_per_atom", label, "bytes/atom",
+                  answer->part[i].bytes / (double)answer->atoms, fields);
+    }
+}
+
 static void
 add_load(bench_table *table, unsigned column, const bench_answer *answer)
 {
@@ -85,6 +101,7 @@ add_load(bench_table *table, unsigned column, const bench_answer *answer)
         table_add(table, column, "bytes_per_atom", label, "bytes/key", answer->kind[i].bytes / keys,
                   fields);
     }
+    add_parts(table, column, answer);
     table_add(table, column, "load", "", "ns/key", answer->figure[LOAD_NS], "");
 }
 

@@ -58,6 +58,8 @@ typedef struct bench_system {
     void (*drain)(void);                  /* frees all that can be freed now */
     uint64_t (*bytes)(void);              /* held, by the system's own count */
     unsigned (*kinds)(bench_kind *kinds); /* the same by kind; may be NULL */
+    /* The same by what it is for, and how many atoms that is for; may be NULL. */
+    unsigned (*parts)(bench_kind *parts, uint64_t *atoms);
 
     /* Each adds to one shared counter and answers how much it added (0: failed); NULL: has none. */
     uint64_t (*count[BENCH_COUNTERS])(void);

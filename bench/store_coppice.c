@@ -10,6 +10,7 @@
 
 #include "bench/report.h"
 #include "bench/store_case.h"
+#include "bench/store_parts.h"
 
 #define LOAD_TXN 10000 /* atoms made in one transaction */
 #define SUBMIT_RUN 64  /* transactions submitted for each wait */
@@ -250,6 +251,16 @@ kinds(bench_kind *out)
     return n;
 }
 
+static unsigned
+parts(bench_kind *out, uint64_t *made)
+{
+    cop_stats stats = COP_STATS_INIT;
+    if (!good(cop_stats_take(store, &stats), "cop_stats_take"))
+        return 0;
+    *made = stats.atoms;
+    return bench_parts(store, out);
+}
+
 static cop_txn *
 add_one(void)
 {
@@ -342,6 +353,7 @@ static const bench_system system_coppice = {
     .drain = drain,
     .bytes = bytes,
     .kinds = kinds,
+    .parts = parts,
     .count = {count_add, count_submit, count_transact},
     .counter = counter,
 };

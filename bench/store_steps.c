@@ -411,6 +411,8 @@ run_load(bench_child *child, bench_answer *answer)
     answer->figure[LOAD_OWN] = (child->own_loaded - (double)own) / child->work->keys;
     if (child->system->kinds)
         answer->kinds = child->system->kinds(answer->kind);
+    if (child->system->parts)
+        answer->parts = child->system->parts(answer->part, &answer->atoms);
     bench_pin_cpu(0);
     child->reader = child->system->reader_open();
     return child->reader != NULL;

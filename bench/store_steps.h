@@ -59,6 +59,9 @@ typedef struct bench_answer {
     double figure[BENCH_FIGURES];
     unsigned kinds;
     bench_kind kind[BENCH_KINDS_MAX];
+    unsigned parts;
+    uint64_t atoms;
+    bench_kind part[BENCH_KINDS_MAX];
     unsigned samples; /* growth by the system's own count, at even intervals of the stall */
     double sample[STALL_SAMPLES];
 } bench_answer;

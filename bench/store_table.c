@@ -29,6 +29,8 @@ static const line_to_beat lines[] = {
     {"update_1000", "", "ns/op", 0, 0, 0, 180},
     {"bytes_per_atom", "kind all", "bytes/key", 0, 64, 0, 95},
     {"bytes_per_atom", "kind all", "bytes/key", 0, 16, 0, 24},
+    {"bytes_per_atom", "part tree", "bytes/atom", 1, 16, 0, 24},
+    {"bytes_per_atom", "part naming", "bytes/atom", 1, 16, 0, 64},
     {"read_beside_writer", "batch 1", "x alone", -1, 0, 0, 2},
     {"read_beside_writer", "batch 1000", "x alone", -1, 0, 0, 2},
     {"stall_growth_bytes", "batch 1", "x tree", -1, 0, 0, 1},

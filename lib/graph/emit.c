@@ -170,7 +170,7 @@ cop__own_begin(cop__graph *graph, const cop__node *node)
     own->text_bytes = 0;
     own->partial = false;
     cop__prefix prefix = cop__prefix_of((cop__view){NULL, graph->tree}, node->id);
-    size_t used = prefix.length > 0 ? prefix.length + 1 : 0;
+    size_t used = cop__prefix_length(prefix);
     own->room = used < COP_PATH_MAX ? COP_PATH_MAX - used : 0;
 }
 

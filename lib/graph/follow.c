@@ -48,7 +48,7 @@ cop__follow_member_is(cop__graph *graph, cop__follower *f, uint32_t id, const co
     cop_value value = value_of(graph, f, id);
     cop_status status = cop__reduction_change(f->reduction, id, &value);
     if (status == COP_E_ABSENT)
-        status = cop__reduction_insert(f->reduction, id, name->path, name->length, &value);
+        status = cop__reduction_insert(f->reduction, id, name, &value);
     refused(graph, status);
 }
 
@@ -69,15 +69,16 @@ cop__follow_object_is(cop__graph *graph, cop__follower *f, uint32_t id, const co
     const char *key_text = f->text + f->pattern_length, *value_text = key_text + f->key_length;
     cop_value key = child_value(graph, f, id, key_text, f->key_length);
     cop_value value = child_value(graph, f, id, value_text, f->value_length);
-    refused(graph, cop__grouping_insert(f->grouping, id, name->path, name->length, &key, &value));
+    refused(graph, cop__grouping_insert(f->grouping, id, name, &key, &value));
 }
 
 /* What stands at the place of a child that goes: its successor, if it has one in the draft. */
 static cop_value
 successor(cop__graph *graph, cop__follower *f, const cop__name *name)
 {
-    const cop__name *now =
-        cop__directory_find(cop__follow_view(graph), 0, name->path, name->length);
+    char path[COP_PATH_MAX];
+    size_t length = cop__name_path(name, path, sizeof path);
+    const cop__name *now = cop__directory_find(cop__follow_view(graph), 0, path, length);
     return now != NULL && now->id != name->id ? value_of(graph, f, now->id) : absent;
 }
 
@@ -85,12 +86,13 @@ static void
 grouped_is(cop__graph *graph, cop__follower *f, enum cop__follow_role role, const cop__name *name,
            bool gone)
 {
-    if (!cop__grouping_has(f->grouping, name->parent))
+    uint32_t object = cop__name_parent(name);
+    if (!cop__grouping_has(f->grouping, object))
         return; /* comes or goes itself */
     cop_value value = gone ? successor(graph, f, name) : value_of(graph, f, name->id);
     refused(graph, role == ROLE_KEY
-                       ? cop__grouping_change_key(f->grouping, name->parent, &value)
-                       : cop__grouping_change_value(f->grouping, name->parent, &value));
+                       ? cop__grouping_change_key(f->grouping, object, &value)
+                       : cop__grouping_change_value(f->grouping, object, &value));
 }
 
 /* Something that a watch looks at is new, another, or gone. */
@@ -123,13 +125,20 @@ tell(cop__graph *graph, const cop__watch *watch, const cop__name *name, bool gon
     }
 }
 
+static const uint32_t *
+match(cop__graph *graph, const cop__name *name, size_t *count)
+{
+    char path[COP_PATH_MAX];
+    return cop__pattern_match(graph, path, cop__name_path(name, path, sizeof path), count);
+}
+
 /* Tells all watches that a name matches; how many there are. */
 static uint32_t
 tell_all(cop__graph *graph, const cop__name *name, bool gone)
 {
     size_t count;
     uint32_t told = 0;
-    const uint32_t *set = cop__pattern_match(graph, name->path, name->length, &count);
+    const uint32_t *set = match(graph, name, &count);
     for (size_t i = 0; i < count; i++)
         for (uint32_t w = graph->patterns.node[set[i]].watch; w != 0;
              w = graph->patterns.watch[w].next, told++)
@@ -156,7 +165,7 @@ node_came(cop__graph *graph, uint32_t number, const cop__name *name)
 {
     const cop__patterns *p = &graph->patterns;
     size_t count;
-    const uint32_t *set = cop__pattern_match(graph, name->path, name->length, &count);
+    const uint32_t *set = match(graph, name, &count);
     bool owns = (graph->nodes[number].flags & COP_NODE_BRANCH) != 0;
     for (size_t i = 0; i < count; i++) {
         for (uint32_t w = p->node[set[i]].watch; w != 0; w = p->watch[w].next)
@@ -181,7 +190,7 @@ cop__follow_came(cop__graph *graph, uint32_t id)
 {
     const cop__name *name = cop__info_name(cop__draft_info(graph->tree, id));
     cop__pattern_clear_matched(&graph->patterns, id); /* maybe of its predecessor */
-    if (name == NULL || name->anchor != 0)
+    if (name == NULL || cop__name_anchor(name) != 0)
         return;
     const cop__record *record = cop__record_of(graph, id);
     if (tell_all(graph, name, false) > 0 && !cop__pattern_set_matched(graph, id))

@@ -30,11 +30,12 @@
  * it, cop__follow_published drops it. A follower that this draft defined goes with it instead, so its
  * scan is not logged.
  *
- * PATHS ARE NOT COPIED. The reduction refers to the bytes in the atom's name (cop__name), which live
- * exactly as long as the atom: a name is never moved or written anew, and an atom that goes is told
- * in the draft that erases it, so the member is gone before the name is retired, and the mark is
- * dropped before what was retired can be freed (cop__reclaim comes after cop__graph_published). When
- * a draft is abandoned, names that it made are freed with it: therefore the graph is told first. A
+ * PATHS ARE NOT COPIED. The reduction refers to the atom's name (cop__name), which lives exactly as
+ * long as the atom, as do those above it: a name is never moved or written anew, and an atom that goes
+ * is told in the draft that erases it, so the member is gone before the name is retired, and the mark
+ * is dropped before what was retired can be freed (cop__reclaim comes after cop__graph_published).
+ * Names that a draft made are freed with it, also when it has erased them again: an abandoned draft
+ * tells the graph first, and taking back may bring such a member for a moment. A
  * copy would be 16 to 32 bytes more for each child of each reducer.
  */
 #ifndef COP_GRAPH_FOLLOW_H

@@ -185,7 +185,8 @@ emit_top(cop__graph *graph, cop__top_walk *walk, char *path, size_t used)
         while ((left /= 10) != 0);
         memcpy(path + length, digits + n, sizeof digits - n);
         length += sizeof digits - n;
-        cop_value text = cop_string(row->key, row->key_length);
+        char of_row[COP_PATH_MAX];
+        cop_value text = cop_string(of_row, cop__name_path(row->name, of_row, sizeof of_row));
         status = emit_row(graph, path, length, "/path", &text);
         if (status == COP_OK)
             status = emit_row(graph, path, length, "/value", &row->value);

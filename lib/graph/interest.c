@@ -242,17 +242,19 @@ path_leads(cop__view view, const cop__interest *interest)
 static void
 path_happened(cop__graph *graph, const cop__name *name, bool came)
 {
+    char path[COP_PATH_MAX];
     uint64_t key;
-    if (name == NULL || name->anchor != 0)
+    if (name == NULL || cop__name_anchor(name) != 0)
         return;
-    uint32_t number = path_find(graph, name->path, name->length, &key);
+    uint32_t number = path_find(graph, path, cop__name_path(name, path, sizeof path), &key);
     if (number == 0)
         return;
     cop__interest *interest = &graph->interests[number];
     graph->interests_led = true;
     if (came)
-        interest->atom = (cop_atom){name->id, name->generation};
-    else if (interest->atom.id == name->id && interest->atom.generation == name->generation)
+        interest->atom = (cop_atom){name->id, cop__name_generation(name)};
+    else if (interest->atom.id == name->id &&
+             interest->atom.generation == cop__name_generation(name))
         interest->atom = (cop_atom){0, 0};
     cop__dependents_mark(graph, &interest->dependents);
 }

@@ -251,14 +251,11 @@ finish_unremembered(cop__session *session, const cop_value *value)
 
 /* ---- circles ---- */
 
-/* The path of an atom, or its number, for people. */
 static size_t
 describe(const cop_snapshot *snapshot, uint32_t id, char *text, size_t room)
 {
     const cop__name *name = cop__info_name(cop__root_info(snapshot, id));
-    int n = name != NULL ? snprintf(text, room, "%.*s", (int)name->length, name->path)
-                         : snprintf(text, room, "#%u", (unsigned)id);
-    return n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
+    return cop__name_describe(name, id, text, room);
 }
 
 /* "cycle: a -> b -> a", from the least atom on, like settle.c. */

@@ -278,8 +278,8 @@ static bool
 same_key(const cop__graph *graph, uint32_t id, const cop__own_entry *entry)
 {
     const cop__name *name = name_of(graph, id);
-    return (size_t)(name->length - name->key) == entry->length &&
-           memcmp(name->path + name->key, graph->own.text + entry->segment, entry->length) == 0;
+    return name->length == entry->length &&
+           memcmp(name->segment, graph->own.text + entry->segment, entry->length) == 0;
 }
 
 /* The old children from `id` on find their entries. Those that have none are left in `rest`;
@@ -291,8 +291,7 @@ match_rest(cop__graph *graph, uint32_t branch, uint32_t id, cop__list_walk *walk
     cop__own *own = &graph->own;
     do {
         const cop__name *name = name_of(graph, id);
-        uint32_t k = cop__own_find(graph, branch, name->path + name->key,
-                                   (size_t)(name->length - name->key));
+        uint32_t k = cop__own_find(graph, branch, name->segment, name->length);
         ++*ranks;
         if (k == 0) {
             (void)push(graph, &own->rest, &own->rest_capacity, going, id);

@@ -165,8 +165,8 @@ key_of(const cop_snapshot *snapshot, cop_atom atom, const char **key, size_t *le
     const cop__name *name = cop__info_name(cop__root_info(snapshot, atom.id));
     if (name == NULL)
         return false;
-    *key = name->path + name->key;
-    *length = (size_t)name->length - name->key;
+    *key = name->segment;
+    *length = name->length;
     return true;
 }
 

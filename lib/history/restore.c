@@ -156,8 +156,8 @@ add(restoring *r, const cop__edit *edit)
     cop_child child = {.atom = edit->atom, .value = cop__slot_value(edit->now)};
     cop_atom made;
     if (name != NULL) {
-        child.key = name->path + name->key;
-        child.key_length = (size_t)name->length - name->key;
+        child.key = name->segment;
+        child.key_length = name->length;
         if (name_is_taken(r, edit, child.key, child.key_length)) {
             r->told->left++;
             return COP_OK;

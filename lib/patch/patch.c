@@ -44,8 +44,8 @@ const char *
 cop__patch_key(const cop_snapshot *root, uint32_t id, size_t *length)
 {
     const cop__name *name = cop__info_name(cop__root_info(root, id));
-    *length = (size_t)(name->length - name->key);
-    return name->path + name->key;
+    *length = name->length;
+    return name->segment;
 }
 
 cop_status

@@ -114,12 +114,11 @@ cop__dead_block(cop__dead *dead, void *block, size_t bytes, uint64_t death)
     cop__dead_push(dead, block, class < COP_CLASSES ? class : COP_DEAD_LARGE, birth, death);
 }
 
+/* A name's header holds more than its birth. */
 static inline void
-cop__dead_name(cop__dead *dead, void *name, size_t bytes, uint64_t death)
+cop__dead_name(cop__dead *dead, void *name, size_t bytes, uint64_t birth, uint64_t death)
 {
     size_t class = cop__pool_class(bytes);
-    uint64_t birth;
-    memcpy(&birth, name, sizeof birth);
     cop__dead_push(dead, name, class < COP_CLASSES ? class | COP_DEAD_OF_NAMES : COP_DEAD_LARGE_NAME,
                    birth, death);
 }

@@ -217,7 +217,7 @@ reorder(cop__grouping *g, uint32_t number)
     group *it = group_at(g, number);
     uint32_t first = cop__treap_first(&it->members, &g->members);
     const cop__treap_node *node = first != 0 ? member_at(g, first) : NULL;
-    if (it->in_order && node && node->id == it->node.id && node->key == it->node.key)
+    if (it->in_order && node && node->id == it->node.id && node->name == it->node.name)
         return;
     bool was = it->in_order;
     uint32_t before = was ? cop__treap_next(&g->groups, number) : 0;
@@ -278,8 +278,7 @@ set_value(cop__grouping *g, uint32_t member, const cop_value *kept)
 
 typedef struct object {
     uint32_t id;
-    const char *path;
-    size_t length;
+    const cop__name *name;
     cop_value value;
     uint32_t group;
 } object;
@@ -290,7 +289,7 @@ put_in(cop__grouping *g, uint32_t member, uint32_t child, const object *o)
 {
     cop__treap_node *node = member_at(g, member),
                     *value = cop__treap_node_at(&g->space.nodes, child);
-    cop__treap_node_name(node, o->id, o->path, o->length);
+    cop__treap_node_name(node, o->id, o->name);
     *value = *node;
     value->value = o->value;
     memset(&node->value, 0, sizeof node->value);
@@ -357,13 +356,11 @@ take_nodes(cop__grouping *g, uint32_t *member, uint32_t *child)
 }
 
 cop_status
-cop__grouping_insert(cop__grouping *g, uint32_t id, const char *path, size_t length,
-                     const cop_value *key, const cop_value *value)
+cop__grouping_insert(cop__grouping *g, uint32_t id, const cop__name *name, const cop_value *key,
+                     const cop_value *value)
 {
-    object o = {id, path, length, cop__reduce_kept(value), 0};
+    object o = {id, name, cop__reduce_kept(value), 0};
     uint32_t member, child;
-    if (length >= COP_KEY_MAX)
-        return COP_E_LIMIT;
     if (cop__grouping_has(g, id))
         return COP_E_STATE;
     bool ready = prepare(g, key, &o.value, &o.group);
@@ -489,7 +486,7 @@ distrust(cop__grouping *g, uint32_t number)
 static void
 put_back(cop__grouping *g, const cop__reduce_undo_entry *entry)
 {
-    object o = {entry->id, entry->key, entry->key_length, entry->value, entry->group};
+    object o = {entry->id, entry->name, entry->value, entry->group};
     uint32_t member, child;
     bool taken = take_nodes(g, &member, &child);
     COP_ALWAYS(taken);

@@ -37,9 +37,9 @@ cop_status cop__grouping_open(cop__memory *memory, const cop__reduce_rule *rule,
 void cop__grouping_close(cop__grouping *grouping);
 
 /* An object by its id; COP_NONE stands for an absent key or value. COP_E_STATE: it is there
- * already. COP_E_LIMIT: a path of COP_KEY_MAX bytes. COP_E_MEMORY. */
-cop_status cop__grouping_insert(cop__grouping *grouping, uint32_t object, const char *path,
-                                size_t length, const cop_value *key, const cop_value *value);
+ * already. COP_E_MEMORY. */
+cop_status cop__grouping_insert(cop__grouping *grouping, uint32_t object, const cop__name *name,
+                                const cop_value *key, const cop_value *value);
 /* COP_E_ABSENT, COP_E_MEMORY. */
 cop_status cop__grouping_change_key(cop__grouping *grouping, uint32_t object, const cop_value *key);
 cop_status cop__grouping_change_value(cop__grouping *grouping, uint32_t object,

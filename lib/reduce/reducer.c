@@ -2,6 +2,8 @@
 /* Where a node goes, and what comes out: the rules of coppice/reduce.h. */
 #include "reduce/reducer.h"
 
+#include <coppice/path.h>
+
 #include "reduce/number.h"
 
 typedef enum place { PASSED_OVER, COUNTED, OTHER } place;
@@ -315,10 +317,10 @@ name_the_first(const cop__reducer *reducer, const cop__reduce_space *space, char
     uint32_t number = cop__treap_first(&reducer->others, &space->nodes);
     const cop__treap_node *node = cop__treap_node_at(&space->nodes, number);
     size_t most = capacity > ERROR_ENDING_MAX ? capacity - ERROR_ENDING_MAX : 0;
-    size_t length = cut(node->key, node->key_length, most);
-    if (length != 0)
-        memcpy(text, node->key, length);
-    append(text, capacity, &length, length < node->key_length ? "...: " : ": ");
+    char path[COP_PATH_MAX];
+    size_t whole = cop__name_path(node->name, path, sizeof path), length = cut(path, whole, most);
+    memcpy(text, path, length);
+    append(text, capacity, &length, length < whole ? "...: " : ": ");
     append(text, capacity, &length, cop_type_name(cop_value_type(&node->value)));
     append(text, capacity, &length, what_is_wanted(&space->rule, &node->value));
     return cop_error_value(text, length);

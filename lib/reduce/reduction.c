@@ -64,11 +64,11 @@ trim(cop__reduction *r)
 /* --- changes of the content, which are given what they need --------------------------- */
 
 static void
-put_in(cop__reduction *r, uint32_t number, uint32_t id, const char *key, size_t length,
+put_in(cop__reduction *r, uint32_t number, uint32_t id, const cop__name *name,
        const cop_value *value)
 {
     cop__treap_node *node = node_at(r, number);
-    cop__treap_node_name(node, id, key, length);
+    cop__treap_node_name(node, id, name);
     node->value = *value;
     cop__record_index_insert(&r->ids, cop__record_index_mix(id), number);
     cop__reducer_insert(&r->reducer, &r->space, number);
@@ -103,11 +103,9 @@ node_for(cop__reduction *r, const cop_value *value)
 }
 
 cop_status
-cop__reduction_insert(cop__reduction *r, uint32_t id, const char *key, size_t length,
+cop__reduction_insert(cop__reduction *r, uint32_t id, const cop__name *name,
                       const cop_value *value)
 {
-    if (length >= COP_KEY_MAX)
-        return COP_E_LIMIT;
     if (cop__reduction_has(r, id))
         return COP_E_STATE;
     cop_value kept = cop__reduce_kept(value);
@@ -116,7 +114,7 @@ cop__reduction_insert(cop__reduction *r, uint32_t id, const char *key, size_t le
         trim(r);
         return COP_E_MEMORY;
     }
-    put_in(r, number, id, key, length, &kept);
+    put_in(r, number, id, name, &kept);
     remember(r, COP_UNDO_INSERT, number);
     return COP_OK;
 }
@@ -195,7 +193,7 @@ take_back(void *content, const cop__reduce_undo_entry *entry)
     case COP_UNDO_REMOVE:
         number = cop__records_take(&r->space.nodes);
         COP_ALWAYS(number != 0);
-        put_in(r, number, entry->id, entry->key, entry->key_length, &entry->value);
+        put_in(r, number, entry->id, entry->name, &entry->value);
         break;
     }
 }

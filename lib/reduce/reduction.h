@@ -3,7 +3,7 @@
  * A reduction: children by id, and what they reduce to under one rule (coppice/reduce.h).
  *
  * The result is a function of the present children (path, value) and the rule, bit for bit. Nothing
- * here knows the tree: the caller says which atoms match, and how they change.
+ * here knows the tree but its names: the caller says which atoms match, and how they change.
  *
  * COST. insert, change, remove: O(1) for count, sum and mean (while all are numbers); O(log n)
  * expected for min, max, top and custom, but O(1) for a change under a custom rule with an inverse,
@@ -12,9 +12,9 @@
  * for each child: a node of 48 bytes (64 for min, max and custom without inverse) and 9 to 14 bytes
  * of the table. Nodes come in chunks of 64.
  *
- * KEYS ARE REFERENCED, NOT COPIED: a path's bytes stay the caller's and must keep their place until
- * the child is removed and, with a mark open, until _commit or _rollback. One copy can thus serve
- * all reductions and groups that watch an atom.
+ * NAMES ARE REFERENCED, NOT COPIED: a name and those above it stay the caller's and must keep their
+ * place until the child is removed and, with a mark open, until _commit or _rollback. One name thus
+ * serves all reductions and groups that watch an atom.
  *
  * MEMORY. Each call that returns COP_E_MEMORY has changed nothing that shows. All bytes are of kind
  * COP_MEMORY_GRAPH and given back by _close.
@@ -38,9 +38,9 @@ cop_status cop__reduction_open(cop__memory *memory, const cop__reduce_rule *rule
 void cop__reduction_close(cop__reduction *reduction);
 
 /* Any value; a branch as cop_object or cop_array. COP_E_STATE: the id is there already.
- * COP_E_LIMIT: a path of COP_KEY_MAX bytes. COP_E_MEMORY. */
-cop_status cop__reduction_insert(cop__reduction *reduction, uint32_t id, const char *key,
-                                 size_t length, const cop_value *value);
+ * COP_E_MEMORY. */
+cop_status cop__reduction_insert(cop__reduction *reduction, uint32_t id, const cop__name *name,
+                                 const cop_value *value);
 /* COP_E_ABSENT: there is no such id. COP_E_MEMORY. */
 cop_status cop__reduction_change(cop__reduction *reduction, uint32_t id, const cop_value *value);
 /* COP_E_ABSENT; COP_E_MEMORY, with a mark open only. */

@@ -6,31 +6,28 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <coppice/path.h>
+
 #include "reduce/number.h"
 
 #define SEED UINT64_C(0x636f707069636521)
 
 void
-cop__treap_node_name(cop__treap_node *node, uint32_t id, const char *key, size_t length)
+cop__treap_node_name(cop__treap_node *node, uint32_t id, const cop__name *name)
 {
-    COP_ASSERT(length < COP_KEY_MAX);
+    char path[COP_PATH_MAX];
+    size_t length = cop__name_path(name, path, sizeof path);
     node->id = id;
-    node->key = key;
-    node->key_length = (uint32_t)length & (COP_KEY_MAX - 1);
+    node->name = name;
     node->dirty = 0;
-    node->priority = (uint32_t)XXH3_64bits_withSeed(key, length, SEED);
+    node->priority = (uint32_t)XXH3_64bits_withSeed(path, length, SEED);
 }
 
 static int
 compare_paths(const cop__treap_node *a, const cop__treap_node *b)
 {
-    uint32_t n = a->key_length < b->key_length ? a->key_length : b->key_length;
-    int order = n ? memcmp(a->key, b->key, n) : 0;
-    if (order != 0)
-        return order;
-    if (a->key_length != b->key_length)
-        return a->key_length < b->key_length ? -1 : 1;
-    return (a->id > b->id) - (a->id < b->id);
+    int order = cop__name_compare(a->name, b->name);
+    return order != 0 ? order : (a->id > b->id) - (a->id < b->id);
 }
 
 int

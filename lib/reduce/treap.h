@@ -14,7 +14,8 @@
  * ORDERS. By path: bytes as memcmp, a prefix first; then id (within one wave a path may be there
  * twice, as an old atom and its successor). By number: the greatest first, then by path.
  *
- * KEYS ARE REFERENCED: the caller keeps the bytes in place until the node is gone for good.
+ * NAMES ARE REFERENCED: the caller keeps a name and those above it in place until the node is gone for
+ * good. Paths are compared on the way up and not written out; all count from the root.
  *
  * DIRTY NODES (folding trees). Invariant: above a dirty node all are dirty. Whatever lies below a
  * change is left clean, so that a fold is recomputed along the changed paths only, once for all
@@ -26,16 +27,14 @@
 #include <coppice/value.h>
 
 #include "reduce/records.h"
-
-#define COP_KEY_MAX ((uint32_t)1 << 30)
+#include "tree/name.h"
 
 typedef struct cop__treap_node {
     uint32_t left, right, parent; /* 0: none */
     uint32_t priority;
     uint32_t id;
-    uint32_t key_length : 31;
-    uint32_t dirty : 1;
-    const char *key;
+    uint32_t dirty;
+    const cop__name *name;
     cop_value value;
 } cop__treap_node;
 
@@ -55,8 +54,8 @@ cop__treap_node_at(const cop__records *nodes, uint32_t number)
     return cop__records_at(nodes, number);
 }
 
-/* Fills in key, id and priority. length is less than COP_KEY_MAX. */
-void cop__treap_node_name(cop__treap_node *node, uint32_t id, const char *key, size_t length);
+/* Fills in name, id and priority. */
+void cop__treap_node_name(cop__treap_node *node, uint32_t id, const cop__name *name);
 
 /* Negative when a comes first; 0 for the same node only. */
 int cop__treap_node_compare(const cop__treap_node *a, const cop__treap_node *b,

@@ -47,8 +47,7 @@ cop__reduce_undo_note(cop__reduce_undo *undo, cop__reduce_undo_kind kind,
     if (undo->open)
         undo->entry[undo->count++] = (cop__reduce_undo_entry){.kind = kind,
                                                               .id = child->id,
-                                                              .key = child->key,
-                                                              .key_length = child->key_length,
+                                                              .name = child->name,
                                                               .group = group,
                                                               .value = *value};
 }

@@ -19,8 +19,7 @@ typedef enum cop__reduce_undo_kind {
 } cop__reduce_undo_kind;
 
 typedef struct cop__reduce_undo_entry {
-    const char *key;
-    uint32_t key_length;
+    const cop__name *name;
     uint32_t id;
     uint32_t group; /* group.h only; 0: none */
     uint32_t kind;  /* cop__reduce_undo_kind */

@@ -167,32 +167,25 @@ bool
 cop__name_fits(const cop__tree *tree, uint32_t branch, size_t segment_length)
 {
     cop__prefix prefix = cop__prefix_of((cop__view){NULL, tree}, branch);
-    size_t length = prefix.length ? prefix.length + 1 + segment_length : segment_length;
-    return length <= COP_PATH_MAX;
+    return cop__prefix_length(prefix) + segment_length <= COP_PATH_MAX;
 }
 
+/* The name of the atom that was made in the slot of this id. */
 static cop__name *
 name_new(cop__tree *tree, uint32_t branch, uint32_t id, const char *segment, size_t length)
 {
-    cop__prefix prefix = cop__prefix_of((cop__view){NULL, tree}, branch);
-    size_t key = prefix.length ? prefix.length + 1 : 0;
-    cop__name *name = cop__pool_block(&tree->pool, &tree->pool.names, cop__name_bytes(key + length));
+    const cop__name *parent = cop__info_name(cop__draft_info(tree, branch));
+    cop__name *name = cop__pool_block(&tree->pool, &tree->pool.names, cop__name_bytes(length));
     if (name == NULL) {
         tree->failed = COP_E_MEMORY;
         return NULL;
     }
-    name->birth = tree->stamp;
+    name->header = tree->stamp; /* the directory adds to it */
+    name->above = cop__name_way_up(parent, branch, cop__draft_slot(tree, id)->reserved);
     name->id = id;
-    name->parent = branch;
-    name->anchor = prefix.anchor;
     name->leaf = 0;
-    name->length = (uint16_t)(key + length);
-    name->key = (uint16_t)key;
-    if (key > 0) {
-        memcpy(name->path, prefix.path, key - 1);
-        name->path[key - 1] = '/';
-    }
-    memcpy(name->path + key, segment, length);
+    name->length = (uint16_t)length;
+    memcpy(name->segment, segment, length);
     return name;
 }
 
@@ -205,7 +198,6 @@ cop__atom_create_child_at(cop__tree *tree, uint32_t branch, uint32_t position,
     cop__name *name = name_new(tree, branch, *id, segment, length);
     if (name == NULL)
         return false;
-    name->generation = cop__draft_slot(tree, *id)->reserved;
     if (!cop__info_edit(tree, *id, (cop__info)(uintptr_t)name)) {
         cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
         return false;

@@ -9,7 +9,7 @@
 
 #include "tree/path.h"
 
-#define ADDRESS_MASK ((UINT64_C(1) << 48) - 1)
+#define PARENT_BYTES 32 /* about, of a name that lies in front of its child's */
 
 uint64_t
 cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length)
@@ -25,33 +25,101 @@ bucket_of(uint32_t hash, uint32_t buckets)
     return bucket < buckets ? bucket : hash & (low - 1);
 }
 
-/* The tag is never 0, so that it differs from an empty word's. */
+/* Bits 16 to 30 of the hash, above a bit that is set, so that it differs from an empty word's. */
 static inline uint64_t
 tag_of(uint64_t hash)
 {
-    return hash >> 48 | 1;
+    return (hash >> 15 & UINT16_MAX) | 1;
 }
 
-static inline unsigned
-home_of(uint64_t word)
+/* What tag_of left out goes into the header of the name's block. */
+static uint64_t
+header_of(uint64_t birth, uint64_t hash)
 {
-    return (unsigned)(word >> 61); /* the line: the upper bits of the tag */
+    return birth | hash << 48;
 }
+
+/* The hash again, all of it that is used. */
+static uint32_t
+hash_of(uint64_t word)
+{
+    return (uint32_t)(cop__directory_name(word)->header >> 48) | (uint32_t)(word >> 49) << 16;
+}
+
+/* The line: the upper bits of the tag. */
+static inline unsigned
+home_of(uint64_t tag)
+{
+    return (unsigned)(tag >> 12);
+}
+
+_Static_assert(COP_BUCKET_LINES == 1 << 4, "four bits of the tag say the line");
 
 /* ---- lookup ---- */
 
-/* Whether n bytes are the same: short loops of words, no call. */
-static inline bool
-same_bytes(const char *a, const char *b, size_t n)
+static inline uint64_t
+eight_bytes(const char *p)
 {
-    uint64_t x, y;
-    for (; n >= sizeof x; a += sizeof x, b += sizeof x, n -= sizeof x) {
-        memcpy(&x, a, sizeof x);
-        memcpy(&y, b, sizeof y);
-        if (x != y)
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* Whether path[at .. at + n), n < 8, is what ends at `end`, in front of which are eight readable bytes
+ * (a name's fields, if the segment is short). A path of eight bytes or more is read by a load that
+ * stays inside of it. */
+static inline bool
+same_short(const char *path, size_t length, size_t at, const char *end, size_t n)
+{
+    if (cop__unlikely(length < sizeof(uint64_t)))
+        return memcmp(path + at, end - n, n) == 0;
+    size_t from = at < length - sizeof(uint64_t) ? at : length - sizeof(uint64_t);
+    uint64_t have = eight_bytes(path + from) >> 8 * (at - from);
+    uint64_t want = eight_bytes(end - sizeof(uint64_t));
+    return n == 0 || (have << (64 - 8 * n)) >> (64 - 8 * n) == want >> (64 - 8 * n);
+}
+
+_Static_assert(offsetof(cop__name, segment) >= sizeof(uint64_t), "fields in front of a segment");
+
+/* Whether path[at .. at + n) is the segment: words, no call. */
+static inline bool
+same_segment(const char *path, size_t length, size_t at, const char *segment, size_t n)
+{
+    if (n < sizeof(uint64_t))
+        return same_short(path, length, at, segment + n, n);
+    const char *have = path + at;
+    for (size_t i = 0; i + sizeof(uint64_t) < n; i += sizeof(uint64_t))
+        if (eight_bytes(have + i) != eight_bytes(segment + i))
             return false;
+    return eight_bytes(have + n - sizeof(uint64_t)) == eight_bytes(segment + n - sizeof(uint64_t));
+}
+
+/* A path that is looked for. */
+typedef struct sought {
+    const char *path;
+    size_t length;
+    uint32_t anchor;
+    uint32_t bucket;
+    uint64_t tag;
+} sought;
+
+/* From the end of the path upwards. The name's atom lives. */
+static inline bool
+same_path(const sought *s, const cop__name *name)
+{
+    size_t left = s->length;
+    for (;;) {
+        size_t n = name->length;
+        if (n > left || !same_segment(s->path, s->length, left - n, name->segment, n))
+            return false;
+        left -= n;
+        const cop__name *above = cop__name_above(name);
+        if (above == NULL)
+            return left == 0 && cop__name_own_anchor(name) == s->anchor;
+        if (left == 0 || s->path[--left] != '/')
+            return false;
+        name = above;
     }
-    return n == 0 || memcmp(a, b, n) == 0;
 }
 
 static inline const cop__slot *
@@ -62,7 +130,7 @@ slot_of(cop__view view, uint32_t id)
 
 /* Bit i is set where the i-th name of the line has this tag. No branches, see directory.h. */
 static inline unsigned
-line_matches(const cop__bucket_line *line, uint64_t tag)
+line_matches(const cop__directory_line *line, uint64_t tag)
 {
     unsigned matches = 0;
     for (unsigned i = 0; i < COP_LINE_NAMES; i++)
@@ -72,16 +140,16 @@ line_matches(const cop__bucket_line *line, uint64_t tag)
 
 /* The slot is asked for before the name is looked into: the two cache misses overlap. */
 __attribute__((always_inline)) static inline const cop__name *
-find_in_line(cop__view view, const cop__bucket_line *line, uint64_t tag, uint32_t anchor,
-             const char *path, size_t length, const cop__slot **found)
+find_in_line(cop__view view, const cop__directory_line *line, const sought *s,
+             const cop__slot **found)
 {
-    for (unsigned left = line_matches(line, tag); left != 0; left &= left - 1) {
+    for (unsigned left = line_matches(line, s->tag); left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
         const cop__name *name = cop__directory_name(line->word[i]);
+        __builtin_prefetch((const char *)name - PARENT_BYTES);
         const cop__slot *slot = slot_of(view, line->id[i]);
-        if (cop__likely(slot != NULL && slot->reserved == name->generation &&
-                        name->length == length && name->anchor == anchor &&
-                        cop__slot_alive(slot) && same_bytes(name->path, path, length))) {
+        if (cop__likely(slot != NULL && slot->reserved == cop__name_generation(name) &&
+                        cop__slot_alive(slot) && same_path(s, name))) {
             *found = slot;
             return name;
         }
@@ -89,41 +157,60 @@ find_in_line(cop__view view, const cop__bucket_line *line, uint64_t tag, uint32_
     return NULL;
 }
 
-/* *more: the search goes on in the overflow page. */
-__attribute__((always_inline)) static inline const cop__name *
-find_in(cop__view view, const cop__bucket *bucket, uint64_t tag, uint32_t anchor, const char *path,
-        size_t length, const cop__slot **found, bool *more)
+/* Every bucket has its pages. */
+static inline const cop__directory_line *
+bucket_line(cop__view view, uint32_t bucket, unsigned at)
 {
-    unsigned at = (unsigned)(tag >> 13), left = COP_BUCKET_LINES;
-    const cop__name *name;
-    do {
-        const cop__bucket_line *line = &bucket->line[at];
-        name = find_in_line(view, line, tag, anchor, path, length, found);
-        *more = line->passed > 0;
-        at = (at + 1) % COP_BUCKET_LINES;
-    } while (cop__unlikely(name == NULL && *more && --left > 0));
-    return name;
+    uint32_t number = bucket * COP_BUCKET_PAGES + at / COP_DIRECTORY_LINES;
+    const cop__directory_page *page =
+        view.root != NULL ? cop__space_page_dense(&view.root->space[COP_SPACE_NAMES], number)
+                          : cop__draft_page(view.tree, COP_SPACE_NAMES, number);
+    return &page->line[at % COP_DIRECTORY_LINES];
+}
+
+/* The pages that a bucket overflows into. */
+static const cop__name *
+find_in_overflow(cop__view view, const sought *s, const cop__slot **found)
+{
+    const void *first = bucket_line(view, s->bucket, 0);
+    for (uint32_t next = cop__directory_overflow(first); next != 0;) {
+        const cop__directory_page *page = cop__view_page(view, COP_SPACE_LISTS, next);
+        for (unsigned i = 0, at = home_of(s->tag); i < COP_DIRECTORY_LINES; i++, at++) {
+            const cop__directory_line *line = &page->line[at % COP_DIRECTORY_LINES];
+            const cop__name *name = find_in_line(view, line, s, found);
+            if (name != NULL || line->passed == 0)
+                return name;
+        }
+        next = cop__directory_overflow(page);
+    }
+    return NULL;
+}
+
+/* Names went past the line that the hash says. */
+static __attribute__((noinline)) const cop__name *
+find_further(cop__view view, const sought *s, const cop__slot **found)
+{
+    for (unsigned i = 1, at = home_of(s->tag); i < COP_BUCKET_REACH; i++) {
+        const cop__directory_line *line = bucket_line(view, s->bucket, ++at % COP_BUCKET_LINES);
+        const cop__name *name = find_in_line(view, line, s, found);
+        if (name != NULL || line->passed == 0)
+            return name;
+    }
+    return find_in_overflow(view, s, found);
 }
 
 /* Compiled once for readers and once for the draft. */
 __attribute__((always_inline)) static inline const cop__name *
 find(cop__view view, uint64_t seed, uint32_t buckets, uint32_t anchor, const char *path,
-     size_t length, const cop__slot **slot)
+     size_t length, const cop__slot **found)
 {
     uint64_t hash = cop__path_hash(seed, anchor, path, length);
-    uint32_t number = bucket_of((uint32_t)hash, buckets);
-    const cop__bucket *bucket = /* every bucket has a page */
-        view.root != NULL ? cop__space_page_dense(&view.root->space[COP_SPACE_NAMES], number)
-                          : cop__draft_page(view.tree, COP_SPACE_NAMES, number);
-    while (bucket != NULL) {
-        bool more;
-        const cop__name *name =
-            find_in(view, bucket, tag_of(hash), anchor, path, length, slot, &more);
-        if (name != NULL || !more || cop__directory_overflow(bucket) == 0)
-            return name;
-        bucket = cop__view_page(view, COP_SPACE_LISTS, cop__directory_overflow(bucket));
-    }
-    return NULL;
+    sought s = {path, length, anchor, bucket_of((uint32_t)hash, buckets), tag_of(hash)};
+    const cop__directory_line *line = bucket_line(view, s.bucket, home_of(s.tag));
+    const cop__name *name = find_in_line(view, line, &s, found);
+    if (cop__likely(name != NULL || line->passed == 0))
+        return name;
+    return find_further(view, &s, found);
 }
 
 const cop__name *
@@ -149,8 +236,14 @@ cop__prefix_of(cop__view view, uint32_t branch)
         view.root != NULL ? cop__root_info(view.root, branch) : cop__draft_info(view.tree, branch);
     const cop__name *name = cop__info_name(info);
     if (name != NULL)
-        return (cop__prefix){name->anchor, name->path, name->length};
-    return (cop__prefix){branch, NULL, 0}; /* the root or an array element: an anchor itself */
+        return (cop__prefix){name, cop__name_anchor(name)};
+    return (cop__prefix){NULL, branch}; /* the root or an array element: an anchor itself */
+}
+
+size_t
+cop__prefix_length(cop__prefix prefix)
+{
+    return prefix.name != NULL ? cop__name_path_length(prefix.name) + 1 : 0;
 }
 
 const cop__name *
@@ -158,16 +251,16 @@ cop__child_find(cop__view view, uint32_t object, const char *segment, size_t len
 {
     char path[COP_PATH_MAX + 1];
     cop__prefix prefix = cop__prefix_of(view, object);
-    if (prefix.length == 0)
+    if (prefix.name == NULL)
         return length <= COP_PATH_MAX
                    ? cop__directory_find(view, prefix.anchor, segment, length)
                    : NULL;
-    if (prefix.length + 1 + length > COP_PATH_MAX)
+    size_t above = cop__name_path(prefix.name, path, COP_PATH_MAX);
+    if (above + 1 + length > COP_PATH_MAX)
         return NULL;
-    memcpy(path, prefix.path, prefix.length);
-    path[prefix.length] = '/';
-    memcpy(path + prefix.length + 1, segment, length);
-    return cop__directory_find(view, prefix.anchor, path, prefix.length + 1 + length);
+    path[above] = '/';
+    memcpy(path + above + 1, segment, length);
+    return cop__directory_find(view, prefix.anchor, path, above + 1 + length);
 }
 
 /* One step down: the child of `at` whose segment is path[from..to), counted from the anchor. */
@@ -222,72 +315,128 @@ cop__path_resolve(cop__view view, const char *path, size_t length)
 
 /* ---- changes, in the draft ---- */
 
-/* Puts a word into the first line with room, from its home on. False: there is none; all lines then
- * count it as passed. */
-static bool
-page_put(cop__bucket *bucket, uint64_t word)
+/* Lines that a name goes past one by one, from its home on: those of a bucket, or of a page that it
+ * overflows into. */
+typedef struct leg {
+    unsigned space;
+    uint32_t page; /* the first */
+    unsigned lines;
+    unsigned reach;
+} leg;
+
+static leg
+leg_of_bucket(uint32_t bucket)
 {
-    unsigned at = home_of(word);
-    for (unsigned i = 0; i < COP_BUCKET_LINES; i++) {
-        cop__bucket_line *line = &bucket->line[at];
-        for (unsigned k = 0; k < COP_LINE_NAMES; k++)
-            if (line->word[k] == 0) {
-                line->word[k] = word;
-                line->id[k] = cop__directory_name(word)->id;
-                return true;
-            }
-        line->passed++;
-        at = (at + 1) % COP_BUCKET_LINES;
+    return (leg){COP_SPACE_NAMES, bucket * COP_BUCKET_PAGES, COP_BUCKET_LINES, COP_BUCKET_REACH};
+}
+
+static leg
+leg_of_overflow(uint32_t page)
+{
+    return (leg){COP_SPACE_LISTS, page, COP_DIRECTORY_LINES, COP_DIRECTORY_LINES};
+}
+
+static cop__directory_line *
+leg_line(cop__tree *tree, leg l, unsigned at)
+{
+    at %= l.lines;
+    cop__directory_page *page = cop__draft_edit(tree, l.space, l.page + at / COP_DIRECTORY_LINES);
+    return page != NULL ? &page->line[at % COP_DIRECTORY_LINES] : NULL;
+}
+
+static bool
+line_put(cop__directory_line *line, uint64_t word)
+{
+    for (unsigned i = 0; i < COP_LINE_NAMES; i++)
+        if (line->word[i] == 0) {
+            line->word[i] = word;
+            line->id[i] = cop__directory_name(word)->id;
+            return true;
+        }
+    return false;
+}
+
+static bool
+line_take(cop__directory_line *line, uint64_t word)
+{
+    for (unsigned i = 0; i < COP_LINE_NAMES; i++)
+        if (line->word[i] == word) {
+            line->word[i] = 0;
+            return true;
+        }
+    return false;
+}
+
+/* Puts a word into the first line with room, or takes it out of the line where it is; the lines before
+ * that count one more that went past them, or one less. *done: false when it went past all that it may stand in. */
+static bool
+leg_edit(cop__tree *tree, leg l, uint64_t word, bool put, bool *done)
+{
+    unsigned at = home_of(word >> 48);
+    *done = false;
+    for (unsigned i = 0; i < l.reach; i++) {
+        cop__directory_line *line = leg_line(tree, l, at + i);
+        if (line == NULL)
+            return false;
+        *done = put ? line_put(line, word) : line_take(line, word);
+        if (*done)
+            return true;
+        line->passed = (uint16_t)(put ? line->passed + 1 : line->passed - 1);
+    }
+    return true;
+}
+
+/* The page that a leg overflows into, one being made for what is put there; 0: out of memory. */
+static uint32_t
+leg_overflow(cop__tree *tree, leg l, bool put)
+{
+    cop__directory_page *page = cop__draft_edit(tree, l.space, l.page);
+    uint32_t next = page != NULL ? cop__directory_overflow(page) : 0;
+    if (page == NULL || next != 0)
+        return next;
+    COP_ALWAYS(put); /* what is taken out stands somewhere */
+    next = cop__draft_new_list_page(tree);
+    page->line[0].half = (uint16_t)next;
+    page->line[1].half = (uint16_t)(next >> 16);
+    return next;
+}
+
+/* Puts a word into a bucket or takes it out, or in or out of the first page of its chain that fits. */
+static bool
+bucket_edit(cop__tree *tree, uint32_t bucket, uint64_t word, bool put)
+{
+    leg l = leg_of_bucket(bucket);
+    bool done;
+    while (leg_edit(tree, l, word, put, &done)) {
+        if (done)
+            return true;
+        uint32_t next = leg_overflow(tree, l, put);
+        if (next == 0)
+            return false;
+        l = leg_of_overflow(next);
     }
     return false;
 }
 
-/* Puts a word into a bucket, or into the first page of its chain with room. */
-static bool
-bucket_put(cop__tree *tree, uint32_t number, uint64_t word)
-{
-    cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
-    while (bucket != NULL && !page_put(bucket, word)) {
-        uint32_t next = cop__directory_overflow(bucket);
-        if (next == 0) {
-            next = cop__draft_new_list_page(tree);
-            if (next == 0)
-                return false;
-            bucket->line[0].half = (uint16_t)next;
-            bucket->line[1].half = (uint16_t)(next >> 16);
-        }
-        bucket = cop__draft_edit(tree, COP_SPACE_LISTS, next);
-    }
-    return bucket != NULL;
-}
-
 /* Copies the words of a page behind those in scratch. */
 static bool
-scratch_add(cop__tree *tree, const cop__bucket *bucket, size_t *n)
+scratch_add(cop__tree *tree, const cop__directory_page *page, size_t *n)
 {
-    if (!cop__tree_grow(tree, &tree->scratch, &tree->scratch_capacity, *n + COP_BUCKET_WORDS,
+    if (!cop__tree_grow(tree, &tree->scratch, &tree->scratch_capacity, *n + COP_DIRECTORY_WORDS,
                         sizeof *tree->scratch))
         return false;
-    for (unsigned i = 0; i < COP_BUCKET_WORDS; i++)
-        if (cop__directory_word(bucket, i) != 0)
-            tree->scratch[(*n)++] = cop__directory_word(bucket, i);
+    for (unsigned i = 0; i < COP_DIRECTORY_WORDS; i++)
+        if (cop__directory_word(page, i) != 0)
+            tree->scratch[(*n)++] = cop__directory_word(page, i);
     return true;
 }
 
-/* Empties a bucket into scratch; its overflow pages are dropped. */
+/* Empties the pages that a bucket overflows into, and drops them. */
 static bool
-bucket_take(cop__tree *tree, uint32_t number, size_t *n)
+overflow_take(cop__tree *tree, uint32_t next, size_t *n)
 {
-    *n = 0;
-    if (cop__draft_page(tree, COP_SPACE_NAMES, number) == NULL)
-        return true;
-    cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
-    if (bucket == NULL || !scratch_add(tree, bucket, n))
-        return false;
-    uint32_t next = cop__directory_overflow(bucket);
-    memset(bucket, 0, sizeof *bucket);
     while (next != 0) {
-        const cop__bucket *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
+        const cop__directory_page *more = cop__draft_page(tree, COP_SPACE_LISTS, next);
         uint32_t page = next;
         next = cop__directory_overflow(more);
         if (!scratch_add(tree, more, n) || !cop__draft_drop_list_page(tree, page))
@@ -296,12 +445,29 @@ bucket_take(cop__tree *tree, uint32_t number, size_t *n)
     return true;
 }
 
+/* Empties a bucket into scratch. */
+static bool
+bucket_take(cop__tree *tree, uint32_t bucket, size_t *n)
+{
+    uint32_t overflow = 0;
+    *n = 0;
+    for (unsigned i = 0; i < COP_BUCKET_PAGES; i++) {
+        cop__directory_page *page =
+            cop__draft_edit(tree, COP_SPACE_NAMES, bucket * COP_BUCKET_PAGES + i);
+        if (page == NULL || !scratch_add(tree, page, n))
+            return false;
+        overflow |= cop__directory_overflow(page); /* the second page says none */
+        memset(page, 0, sizeof *page);
+    }
+    return overflow_take(tree, overflow, n);
+}
+
 static bool
 scratch_put_back(cop__tree *tree, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        uint32_t hash = cop__directory_name(tree->scratch[i])->hash;
-        if (!bucket_put(tree, bucket_of(hash, tree->now.buckets), tree->scratch[i]))
+        uint64_t word = tree->scratch[i];
+        if (!bucket_edit(tree, bucket_of(hash_of(word), tree->now.buckets), word, true))
             return false;
     }
     return true;
@@ -319,8 +485,10 @@ bucket_split(cop__tree *tree)
 {
     uint32_t fresh = tree->now.buckets;
     size_t n;
-    if (cop__draft_edit(tree, COP_SPACE_NAMES, fresh) == NULL ||
-        !bucket_take(tree, fresh - highest_bit(fresh), &n))
+    for (unsigned i = 0; i < COP_BUCKET_PAGES; i++)
+        if (cop__draft_edit(tree, COP_SPACE_NAMES, fresh * COP_BUCKET_PAGES + i) == NULL)
+            return false;
+    if (!bucket_take(tree, fresh - highest_bit(fresh), &n))
         return false;
     tree->now.buckets++;
     return scratch_put_back(tree, n);
@@ -334,9 +502,9 @@ bucket_join(cop__tree *tree)
     size_t n;
     if (!bucket_take(tree, last, &n))
         return false;
-    if (cop__draft_page(tree, COP_SPACE_NAMES, last) != NULL &&
-        !cop__draft_drop(tree, COP_SPACE_NAMES, last, COP_FATE_DIES))
-        return false;
+    for (unsigned i = 0; i < COP_BUCKET_PAGES; i++)
+        if (!cop__draft_drop(tree, COP_SPACE_NAMES, last * COP_BUCKET_PAGES + i, COP_FATE_DIES))
+            return false;
     tree->now.buckets--;
     return scratch_put_back(tree, n);
 }
@@ -344,65 +512,31 @@ bucket_join(cop__tree *tree)
 static uint64_t
 name_hash(const cop__tree *tree, const cop__name *name)
 {
-    return cop__path_hash(tree->hash_seed, name->anchor, name->path, name->length);
+    char path[COP_PATH_MAX];
+    size_t length = cop__name_path(name, path, sizeof path);
+    return cop__path_hash(tree->hash_seed, cop__name_anchor(name), path, length);
 }
 
 bool
 cop__directory_add(cop__tree *tree, cop__name *name)
 {
     uint64_t hash = name_hash(tree, name);
-    name->hash = (uint32_t)hash;
+    name->header = header_of(tree->stamp, hash);
     uint64_t word = tag_of(hash) << 48 | (uintptr_t)name;
-    if (!bucket_put(tree, bucket_of(name->hash, tree->now.buckets), word))
+    if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), word, true))
         return false;
     tree->now.names++;
     tree->now.made++;
     return tree->now.names <= (uint64_t)tree->now.buckets * COP_BUCKET_FILL || bucket_split(tree);
 }
 
-/* Whether the word stands in this page; *at and *place tell where. */
-static bool
-word_find(const cop__bucket *bucket, uint64_t word, unsigned *at, unsigned *place)
-{
-    *at = home_of(word);
-    for (unsigned i = 0; i < COP_BUCKET_LINES; i++) {
-        for (*place = 0; *place < COP_LINE_NAMES; ++*place)
-            if (bucket->line[*at].word[*place] == word)
-                return true;
-        *at = (*at + 1) % COP_BUCKET_LINES;
-    }
-    return false;
-}
-
-/* The lines from the word's home up to, not including, `end` have one name less that passed them;
- * all lines when `whole`. */
-static void
-passed_less(cop__bucket *bucket, uint64_t word, unsigned end, bool whole)
-{
-    unsigned at = home_of(word);
-    for (unsigned i = 0; whole ? i < COP_BUCKET_LINES : at != end; i++) {
-        bucket->line[at].passed--;
-        at = (at + 1) % COP_BUCKET_LINES;
-    }
-}
-
 bool
 cop__directory_remove(cop__tree *tree, const cop__name *name)
 {
-    uint64_t word = tag_of(name_hash(tree, name)) << 48 | (uintptr_t)name;
-    unsigned at, place;
-    uint32_t number = bucket_of(name->hash, tree->now.buckets);
-    cop__bucket *bucket = cop__draft_edit(tree, COP_SPACE_NAMES, number);
-    while (bucket != NULL && !word_find(bucket, word, &at, &place)) {
-        passed_less(bucket, word, 0, true);
-        number = cop__directory_overflow(bucket);
-        COP_ALWAYS(number != 0);
-        bucket = cop__draft_edit(tree, COP_SPACE_LISTS, number);
-    }
-    if (bucket == NULL)
+    uint64_t hash = name_hash(tree, name);
+    uint64_t word = tag_of(hash) << 48 | (uintptr_t)name;
+    if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), word, false))
         return false;
-    passed_less(bucket, word, at, false);
-    bucket->line[at].word[place] = 0;
     tree->now.names--;
     uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4;
     return tree->now.buckets == 1 || tree->now.names >= least || bucket_join(tree);
@@ -413,37 +547,47 @@ cop__directory_remove(cop__tree *tree, const cop__name *name)
 bool
 cop__name_dies(cop__tree *tree, cop__name *name)
 {
-    size_t bytes = cop__name_bytes(name->length);
-    if (name->birth == tree->stamp) {
-        cop__pool_block_free(&tree->pool, &tree->pool.names, name, bytes);
-        return true;
-    }
     if (!cop__dead_reserve(&tree->dead, 1)) {
         tree->failed = COP_E_MEMORY;
         return false;
     }
-    cop__dead_name(&tree->dead, name, bytes, tree->stamp);
+    cop__dead_name(&tree->dead, name, cop__name_bytes(name->length), cop__name_birth(name),
+                   tree->stamp);
     return true;
 }
 
 static bool
 is_stale(const cop__tree *tree, const cop__name *name)
 {
-    return cop__draft_atom(tree, (cop_atom){name->id, name->generation}) == NULL;
+    return cop__draft_atom(tree, (cop_atom){name->id, cop__name_generation(name)}) == NULL;
 }
 
 static bool
-has_stale(const cop__tree *tree, uint32_t number)
+page_has_stale(const cop__tree *tree, const cop__directory_page *page)
 {
-    const cop__bucket *bucket = cop__draft_page(tree, COP_SPACE_NAMES, number);
-    while (bucket != NULL) {
-        for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
-            const cop__name *name = cop__directory_name(cop__directory_word(bucket, i));
-            if (name != NULL && is_stale(tree, name))
-                return true;
-        }
-        number = cop__directory_overflow(bucket);
-        bucket = number != 0 ? cop__draft_page(tree, COP_SPACE_LISTS, number) : NULL;
+    for (unsigned i = 0; i < COP_DIRECTORY_WORDS; i++) {
+        const cop__name *name = cop__directory_name(cop__directory_word(page, i));
+        if (name != NULL && is_stale(tree, name))
+            return true;
+    }
+    return false;
+}
+
+static bool
+has_stale(const cop__tree *tree, uint32_t bucket)
+{
+    uint32_t overflow = 0;
+    for (unsigned i = 0; i < COP_BUCKET_PAGES; i++) {
+        const void *page = cop__draft_page(tree, COP_SPACE_NAMES, bucket * COP_BUCKET_PAGES + i);
+        if (page_has_stale(tree, page))
+            return true;
+        overflow |= cop__directory_overflow(page);
+    }
+    while (overflow != 0) {
+        const void *page = cop__draft_page(tree, COP_SPACE_LISTS, overflow);
+        if (page_has_stale(tree, page))
+            return true;
+        overflow = cop__directory_overflow(page);
     }
     return false;
 }

@@ -326,7 +326,7 @@ free_draft_names(cop__tree *tree, const cop__info *page)
 {
     for (unsigned i = 0; i < COP_INFOS; i++) {
         const cop__name *name = cop__info_name(page[i]);
-        if (name != NULL && name->birth == tree->stamp)
+        if (name != NULL && cop__name_birth(name) == tree->stamp)
             cop__pool_block_free(&tree->pool, &tree->pool.names, (void *)(uintptr_t)page[i],
                                  cop__name_bytes(name->length));
     }
@@ -366,6 +366,17 @@ undo_leaves(cop__tree *tree)
             cop__list_claim(tree, tree->undo[i].number);
 }
 
+/* Names that the draft made and took out again. */
+static void
+free_unborn_names(cop__tree *tree)
+{
+    while (tree->names_unborn != NULL) {
+        cop__name *name = tree->names_unborn;
+        tree->names_unborn = (cop__name *)(uintptr_t)name->header;
+        cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
+    }
+}
+
 void
 cop__draft_abandon(cop__tree *tree)
 {
@@ -383,6 +394,7 @@ cop__draft_abandon(cop__tree *tree)
         tree->space[i].levels = tree->space[i].levels_before;
     }
     undo_leaves(tree);
+    free_unborn_names(tree);
     tree->undo_count = 0;
     tree->dead.limbo_count = tree->limbo_before;
     tree->freeing_count = 0;
@@ -531,6 +543,7 @@ cop__draft_published(cop__tree *tree, cop_snapshot *root)
     cop__dead_root(&tree->dead, tree->root, tree->root->stamp, root->stamp);
     tree->root = root;
     tree->undo_count = 0;
+    free_unborn_names(tree);
     cop__id_publish(tree);
     for (size_t i = 0; i < tree->sparing_count; i++)
         tree->spare_list[tree->now.spare_lists++] = tree->sparing[i];

@@ -16,13 +16,19 @@ typedef struct ids { /* a stack of branches still to be looked into */
 
 /* ---- names ---- */
 
-/* Takes one name out of the directory and lets it die. */
+/* Takes one name out of the directory and lets it die. One that this draft made stays until the draft
+ * ends: names below it that are still to be taken out lead up to it, and so may what the graph would
+ * take back. */
 static bool
 name_erase(cop__tree *tree, cop__name *name)
 {
     if (!cop__directory_remove(tree, name))
         return false;
-    return cop__name_dies(tree, name);
+    if (cop__name_birth(name) != tree->stamp)
+        return cop__name_dies(tree, name);
+    name->header = (uint64_t)(uintptr_t)tree->names_unborn;
+    tree->names_unborn = name;
+    return true;
 }
 
 static bool

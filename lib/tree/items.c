@@ -65,8 +65,8 @@ append(cop__items *items, cop__view view, uint32_t id, bool member)
         memcpy(&item->value.small.words[1], &at, sizeof at);
     }
     if (name != NULL) {
-        item->key_length = (uint32_t)(name->length - name->key);
-        item->key = keep(items, name->path + name->key, item->key_length);
+        item->key_length = name->length;
+        item->key = keep(items, name->segment, item->key_length);
     }
     return true;
 }

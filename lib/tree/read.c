@@ -264,7 +264,7 @@ cop_find(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom
     const cop__name *name = lookup(snapshot, path, length, &slot);
     if (cop__unlikely(name == NULL))
         return find_rare(snapshot, path, length, atom);
-    *atom = (cop_atom){name->id, name->generation};
+    *atom = (cop_atom){name->id, cop__name_generation(name)};
     return COP_OK;
 }
 
@@ -350,7 +350,7 @@ cop_child_named(const cop_snapshot *snapshot, cop_atom branch, const char *key, 
     const cop__name *name = cop__child_find(view_of(snapshot), branch.id, segment, written);
     if (name == NULL)
         return COP_E_ABSENT;
-    *atom = (cop_atom){name->id, name->generation};
+    *atom = (cop_atom){name->id, cop__name_generation(name)};
     return COP_OK;
 }
 
@@ -386,8 +386,8 @@ child_fill(const cop_snapshot *snapshot, uint32_t id, uint32_t index, cop_child 
     const cop__name *name = cop__info_name(cop__root_info(snapshot, id));
     child->atom = (cop_atom){id, slot->reserved};
     child->value = cop__slot_value(slot);
-    child->key = name != NULL ? name->path + name->key : NULL;
-    child->key_length = name != NULL ? (size_t)(name->length - name->key) : 0;
+    child->key = name != NULL ? name->segment : NULL;
+    child->key_length = name != NULL ? name->length : 0;
     child->index = index;
 }
 
@@ -474,6 +474,19 @@ write_before(path_writer *writer, const char *text, size_t length)
         at[length] = '/';
 }
 
+/* The way up to the anchor, whose id is returned. */
+static uint32_t
+write_name(path_writer *writer, const cop__name *name)
+{
+    for (;;) {
+        const cop__name *above = cop__name_above(name);
+        write_before(writer, name->segment, name->length);
+        if (above == NULL)
+            return cop__name_own_anchor(name);
+        name = above;
+    }
+}
+
 cop_status
 cop_atom_path(const cop_snapshot *snapshot, cop_atom atom, char *buffer, size_t capacity,
               size_t *length)
@@ -489,8 +502,7 @@ cop_atom_path(const cop_snapshot *snapshot, cop_atom atom, char *buffer, size_t 
         if (info == 0)
             return COP_E_ABSENT;
         if (name != NULL) {
-            write_before(&writer, name->path, name->length);
-            id = name->anchor;
+            id = write_name(&writer, name);
         } else {
             char digits[16];
             int n = snprintf(digits, sizeof digits, "%u", element_position(snapshot, id, info));

@@ -25,7 +25,8 @@ first_draft(cop__tree *tree)
     tree->version = 0;
     if (!cop__atom_create(tree, &object, &id) ||
         cop__draft_edit(tree, COP_SPACE_LISTS, 0) == NULL ||
-        cop__draft_edit(tree, COP_SPACE_NAMES, 0) == NULL || !cop__draft_finish(tree))
+        cop__draft_edit(tree, COP_SPACE_NAMES, 0) == NULL || /* the first bucket */
+        cop__draft_edit(tree, COP_SPACE_NAMES, 1) == NULL || !cop__draft_finish(tree))
         return false;
     COP_ALWAYS(id == 0 && cop__draft_atom(tree, cop_root()) != NULL);
     tree->now.atoms = 0; /* the root does not count */
@@ -77,18 +78,18 @@ free_large_blocks(cop__tree *tree)
     }
 }
 
-/* The same for names: long paths are large blocks. */
+/* The same for names: long segments are large blocks. */
 static void
 free_large_names(cop__tree *tree, unsigned space, uint32_t number)
 {
     while (number < tree->space[space].count) {
-        const cop__bucket *bucket = tree->space[space].entry[number].page;
-        for (unsigned i = 0; bucket != NULL && i < COP_BUCKET_WORDS; i++) {
-            cop__name *name = cop__directory_name(cop__directory_word(bucket, i));
+        const void *page = tree->space[space].entry[number].page;
+        for (unsigned i = 0; page != NULL && i < COP_DIRECTORY_WORDS; i++) {
+            cop__name *name = cop__directory_name(cop__directory_word(page, i));
             if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
                 cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
         }
-        number = bucket != NULL ? cop__directory_overflow(bucket) : 0;
+        number = page != NULL ? cop__directory_overflow(page) : 0;
         if (number == 0)
             return;
         space = COP_SPACE_LISTS;
@@ -121,13 +122,16 @@ cop__tree_end(cop__tree *tree)
     memset(tree, 0, sizeof *tree);
 }
 
+/* Large tables grow by an eighth: what is not used yet is memory like any other. */
+#define FEW 1024
+
 bool
 cop__tree_grow(cop__tree *tree, void *vector, size_t *capacity, size_t need, size_t element)
 {
     void **p = vector;
     if (cop__likely(need <= *capacity))
         return true;
-    size_t more = *capacity + *capacity / 2;
+    size_t more = *capacity + *capacity / (*capacity < FEW ? 2 : 8);
     if (more < need)
         more = need < 64 ? 64 : need;
     void *grown = cop__memory_table(tree->memory, COP_MEMORY_TABLES, *p, *capacity * element,

@@ -6,7 +6,7 @@
  *   values  slot of atom id: page id / 32, place id % 32
  *   info    8 bytes of atom id (page id / 64): how it is named, see cop__info below
  *   lists   pages of child lists (list.h) and overflow pages of the directory
- *   names   buckets of the directory from path to name (directory.h)
+ *   names   buckets of the directory from path to name, two pages each (directory.h)
  *
  * ORDERING. One thread at a time, the holder of the commit right, works on a cop__tree. It writes
  * pages that no reader can reach, then publishes by ONE release store of the root record's address
@@ -27,6 +27,7 @@
 #include <coppice/snapshot.h>
 
 #include "reclaim/dead.h"
+#include "tree/name.h"
 #include "tree/slot.h"
 #include "tree/space.h"
 
@@ -64,31 +65,11 @@ _Static_assert(sizeof(struct cop_snapshot) <= COP_ROOT_BYTES, "a root record fit
 /*
  * An info word says how an atom hangs in the tree:
  *   0           anonymous
- *   xx00        address of its cop__name: a child of an object
+ *   xx00        address of its cop__name (name.h): a child of an object
  *   page << 2 | 1   element of an array, listed in this page of the lists space
  *   id << 2 | 3     element of the array `id`, whose list is a block
  */
 typedef uint64_t cop__info;
-
-/* A name: immutable while a reader can see it, but for `leaf`, which only the committer uses. */
-typedef struct cop__name {
-    uint64_t birth; /* the block header */
-    uint32_t hash;  /* low half of the directory hash */
-    uint32_t id;
-    uint32_t parent;
-    uint32_t anchor; /* the root, or the array element that the path counts from */
-    uint32_t leaf;   /* committer only: while the parent's list is pages, the page that lists it */
-    uint16_t generation;
-    uint16_t length;
-    uint16_t key; /* offset of the last segment in path */
-    char path[];
-} cop__name;
-
-static inline size_t
-cop__name_bytes(size_t length)
-{
-    return offsetof(cop__name, path) + length;
-}
 
 /* One record a page or node that the draft touched first. */
 typedef struct cop__undo {
@@ -160,7 +141,11 @@ typedef struct cop__tree {
     size_t sparing_count, sparing_capacity;
     uint64_t *scratch; /* words of a bucket that is being split or joined */
     size_t scratch_capacity;
+<<<<<<< ours
     cop__compaction compaction;
+=======
+    cop__name *names_unborn; /* made and taken out by this draft, linked through their headers */
+>>>>>>> theirs
 } cop__tree;
 
 /* An empty tree with a published root (version 0), not yet visible to readers; `store` goes into

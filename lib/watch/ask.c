@@ -35,13 +35,11 @@ value_in(const cop_snapshot *snapshot, const cop__watch_entry *entry)
 }
 
 static const char *
-path_in(const cop_snapshot *root, const cop__watch_list *list, const cop__watch_entry *entry)
+path_in(const cop__watch_list *list, const cop__watch_entry *entry)
 {
     if (entry->anonymous)
         return NULL;
-    if (entry->text != 0)
-        return list->text + entry->text - 1;
-    return entry->id != 0 ? cop__info_name(cop__root_info(root, entry->id))->path : "";
+    return entry->text != 0 ? list->text + entry->text - 1 : "";
 }
 
 bool
@@ -55,7 +53,7 @@ cop_watch_change(cop_watch_batch *batch, cop_change *change)
     *change = (cop_change){
         .kind = (cop_change_kind)entry->what,
         .atom = {entry->id, entry->generation},
-        .path = path_in(gone ? batch->before : batch->now, list, entry),
+        .path = path_in(list, entry),
         .path_length = entry->length,
         .before = value_in(came ? NULL : batch->before, entry),
         .now = value_in(gone ? NULL : batch->now, entry),

@@ -4,8 +4,8 @@
  *
  * A list names atoms by id and generation and has no values: those are read from the two versions
  * when a batch is iterated. So one list serves all watchers of a target, and needs 16 bytes a
- * change. A path is its name's text, which both versions keep alive; only those that lead through
- * arrays are copied.
+ * change, and its path: a name has its last segment only, and the text that a batch gives out must
+ * stay as long as the batch does.
  */
 #include "watch/watch.h"
 
@@ -56,6 +56,8 @@ static void
 text_add(cop__watch_list *list, cop__watch_entry *entry, const cop__watch_path *path)
 {
     size_t at = list->text_used;
+    if (path->length == 0) /* the root's */
+        return;
     if (at + path->length >= UINT32_MAX ||
         !cop__watch_grow(list->memory, &list->text, &list->text_capacity, at + path->length, 1)) {
         list->refused = true;
@@ -78,7 +80,7 @@ key_of(const cop__watch_entry *entry)
 }
 
 void
-cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool copy)
+cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool with_path)
 {
     const cop__watch_path *path = &found->path;
     if (path->refused || !cop__watch_grow(list->memory, &list->entry, &list->capacity,
@@ -92,7 +94,7 @@ cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool c
                                 .what = (uint8_t)found->what,
                                 .anonymous = path->text == NULL,
                                 .length = (uint32_t)path->length};
-    if (path->text != NULL && (copy || !path->named))
+    if (path->text != NULL && with_path)
         text_add(list, entry, path);
     uint32_t key = key_of(entry);
     list->unordered |= key < list->last_key;
@@ -153,7 +155,7 @@ static const cop__watch_path no_path;
 /* A path through an array, put together. What has a place has a path: anonymous atoms are no
  * branches. */
 static cop__watch_path
-path_slow(const cop_snapshot *root, cop_atom atom, cop__watch_scratch *scratch)
+path_through_arrays(const cop_snapshot *root, cop_atom atom, cop__watch_scratch *scratch)
 {
     cop__watch_path path = no_path;
     while (cop_atom_path(root, atom, scratch->text, scratch->capacity, &path.length) != COP_OK)
@@ -170,14 +172,17 @@ cop__watch_path
 cop__watch_path_of(const cop_snapshot *root, cop_atom atom, cop__watch_scratch *scratch)
 {
     if (atom.id == 0)
-        return (cop__watch_path){"", 0, true, false};
+        return (cop__watch_path){"", 0, false};
     cop__info info = cop__root_info(root, atom.id);
     const cop__name *name = cop__info_name(info);
     if (info == 0)
         return no_path;
-    if (name != NULL && name->anchor == 0)
-        return (cop__watch_path){name->path, name->length, true, false};
-    return path_slow(root, atom, scratch);
+    if (name == NULL || cop__name_anchor(name) != 0)
+        return path_through_arrays(root, atom, scratch);
+    if (!cop__watch_grow(scratch->memory, &scratch->text, &scratch->capacity, COP_PATH_MAX, 1))
+        return (cop__watch_path){.refused = true};
+    return (cop__watch_path){scratch->text, cop__name_path(name, scratch->text, scratch->capacity),
+                             false};
 }
 
 void

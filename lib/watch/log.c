@@ -148,7 +148,7 @@ path_of(cop__watch_room *room, const event *last, cop_atom atom)
     if (entry->what != COP_DIFF_ERASED)
         return cop__watch_path_of(room->base->snapshot, atom, &room->scratch);
     return (cop__watch_path){entry->anonymous ? NULL : last->text + entry->text - 1, entry->length,
-                             false, false};
+                             false};
 }
 
 static void
@@ -163,7 +163,7 @@ net_add(cop__watch_room *room, const cop__watch_target *target, cop__watch_list 
     if (found.path.refused)
         list->refused = true;
     else if (cop__watch_target_matches(target, &found))
-        cop__watch_list_add(list, &found, found.what == COP_DIFF_ERASED);
+        cop__watch_list_add(list, &found, true);
 }
 
 /* Of a handle with what is below it, what was erased cannot be told. */

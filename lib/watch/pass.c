@@ -146,7 +146,7 @@ touch(void *context, cop__watch_target *target)
         cop__watch_list_drop(target->list);
         target->list = NULL;
     } else if (target->list != NULL) {
-        cop__watch_list_add(target->list, p->found, false);
+        cop__watch_list_add(target->list, p->found, true);
     }
 }
 

@@ -326,7 +326,7 @@ build_one(void *context, const cop__watch_found *found)
     if (found->path.refused)
         b->list->refused = true;
     else if (b->target == NULL || cop__watch_target_matches(b->target, found))
-        cop__watch_list_add(b->list, found, false);
+        cop__watch_list_add(b->list, found, true);
 }
 
 cop__watch_list *

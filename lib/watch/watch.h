@@ -68,7 +68,7 @@ typedef struct cop__watch_entry {
     uint16_t generation;
     uint8_t what; /* cop__difference */
     uint8_t anonymous;
-    uint32_t text;   /* 1 + offset of its path in the list's text; 0: it is its name's */
+    uint32_t text;   /* 1 + offset of its path in the list's text; 0: not there, or empty */
     uint32_t length; /* of its path */
 } cop__watch_entry;
 
@@ -92,11 +92,10 @@ typedef struct cop__watch_list {
 typedef struct cop__watch_path {
     const char *text; /* NULL: anonymous, or memory refused */
     size_t length;
-    bool named;   /* the text is its name's, which lives as long as the version */
     bool refused;
 } cop__watch_path;
 
-/* Where paths through arrays are put together. */
+/* Where paths are put together. */
 typedef struct cop__watch_scratch {
     cop__memory *memory;
     char *text;
@@ -114,10 +113,11 @@ typedef struct cop__watch_found {
 /* One with one reference; NULL: refused. */
 cop__watch_list *cop__watch_list_new(cop__memory *memory);
 void cop__watch_list_drop(cop__watch_list *list);
-/* copy: the path's text too, though it is a name's. Sets refused when it cannot. */
-void cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool copy);
+/* with_path: its text too. Sets refused when it cannot. */
+void cop__watch_list_add(cop__watch_list *list, const cop__watch_found *found, bool with_path);
 /* Brings it into the order in which it is told. Sets refused when it cannot. */
 void cop__watch_list_order(cop__watch_list *list);
+/* The text stands in the scratch. */
 cop__watch_path cop__watch_path_of(const cop_snapshot *root, cop_atom atom, cop__watch_scratch *scratch);
 void cop__watch_scratch_end(cop__watch_scratch *scratch);
 /* Grows a vector of a list or the like. */

@@ -19,8 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <coppice/path.h>
+
 #include "reduce/group.h"
 #include "reduce/reduction.h"
+#include "tests/support/path_names.h"
 #include "tests/support/reduce_functions.h"
 
 enum { IDS = 4096, LINE = 65536, WORDS = 6 };
@@ -28,7 +31,7 @@ enum { IDS = 4096, LINE = 65536, WORDS = 6 };
 static cop__memory *memory;
 static cop__reduction *reduction;
 static cop__grouping *grouping;
-static char *path_of[IDS]; /* referenced: kept to the end */
+static const cop__name *name_of[IDS]; /* referenced: kept to the end */
 static char text_room[LINE], key_room[LINE];
 
 static void
@@ -134,7 +137,8 @@ print_result(const cop_value *v, cop__top_walk *walk)
     printf("[");
     for (const char *space = ""; (node = cop__top_next(walk)) != NULL; space = ",") {
         printf("%s", space);
-        print_hex(node->key, node->key_length);
+        char path[COP_PATH_MAX];
+        print_hex(path, cop__name_path(node->name, path, sizeof path));
         printf("=");
         print_value(&node->value);
     }
@@ -184,10 +188,8 @@ close_all(void)
     cop__grouping_close(grouping);
     reduction = NULL;
     grouping = NULL;
-    for (unsigned i = 0; i < IDS; i++) {
-        free(path_of[i]);
-        path_of[i] = NULL;
-    }
+    path_names_free();
+    memset(name_of, 0, sizeof name_of);
 }
 
 static void
@@ -208,15 +210,15 @@ static cop_status
 insert(char **word, uint32_t id)
 {
     cop_value value = parse(word[3], text_room), key;
-    if (!path_of[id]) {
-        path_of[id] = malloc(strlen(word[2]) + 1);
-        unhex(word[2], path_of[id]);
+    if (!name_of[id]) {
+        char path[COP_PATH_MAX];
+        unhex(word[2], path);
+        name_of[id] = path_name(path, strlen(word[2]) / 2);
     }
-    size_t length = strlen(word[2]) / 2;
     if (!grouping)
-        return cop__reduction_insert(reduction, id, path_of[id], length, &value);
+        return cop__reduction_insert(reduction, id, name_of[id], &value);
     key = parse(word[4], key_room);
-    return cop__grouping_insert(grouping, id, path_of[id], length, &key, &value);
+    return cop__grouping_insert(grouping, id, name_of[id], &key, &value);
 }
 
 static cop_status

@@ -157,28 +157,31 @@ check_values(check *c)
     hold(c, c->tree->root->atoms == c->tree->now.atoms, "another number of atoms is published");
 }
 
-/* The name of a child of an object: the parent's path and the segment, from the same anchor. */
+/* The name of a child of an object leads to the parent's, or says that the parent is the anchor. */
 static void
 check_name(check *c, uint32_t id, const cop__name *name)
 {
-    const cop__slot *parent = living(c, name->parent), *slot = living(c, id);
+    uint32_t above = cop__name_parent(name);
+    const cop__slot *parent = living(c, above), *slot = living(c, id);
+    char path[COP_PATH_MAX];
     cop__prefix prefix;
+    size_t length;
 
-    hold(c, name->id == id && slot != NULL && name->generation == slot->reserved,
+    hold(c, name->id == id && slot != NULL && cop__name_generation(name) == slot->reserved,
          "the name of atom %u is another's", id);
-    hold(c, name->birth > 0 && name->birth <= c->tree->root->stamp, "name of %u: birth", id);
+    hold(c, cop__name_birth(name) > 0 && cop__name_birth(name) <= c->tree->root->stamp,
+         "name of %u: birth", id);
     if (!hold(c, parent != NULL && cop__slot_type(parent) == COP_OBJECT,
               "atom %u has no object above it", id))
         return;
-    prefix = cop__prefix_of(c->view, name->parent);
-    hold(c, name->anchor == prefix.anchor, "name of %u: anchor", id);
-    hold(c, name->key == (prefix.length ? prefix.length + 1 : 0), "name of %u: key", id);
-    hold(c,
-         name->key <= name->length &&
-             (name->key == 0 || (memcmp(name->path, prefix.path, prefix.length) == 0 &&
-                                 name->path[name->key - 1] == '/')),
+    prefix = cop__prefix_of(c->view, above);
+    hold(c, cop__name_above(name) == prefix.name, "name of %u: way up", id);
+    hold(c, cop__name_anchor(name) == prefix.anchor, "name of %u: anchor", id);
+    length = cop__name_path(name, path, sizeof(path));
+    hold(c, length == cop__prefix_length(prefix) + name->length, "name of %u: length", id);
+    hold(c, memcmp(path + length - name->length, name->segment, name->length) == 0,
          "name of %u: path", id);
-    hold(c, cop__directory_find(c->view, name->anchor, name->path, name->length) == name,
+    hold(c, cop__directory_find(c->view, prefix.anchor, path, length) == name,
          "name of %u is not found", id);
 }
 
@@ -360,19 +363,35 @@ bucket_of(uint32_t hash, uint32_t buckets)
 }
 
 static void
+check_hash(check *c, uint32_t bucket, uint64_t word)
+{
+    const cop__name *name = cop__directory_name(word);
+    char path[COP_PATH_MAX];
+    size_t length = cop__name_path(name, path, sizeof(path));
+    uint32_t anchor = cop__name_anchor(name);
+    uint64_t hash = cop__path_hash(c->tree->hash_seed, anchor, path, length);
+
+    hold(c, (name->header >> 48) == (hash & UINT16_MAX), "a name's part of its hash");
+    hold(c, word >> 48 == ((hash >> 15 & UINT16_MAX) | 1), "a word's part of its hash");
+    hold(c, bucket_of((uint32_t)hash, c->tree->now.buckets) == bucket, "a name in bucket %u",
+         bucket);
+}
+
+/* What is above a stale name may be gone. */
+static void
 check_bucket_page(check *c, uint32_t bucket, const void *page)
 {
-    for (unsigned i = 0; i < COP_BUCKET_WORDS; i++) {
-        uint64_t word = cop__directory_word(page, i), hash;
+    for (unsigned i = 0; i < COP_DIRECTORY_WORDS; i++) {
+        uint64_t word = cop__directory_word(page, i);
         const cop__name *name = cop__directory_name(word);
+        bool stale;
         if (word == 0)
             continue;
-        hash = cop__path_hash(c->tree->hash_seed, name->anchor, name->path, name->length);
-        hold(c, name->hash == (uint32_t)hash, "a name's hash");
-        hold(c, bucket_of(name->hash, c->tree->now.buckets) == bucket, "a name in bucket %u",
-             bucket);
+        stale = cop__draft_atom(c->tree, (cop_atom){name->id, cop__name_generation(name)}) == NULL;
+        if (!stale)
+            check_hash(c, bucket, word);
         c->names++;
-        c->stale += cop__draft_atom(c->tree, (cop_atom){name->id, name->generation}) == NULL;
+        c->stale += stale;
         c->name_bytes += block_bytes(cop__name_bytes(name->length));
     }
 }
@@ -385,10 +404,10 @@ check_directory(check *c)
 
     for (uint32_t i = 0; i < s->count && c->wrong == NULL; i++) {
         const void *page = s->entry[i].page;
-        hold(c, page == NULL || i < now->buckets, "bucket %u is one too many", i);
+        hold(c, page == NULL || i < now->buckets * COP_BUCKET_PAGES, "page %u is one too many", i);
         while (page != NULL) {
             uint32_t next = cop__directory_overflow(page);
-            check_bucket_page(c, i, page);
+            check_bucket_page(c, i / COP_BUCKET_PAGES, page);
             page = next != 0 ? list_page(c, next) : NULL;
         }
     }
@@ -515,8 +534,8 @@ digest_page(uint64_t hash, unsigned space, const void *page)
         if (name == NULL)
             continue;
         hash = dump_fnv(hash, name, offsetof(cop__name, leaf));
-        hash = dump_fnv(hash, &name->generation,
-                        cop__name_bytes(name->length) - offsetof(cop__name, generation));
+        hash = dump_fnv(hash, &name->length,
+                        cop__name_bytes(name->length) - offsetof(cop__name, length));
     }
     return hash;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The directory: names that crowd one bucket, growth and shrinking, stale names and their sweep. */
+#include "tests/support/path_names.h"
 #include "tests/support/tree_test.h"
 
 /* The i-th segment of a series; those of a crowd have the lower 12 bits of their hashes equal. */
@@ -113,6 +114,125 @@ START_TEST(a_crowded_bucket_overflows)
     ck_assert_uint_gt(tree.now.spare_lists, spare);
     ck_assert_uint_eq(tree.now.names, 0);
     fill(NAMES, true, ids);
+}
+END_TEST
+
+/* --- names ----------------------------------------------------------------------------------
+ */
+
+/* As memcmp of the paths, a prefix first: also where a segment goes on with less than a slash, where
+ * one path ends in the other, and where the names above are others of the same text. */
+START_TEST(names_are_ordered_as_their_paths)
+{
+    static const char *const paths[] = {"a",       "a/b",      "a-/b",  "a/b/c", "a!",
+                                        "a0/b",    "ab",       "b",     "",      "a/",
+                                        "a//b",    "a/b!/c",   "a/b/c", "a/b0",  "users/1/x",
+                                        "users/1", "users/10", "a/\xff"};
+    enum { PATHS = sizeof paths / sizeof *paths };
+    const cop__name *name[2 * PATHS];
+    char path[COP_PATH_MAX];
+
+    for (unsigned i = 0; i < 2 * PATHS; i++) {
+        const char *text = paths[i % PATHS];
+        if (i == PATHS)
+            path_names_forget();
+        name[i] = path_name(text, strlen(text));
+        ck_assert_uint_eq(cop__name_path_length(name[i]), strlen(text));
+        ck_assert_uint_eq(cop__name_path(name[i], path, sizeof path), strlen(text));
+        ck_assert_mem_eq(path, text, strlen(text));
+    }
+    for (unsigned i = 0; i < 2 * PATHS; i++)
+        for (unsigned k = 0; k < 2 * PATHS; k++) {
+            int want = strcmp(paths[i % PATHS], paths[k % PATHS]);
+            int got = cop__name_compare(name[i], name[k]);
+            ck_assert_msg((got < 0) == (want < 0) && (got > 0) == (want > 0), "%s and %s: %d",
+                          paths[i % PATHS], paths[k % PATHS], got);
+        }
+    path_names_free();
+}
+END_TEST
+
+START_TEST(names_that_do_not_fit_are_not_written)
+{
+    const cop__name *name = path_name("ab/cd", 5);
+    char room[8] = "-------";
+
+    ck_assert_uint_eq(cop__name_path(name, room, 4), 5);
+    ck_assert_str_eq(room, "-------");
+    ck_assert_uint_eq(cop__name_describe(name, 7, room, 4), 3);
+    ck_assert_str_eq(room, "ab/");
+    ck_assert_uint_eq(cop__name_describe(name, 7, room, sizeof room), 5);
+    ck_assert_str_eq(room, "ab/cd");
+    ck_assert_uint_eq(cop__name_describe(NULL, 7, room, sizeof room), 2);
+    ck_assert_str_eq(room, "#7");
+    path_names_free();
+}
+END_TEST
+
+/* Names that a draft makes and takes out again stay while names below lead to them, and go with the
+ * draft: abandoned (0) or published (1). */
+START_TEST(names_that_came_and_went)
+{
+    uint32_t top, branch;
+    uint64_t bytes;
+
+    cop__draft_begin(&tree);
+    tree_child(0, "stays", cop_i64(1));
+    tree_commit();
+    bytes = tree.pool.names.bytes_used;
+    cop__draft_begin(&tree);
+    top = branch = tree_child(0, "goes", cop_object());
+    for (unsigned i = 0; i < 40; i++) {
+        tree_child(branch, "leaf", cop_i64(i));
+        branch = tree_child(branch, segment(i, false), cop_object());
+    }
+    ck_assert(cop__atom_erase(&tree, top));
+    ck_assert_ptr_null(find("goes/leaf"));
+    ck_assert_ptr_null(find("goes"));
+    ck_assert_ptr_nonnull(tree.names_unborn);
+    if (_i == 1) {
+        tree_child(0, "comes", cop_i64(1));
+        tree_commit();
+        bytes += 32;
+        ck_assert(published("comes"));
+    } else {
+        cop__draft_abandon(&tree);
+    }
+    ck_assert_ptr_null(tree.names_unborn);
+    ck_assert_uint_eq(tree.pool.names.bytes_used, bytes);
+    ck_assert(published("stays"));
+}
+END_TEST
+
+/* Short and long segments and paths: what a comparison reads by words. */
+START_TEST(segments_of_all_lengths_are_found)
+{
+    char path[80], other[80];
+
+    cop__draft_begin(&tree);
+    for (unsigned above = 1; above <= 18; above++) {
+        uint32_t branch;
+        memset(path, 'x', sizeof path);
+        path[above] = 0;
+        branch = tree_child(0, path, cop_object());
+        for (unsigned n = 0; n <= 18; n++) {
+            memset(path, 'y', n);
+            path[n] = 0;
+            tree_child(branch, path, cop_i64(n));
+        }
+    }
+    tree_commit();
+    for (unsigned above = 1; above <= 18; above++)
+        for (unsigned n = 0; n <= 18; n++) {
+            snprintf(path, sizeof path, "%.*s/%.*s", (int)above, "xxxxxxxxxxxxxxxxxx", (int)n,
+                     "yyyyyyyyyyyyyyyyyy");
+            ck_assert_msg(published(path), "%s", path);
+            for (unsigned i = 0; i < above + 1 + n; i++) {
+                strcpy(other, path);
+                other[i] = '~';
+                ck_assert_ptr_null(cop__directory_find((cop__view){tree.root, NULL}, 0, P(other)));
+            }
+        }
 }
 END_TEST
 
@@ -298,6 +418,10 @@ add(TCase *tests)
     tcase_add_checked_fixture(tests, tree_setup, tree_teardown);
     tcase_add_test(tests, names_are_found_while_the_directory_grows_and_shrinks);
     tcase_add_test(tests, a_crowded_bucket_overflows);
+    tcase_add_test(tests, names_are_ordered_as_their_paths);
+    tcase_add_test(tests, names_that_do_not_fit_are_not_written);
+    tcase_add_loop_test(tests, names_that_came_and_went, 0, 2);
+    tcase_add_test(tests, segments_of_all_lengths_are_found);
     tcase_add_test(tests, a_large_branch_leaves_stale_names_that_are_swept);
     tcase_add_test(tests, stale_names_hide_nothing);
     tcase_add_test(tests, sweeping_goes_round);

@@ -4,6 +4,7 @@
 
 #include "reduce/group.h"
 #include "tests/support/reduce_functions.h"
+#include "tests/support/path_names.h"
 #include "tests/support/tree_test.h"
 
 static cop__memory *memory;
@@ -26,6 +27,7 @@ static void
 teardown(void)
 {
     cop__grouping_close(grouping);
+    path_names_free();
     ck_assert_uint_eq(memory->by_kind[COP_MEMORY_GRAPH], 0);
     cop__memory_unref(memory);
     t_all_released();
@@ -50,7 +52,7 @@ static void
 put(uint32_t id, const char *path, const char *name, cop_value v)
 {
     cop_value key = key_of(name);
-    CHECK_OK(cop__grouping_insert(grouping, id, path, strlen(path), &key, &v));
+    CHECK_OK(cop__grouping_insert(grouping, id, path_name(path, strlen(path)), &key, &v));
 }
 
 static void
@@ -174,16 +176,16 @@ START_TEST(texts_of_keys)
                              cop_string("true", 4)};
     const cop_value no_key[] = {{0},         cop_null(),        cop_object(),
                                 cop_array(), cop_bytes("1", 1), cop_error_value("1", 1)};
-    char path[32][4];
+    char path[4];
     cop_value v = cop_i64(1);
 
     begin("count");
     for (uint32_t i = 0; i < sizeof key / sizeof *key; i++) {
-        snprintf(path[i], sizeof *path, "%02u", i);
-        CHECK_OK(cop__grouping_insert(grouping, i, path[i], 2, &key[i], &v));
+        snprintf(path, sizeof path, "%02u", i);
+        CHECK_OK(cop__grouping_insert(grouping, i, path_name(path, 2), &key[i], &v));
     }
     for (uint32_t i = 0; i < sizeof no_key / sizeof *no_key; i++)
-        CHECK_OK(cop__grouping_insert(grouping, 100 + i, "x", 1, &no_key[i], &v));
+        CHECK_OK(cop__grouping_insert(grouping, 100 + i, path_name("x", 1), &no_key[i], &v));
     groups_are("1/2=2 1.0/1=1 true/2=2 false/1=1 -9223372036854775808/1=1 -0.0/1=1 1e+300/1=1 "
                "NaN/1=1 Infinity/1=1 -Infinity/1=1 /1=1 a name of more than twelve bytes/1=1 ");
 }
@@ -251,8 +253,7 @@ START_TEST(refusals)
     CHECK_STATUS(cop__grouping_change_key(grouping, 1, &v), COP_E_ABSENT);
     CHECK_STATUS(cop__grouping_change_value(grouping, 1, &v), COP_E_ABSENT);
     put(1, "a", "x", v);
-    CHECK_STATUS(cop__grouping_insert(grouping, 1, "b", 1, &v, &v), COP_E_STATE);
-    CHECK_STATUS(cop__grouping_insert(grouping, 2, "b", COP_KEY_MAX, &v, &v), COP_E_LIMIT);
+    CHECK_STATUS(cop__grouping_insert(grouping, 1, path_name("b", 1), &v, &v), COP_E_STATE);
     groups_are("x/1=1 ");
 }
 END_TEST
@@ -272,7 +273,7 @@ START_TEST(without_memory_no_group_comes)
         put(1, "a", "x", huge);
         put(2, "b", "x", huge);
         fault_alloc_arm(&t_faults, k, false);
-        status = _i == 0 ? cop__grouping_insert(grouping, 3, "c", 1, &key, &huge)
+        status = _i == 0 ? cop__grouping_insert(grouping, 3, path_name("c", 1), &key, &huge)
                          : cop__grouping_change_key(grouping, 2, &key);
         fault_alloc_disarm(&t_faults);
         ck_assert(status == COP_OK || status == COP_E_MEMORY);

@@ -11,6 +11,7 @@
 #include "reduce/index.h"
 #include "reduce/reduction.h"
 #include "tests/support/reduce_functions.h"
+#include "tests/support/path_names.h"
 #include "tests/support/tree_test.h"
 
 enum { IDS = 120, KEYS = 7, STEPS = 1500 };
@@ -45,6 +46,7 @@ setup(void)
 static void
 teardown(void)
 {
+    path_names_free();
     ck_assert_uint_eq(memory->by_kind[COP_MEMORY_GRAPH], 0);
     cop__memory_unref(memory);
     t_all_released();
@@ -78,10 +80,9 @@ close_subject(subject s)
 static cop_status
 insert(subject s, uint32_t id, const child *c)
 {
-    return grouped
-               ? cop__grouping_insert(s.grouping, id, now[id].path, strlen(c->path), &c->key,
-                                      &c->value)
-               : cop__reduction_insert(s.reduction, id, now[id].path, strlen(c->path), &c->value);
+    const cop__name *name = path_name(c->path, strlen(c->path));
+    return grouped ? cop__grouping_insert(s.grouping, id, name, &c->key, &c->value)
+                   : cop__reduction_insert(s.reduction, id, name, &c->value);
 }
 
 static cop_status
@@ -116,7 +117,9 @@ print_top(char *out, size_t n, cop__top_walk *walk)
     const cop__treap_node *node;
     size_t at = 0;
     while ((node = cop__top_next(walk)) != NULL) {
-        at += (size_t)snprintf(out + at, n - at, " %.*s=", (int)node->key_length, node->key);
+        char path[64];
+        int length = (int)cop__name_path(node->name, path, sizeof path);
+        at += (size_t)snprintf(out + at, n - at, " %.*s=", length, path);
         at += print_value(out + at, n - at, &node->value);
     }
     return at;
@@ -402,7 +405,7 @@ check_treap(const cop__treap *treap, const cop__records *nodes)
 
 START_TEST(treaps_hold_together)
 {
-    static char paths[500][12];
+    char path[12];
     cop__records nodes;
     cop__treap treap = {.order = (uint8_t)(_i & 1), .folds = _i >= 2};
     uint32_t number[500] = {0};
@@ -419,9 +422,9 @@ START_TEST(treaps_hold_together)
             n--;
         } else {
             number[i] = cop__records_take(&nodes);
-            snprintf(paths[i], sizeof paths[i], "%u", i / 2); /* every path twice */
-            cop__treap_node_name(cop__treap_node_at(&nodes, number[i]), i, paths[i],
-                                 strlen(paths[i]));
+            snprintf(path, sizeof path, "%u", i / 2); /* every path twice */
+            cop__treap_node_name(cop__treap_node_at(&nodes, number[i]), i,
+                                 path_name(path, strlen(path)));
             cop__treap_node_at(&nodes, number[i])->value = cop_i64((int64_t)tree_random(20));
             cop__treap_insert(&treap, &nodes, number[i]);
             n++;

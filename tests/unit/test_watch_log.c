@@ -334,7 +334,7 @@ START_TEST(collecting)
     for (unsigned n = 1; n <= 4; n++) {
         pass p = {store->watch, NULL, cop__watch_list_new(cop__store_memory(store)), false};
         cop__watch_found one = {
-            .atom = {1, 1}, .what = COP_DIFF_VALUE, .path = {"a", 1, true, false}};
+            .atom = {1, 1}, .what = COP_DIFF_VALUE, .path = {"a", 1, false}};
         for (unsigned i = 0; i < n && p.log != NULL; i++)
             log_one(&p, &one);
         ck_assert((p.log != NULL) == (n <= 2));
@@ -349,7 +349,7 @@ static void
 list_add(cop__watch_list *list, uint32_t id, cop__difference what, const char *path)
 {
     cop__watch_found found = {
-        .atom = {id, 1}, .what = what, .path = {path, strlen(path), true, false}};
+        .atom = {id, 1}, .what = what, .path = {path, strlen(path), false}};
     cop__watch_list_add(list, &found, true);
 }
 
@@ -450,24 +450,24 @@ START_TEST(orders_by_random)
 }
 END_TEST
 
-/* Texts lie one behind the other; a name's is not copied unless it is asked for. */
+/* Texts lie one behind the other; they are not copied unless they are asked for. */
 START_TEST(texts)
 {
     cop__watch_list *list = list_new();
     cop__watch_found found = {
-        .atom = {1, 1}, .what = COP_DIFF_VALUE, .path = {"ab", 2, true, false}};
+        .atom = {1, 1}, .what = COP_DIFF_VALUE, .path = {"ab", 2, false}};
 
     cop__watch_list_add(list, &found, false);
     ck_assert_uint_eq(list->text_used, 0);
     ck_assert_uint_eq(list->entry[0].text, 0);
     cop__watch_list_add(list, &found, true);
-    found.path = (cop__watch_path){"cde", 3, false, false};
-    cop__watch_list_add(list, &found, false);
+    found.path = (cop__watch_path){"cde", 3, false};
+    cop__watch_list_add(list, &found, true);
     ck_assert_uint_eq(list->text_used, 5);
     ck_assert_uint_eq(list->entry[1].text, 1);
     ck_assert_uint_eq(list->entry[2].text, 3);
     ck_assert_mem_eq(list->text, "abcde", 5);
-    found.path = (cop__watch_path){NULL, 0, false, false};
+    found.path = (cop__watch_path){NULL, 0, false};
     cop__watch_list_add(list, &found, true);
     ck_assert(list->entry[3].anonymous && list->entry[3].text == 0);
     ck_assert(!list->entry[2].anonymous);

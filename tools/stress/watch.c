@@ -56,9 +56,12 @@ compare_all(struct watcher *w, const cop_snapshot *now, uint64_t version)
 static void
 take_change(struct watcher *w, const cop_change *change)
 {
-    if (change->path_length < 3 || change->now.type != COP_I64)
+    char number[16] = ""; /* "a/123", not terminated */
+    if (change->path_length < 3 || change->path_length >= sizeof number ||
+        change->now.type != COP_I64)
         return; /* the branch itself */
-    unsigned long i = strtoul(change->path + 2, NULL, 10);
+    memcpy(number, change->path + 2, change->path_length - 2);
+    unsigned long i = strtoul(number, NULL, 10);
     if (i >= w->self->stress->config->atoms)
         return;
     stress_check(w->self, PROMISE_MODEL,

@@ -39,6 +39,7 @@ kind_of(cop_status status)
     switch (status) {
     case COP_E_ABSENT:
     case COP_E_GONE:
+    case COP_E_EXPIRED:
         return COP_PROBLEM_ABSENT;
     case COP_E_PATH:
         return COP_PROBLEM_PATH;

@@ -44,6 +44,9 @@ patch_array_order       | tests/unit/test_difference
 patch_array_order       | tests/unit/test_patch_random
 history_pruned_used     | tests/stress/stress_kept --seconds 3
 count_not_returned      | tests/stress/stress_memory --seconds 3
+revoked_early           | tests/stress/stress_revoke --seconds 5
+revoked_early           | tests/unit/test_handle_schedule
+revoked_early           | tests/unit/test_revoke
 page_freed_while_pinned | ./coppice stress --seconds 6 --patience-ms 4000
 published_page_changed  | ./coppice stress --seconds 6 --patience-ms 4000
 txn_dropped             | ./coppice stress --seconds 6 --patience-ms 4000

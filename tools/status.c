@@ -79,8 +79,8 @@ void
 status_show(void)
 {
     char line[256] = "";
+    format_line(line, sizeof line); /* what the store says meanwhile clears the line, under the lock */
     pthread_mutex_lock(&mutex);
-    format_line(line, sizeof line);
     if (status.terminal)
         printf("\r%.*s\033[K", columns(), line); /* cut to one line, or it could not be replaced */
     else

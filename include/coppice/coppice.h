@@ -7,6 +7,7 @@
 #include <coppice/effect.h>
 #include <coppice/graph.h>
 #include <coppice/history.h>
+#include <coppice/holders.h>
 #include <coppice/json.h>
 #include <coppice/json_stream.h>
 #include <coppice/memory.h>

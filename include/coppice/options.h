@@ -75,10 +75,14 @@ extern "C" {
       "advise the kernel to back page chunks with huge pages")                                     \
     X(memory_chunk_bytes, "memory.chunk_bytes", U64, 2097152, 4096, 1073741824, 0,                 \
       "size of the chunks that pages and values are cut from; the first ones are smaller")         \
+    X(memory_stall_ms, "memory.stall_ms", U64, 10000, 0, UINT64_C(1000000000000), 1,               \
+      "how long a replaced version may be held before the log says by whom; 0: never")         \
     X(readers_membarrier, "readers.membarrier", BOOL, 1, 0, 1, 0,                                  \
       "use the membarrier system call, so that a pin needs no fence")                              \
     X(readers_max, "readers.max", U64, 4096, 1, 65536, 0, "reader slots: threads that may read at once") \
     X(snapshots_max, "snapshots.max", U64, 4096, 1, 1000000, 1, "snapshots that may be held at once") \
+    X(snapshots_max_age_ms, "snapshots.max_age_ms", U64, 0, 0, UINT64_C(1000000000000), 1,         \
+      "age at which a snapshot is revoked: its reads answer \"expired\"; 0: never")                \
     X(watch_log_bytes, "watch.log_bytes", U64, 1048576, 0, UINT64_MAX, 0,                          \
       "what may be remembered of past changes, for watchers that come back")
 
@@ -97,7 +101,8 @@ extern "C" {
 
 typedef enum cop_log_level { COP_LOG_DEBUG, COP_LOG_INFO, COP_LOG_WARNING, COP_LOG_ERROR } cop_log_level;
 
-/* Called from any thread; must not call back into the store. message is one line without a newline
+/* Called from any thread, also from within calls on the store; must not call back into it, nor take a lock
+ * that is held during such calls. message is one line without a newline
  * and lives for the call only. */
 typedef void (*cop_log_function)(void *context, cop_log_level level, const char *message);
 

@@ -4,19 +4,30 @@
  *
  * A pin is short and belongs to the thread (or cop_reader) that made it; a snapshot can be kept
  * for hours and used by any thread. Both give a const cop_snapshot *, which every reading function
- * takes. Values read from it live until the unpin or drop.
+ * takes. Values read from it live until the unpin or drop; what a callback is shown, for the call.
+ *
+ * With snapshots.max_age_ms set, a snapshot that is taken is REVOKED when it has been held for so long: its
+ * version is let go, whoever forgot it, and from then on every function that reads it answers COP_E_EXPIRED,
+ * or reads right what was there when it began. It is still to be dropped. What was read before lives until
+ * that drop: texts and keys are copied once, and counted as "readers"; reading one can answer COP_E_MEMORY. A
+ * call that reads finishes, and keeps the version until it does, as does cop_snapshot_pin, after which
+ * reading costs what it costs in a pin. Revoked is at commits, by cop_store_poll, by a pool that was given to the
+ * store, and by cop_stats_take; not without these. The history's versions, pins, and snapshots made by cop_snapshot_keep of a
+ * pin are never revoked, nor are snapshots that were taken while the option was 0.
  *
  * Only the first read of a lazy computed atom in a version may run a function, and wait for another
  * thread that runs it (computed.h).
  *
  * Progress: once a thread has a reader slot, pin, unpin and all functions that take a
- * cop_snapshot are wait-free and write no shared cache line but the reader's own; listings and
+ * cop_snapshot are wait-free and write no shared cache line but the reader's own (in a snapshot that
+ * can be revoked texts and keys take a lock of the snapshot's); listings and
  * searches take the time their comments say, O(1) where they say nothing.
  *
  * Thread-safety: a snapshot may be read by any number of threads at once; a pin's by the thread that
  * made it. Callbacks run on the calling thread and may read, but not end the hold.
  *
- * Every reading function answers COP_E_FORKED in a forked child.
+ * Every reading function answers COP_E_FORKED in a forked child, and COP_E_EXPIRED for a snapshot that was
+ * revoked.
  */
 #ifndef COPPICE_SNAPSHOT_H
 #define COPPICE_SNAPSHOT_H
@@ -64,9 +75,22 @@ COP_PUBLIC void cop_reader_close(cop_reader *reader);
 /* Takes the newest version as a snapshot to keep. COP_E_LIMIT (snapshots.max), and as cop_pin.
  * Thread-safe; takes a short lock. */
 COP_PUBLIC cop_status cop_snapshot_take(cop_store *store, const cop_snapshot **snapshot);
-/* One more hold on a version that is pinned or held. Every take and keep needs its own drop.
- * COP_E_LIMIT, COP_E_MEMORY, COP_E_FORKED. Thread-safe; takes a short lock. */
+/* Takes a version once more by its number (a weak snapshot): the newest, one of the history, or one that any
+ * snapshot still holds. COP_E_GONE: it is kept no longer, or by pins alone; else as cop_snapshot_take. O(held
+ * versions), under a short lock. */
+COP_PUBLIC cop_status cop_snapshot_take_version(cop_store *store, uint64_t version,
+                                                const cop_snapshot **snapshot);
+/* One more hold on a version that is pinned or held. Every take and keep needs its own drop. A snapshot that
+ * can be revoked grows no younger by it. COP_E_LIMIT, COP_E_EXPIRED, COP_E_FORKED. Thread-safe; takes a
+ * short lock. */
 COP_PUBLIC cop_status cop_snapshot_keep(const cop_snapshot *snapshot);
+/* Pins the version of a snapshot for the calling thread: until cop_unpin it is not let go, and all that is
+ * read in pin->snapshot lives, also when the snapshot is revoked meanwhile. The snapshot must stay held (not
+ * dropped) as long. COP_E_EXPIRED, COP_E_FORKED, and as cop_pin when it can be revoked; *pin has failed then.
+ * Works on every snapshot, a pin's too. Wait-free once the thread has a reader slot. */
+COP_PUBLIC cop_status cop_snapshot_pin(const cop_snapshot *snapshot, cop_pin_t *pin);
+/* Whether it has been revoked. What it answers may be history the next moment. Wait-free. */
+COP_PUBLIC bool cop_snapshot_expired(const cop_snapshot *snapshot);
 /* Ends a hold; frees what only this version needed when the commit right is free, else leaves that
  * to its holder. Legal for NULL, from any thread. Takes a short lock; frees by a quota. */
 COP_PUBLIC void cop_snapshot_drop(const cop_snapshot *snapshot);
@@ -107,8 +131,8 @@ COP_PUBLIC cop_status cop_find(const cop_snapshot *snapshot, const char *path, s
 COP_PUBLIC cop_status cop_get_at(const cop_snapshot *snapshot, const char *path, size_t length,
                                  cop_value *value);
 
-/* One child of a branch. key is the segment of an object's child as it stands in paths (escaped),
- * NULL in an array; index is its place in order. key and value live as long as the snapshot. */
+/* One child of a branch. key is the segment of an object's child as it stands in paths (escaped), NULL in
+ * an array; index is its place in order. From a cursor key and value live as long as the snapshot. */
 typedef struct cop_child {
     cop_atom atom;
     cop_value value; /* COP_NONE: a lazy atom; cop_get evaluates it */
@@ -117,7 +141,7 @@ typedef struct cop_child {
     uint32_t index;
 } cop_child;
 
-/* Return non-zero to stop. The child lives for the call. */
+/* Return non-zero to stop. The child lives for the call, its key and value too. */
 typedef int (*cop_each_function)(void *context, const cop_child *child);
 
 /* The children of a branch in order. COP_OK when all were seen or the function stopped (its result
@@ -135,6 +159,9 @@ typedef struct cop_cursor {
 COP_PUBLIC cop_status cop_cursor_open(const cop_snapshot *snapshot, cop_atom branch, cop_cursor *cursor);
 /* True and *child filled, or false at the end. Amortised O(1). */
 COP_PUBLIC bool cop_cursor_next(cop_cursor *cursor, cop_child *child);
+/* Why cop_cursor_next answered false: COP_OK at the end; COP_E_EXPIRED; COP_E_MEMORY, when the step may be
+ * tried again; COP_E_FORKED. Wait-free. */
+COP_PUBLIC cop_status cop_cursor_status(const cop_cursor *cursor);
 
 /* Number of children. O(1). COP_E_GONE, COP_E_NOT_BRANCH. */
 COP_PUBLIC cop_status cop_count(const cop_snapshot *snapshot, cop_atom branch, uint32_t *count);
@@ -158,7 +185,7 @@ COP_PUBLIC cop_status cop_atom_path(const cop_snapshot *snapshot, cop_atom atom,
                                     size_t capacity, size_t *length);
 
 /* All atoms of the version in id order (O(atoms)), in runs of up to 32. Return non-zero to stop. The arrays
- * live for the call, the values' bytes as long as the snapshot. Branches are included. */
+ * and the values' bytes live for the call. Branches are included. */
 typedef int (*cop_scan_function)(void *context, const cop_atom *atoms, const cop_value *values,
                                  size_t n);
 COP_PUBLIC cop_status cop_scan(const cop_snapshot *snapshot, cop_scan_function function,

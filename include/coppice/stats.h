@@ -33,6 +33,7 @@ extern "C" {
     X(pins_resolved, "count", "pending pins resolved by the committer")                \
     X(pins_leaked, "count", "pins released because their thread exited")               \
     X(snapshots, "snapshots", "snapshots held")                                        \
+    X(snapshots_revoked, "count", "snapshots revoked because they were held too long")     \
     X(held_versions, "versions", "versions held besides the newest, at the last scan") \
     X(oldest_held_version, "version", "oldest version held, else the newest")          \
     X(oldest_held_age, "ms", "since that version was published; 0 when it is the newest")   \

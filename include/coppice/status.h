@@ -49,7 +49,8 @@ extern "C" {
     X(E_PENDING, -22, "not decided yet, or not ready yet in this wave")         \
     X(E_FAILED, -23, "the function of a computed atom failed")                  \
     X(E_CYCLE, -24, "computed atoms read each other in a cycle")                \
-    X(E_COMPUTED, -25, "the atom is computed: it can be disposed of, not written")
+    X(E_COMPUTED, -25, "the atom is computed: it can be disposed of, not written") \
+    X(E_EXPIRED, -26, "the snapshot was held too long and has been revoked")
 
 typedef enum cop_status {
 #define COP_STATUS_ENUM(name, number, message) COP_##name = (number),

@@ -58,7 +58,8 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
     X(history_pruned_used) \
     X(fragment_stale) \
     X(count_not_returned) \
-    X(reserve_used)
+    X(reserve_used) \
+    X(revoked_early)
 
 enum cop__fault {
 #define COP_FAULT_ENUM(name) COP_FAULT_##name,

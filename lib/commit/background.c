@@ -148,7 +148,7 @@ run_due(cop_store *store, uint64_t most, uint64_t *results)
     while (status == COP_OK && *results < most) {
         const cop_snapshot *snapshot;
         bool told;
-        status = cop_snapshot_take(store, &snapshot);
+        status = cop__snapshot_take_root(store, &snapshot);
         if (status != COP_OK)
             return status;
         cop__lazy *lazy = take_due(all, snapshot->stamp);
@@ -187,12 +187,9 @@ cop__background_run(cop_store *store, uint64_t most, uint64_t *results)
 
 /* ---- where a value comes from ---- */
 
-cop_status
-cop_computed_origin(const cop_snapshot *snapshot, cop_atom atom, uint64_t *version)
+static cop_status
+origin_in(const cop_snapshot *snapshot, cop_atom atom, uint64_t *version)
 {
-    *version = 0;
-    if (snapshot->store == NULL)
-        return COP_E_FORKED;
     const cop__slot *slot = cop__root_atom(snapshot, atom);
     if (slot == NULL)
         return COP_E_GONE;
@@ -201,4 +198,17 @@ cop_computed_origin(const cop_snapshot *snapshot, cop_atom atom, uint64_t *versi
     if (!cop__lazy_origin(&snapshot->store->graph, snapshot, atom, version))
         *version = snapshot->version;
     return COP_OK;
+}
+
+cop_status
+cop_computed_origin(const cop_snapshot *snapshot, cop_atom atom, uint64_t *version)
+{
+    cop__entered entered;
+    *version = 0;
+    cop_status status = cop__snapshot_enter(snapshot, &entered);
+    if (status != COP_OK)
+        return status;
+    status = origin_in(entered.root, atom, version);
+    cop__snapshot_leave(&entered);
+    return status;
 }

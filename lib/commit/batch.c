@@ -26,8 +26,8 @@
 
 #define SCAN_ITEMS 2048u  /* dead things that make a scan worth its barrier */
 #define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
-#define SWEEP_BUCKETS 4u  /* of the directory, swept by each commit while there are stale names, */
-#define SWEEP_SHARE 8u    /* and one more for every so many names that it made */
+#define SWEEP_BUCKETS 2u  /* of the directory, swept by each commit while there are stale names, */
+#define SWEEP_SHARE 20u   /* and one more for every so many names that it made */
 #define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
 #define VALUES_AHEAD 8u
 
@@ -228,7 +228,8 @@ draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
     /* A scan looks at each held version: it has to be worth that, too. */
     bool scan = tree->dead.limbo_count >=
                     store->limbo_left + SCAN_ITEMS + tree->dead.held_count ||
-                (lazies && cop__lazies_scan_due(&store->graph));
+                (lazies && cop__lazies_scan_due(&store->graph)) ||
+                cop__handles_due(&store->handle_due);
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
     if (cop__unlikely(scan || store->trim.phase != COP_TRIM_IDLE) && cop__trim_due(store))
         (void)cop__trim_step(store);
@@ -259,8 +260,11 @@ static cop_status
 txn_apply(cop_store *store, cop_txn *txn, bool *clean)
 {
     *clean = true;
-    if (txn->condition_count > 0 && !cop__txn_holds(txn, &store->tree))
-        return COP_E_CONFLICT;
+    if (txn->condition_count > 0) {
+        cop_status status = cop__txn_holds(txn, &store->tree);
+        if (status != COP_OK)
+            return status;
+    }
     for (size_t i = 0; i < PAGES_AHEAD && i < txn->op_count; i++)
         look_ahead(&store->tree, txn, i, true);
     for (size_t i = 0; i < txn->op_count; i++) {

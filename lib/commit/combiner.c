@@ -37,17 +37,7 @@
 #define SLEEP_NS UINT64_C(2000000)
 #define SPINS 200u
 #define YIELDS 30u
-<<<<<<< ours
-#define SWEEP_STEP 1024u  /* swept at once when there is nothing to commit */
-=======
-#define SCAN_ITEMS 2048u  /* dead things that make a scan worth its barrier */
-#define FREE_AT_LEAST 64u /* dead things freed by each commit at the least */
-#define SWEEP_BUCKETS 2u  /* of the directory, swept by each commit while there are stale names, */
-#define SWEEP_SHARE 20u   /* and one more for every so many names that it made */
 #define SWEEP_STEP 400u   /* swept at once when there is nothing to commit */
-#define PAGES_AHEAD 16u   /* operations between asking for a page and writing it */
-#define VALUES_AHEAD 8u
->>>>>>> theirs
 #define IDLE_STEPS 16u
 #define STEPS_MAX 256u    /* of settling after a snapshot was dropped */
 #define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */

@@ -48,6 +48,17 @@ cop_txn_snapshot(cop_txn *txn, const cop_snapshot **snapshot)
     return status;
 }
 
+cop_status
+cop__txn_snapshot_root(cop_txn *txn, const cop_snapshot **snapshot)
+{
+    COP_ASSERT(txn->snapshot == NULL);
+    cop_status status = cop__txn_building(txn);
+    if (status == COP_OK)
+        status = cop__snapshot_take_root(txn->store, &txn->snapshot);
+    *snapshot = txn->snapshot;
+    return status;
+}
+
 /* ---- reading ---- */
 
 static bool
@@ -126,13 +137,17 @@ cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
     cop_status status = cop_txn_snapshot(txn, &snapshot);
     if (status != COP_OK)
         return status;
-    status = cop_get(snapshot, atom, value);
-    if (status != COP_OK && status != COP_E_GONE)
+    cop__entered entered;
+    status = cop__snapshot_enter(snapshot, &entered);
+    if (status != COP_OK)
         return status;
-    cop_status added =
-        condition_add(txn, (cop__condition){.code = COP_READ_ATOM, .atom = atom}, NULL, 0);
+    status = cop_get(snapshot, atom, value);
+    cop_status added = status == COP_E_GONE ? COP_OK : status;
     if (added == COP_OK)
-        added = lazy_conditions(txn, snapshot, atom);
+        added = condition_add(txn, (cop__condition){.code = COP_READ_ATOM, .atom = atom}, NULL, 0);
+    if (added == COP_OK)
+        added = lazy_conditions(txn, entered.root, atom);
+    cop__snapshot_leave(&entered);
     if (added != COP_OK)
         return added;
     (void)own_writes(txn, atom, value, &status);
@@ -207,10 +222,10 @@ cop_txn_require_path(cop_txn *txn, const char *path, size_t length, bool present
 /* ---- checking, under the commit right ---- */
 
 static bool
-atom_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree *tree)
+atom_holds(const cop_snapshot *read, const cop__condition *condition, const cop__tree *tree)
 {
     const cop__slot *now = cop__draft_atom(tree, condition->atom);
-    const cop__slot *then = cop__root_atom(txn->snapshot, condition->atom);
+    const cop__slot *then = cop__root_atom(read, condition->atom);
     if (now == NULL || then == NULL)
         return now == then;
     if (cop__slot_is_lazy(then)) /* what it reads has conditions of its own */
@@ -231,28 +246,28 @@ path_holds(const cop__condition *condition, const cop__tree *tree)
 }
 
 static bool
-list_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree *tree)
+list_holds(const cop_snapshot *read, const cop__condition *condition, const cop__tree *tree)
 {
     const cop__slot *now = cop__draft_atom(tree, condition->atom);
-    const cop__slot *then = cop__root_atom(txn->snapshot, condition->atom);
+    const cop__slot *then = cop__root_atom(read, condition->atom);
     if (now == NULL || then == NULL)
         return now == then;
     if (!cop__slot_is_branch(now) || cop__slot_type(now) != cop__slot_type(then))
         return cop__slot_type(now) == cop__slot_type(then);
-    return cop__list_changed((cop__view){NULL, tree}, now) <= txn->snapshot->version;
+    return cop__list_changed((cop__view){NULL, tree}, now) <= read->version;
 }
 
 static bool
-condition_holds(const cop_txn *txn, const cop__condition *condition, const cop__tree *tree)
+condition_holds(const cop_snapshot *read, const cop__condition *condition, const cop__tree *tree)
 {
     const cop__slot *now;
     switch ((enum cop__condition_code)condition->code) {
     case COP_READ_ATOM:
-        return atom_holds(txn, condition, tree);
+        return atom_holds(read, condition, tree);
     case COP_READ_PATH:
         return path_holds(condition, tree);
     case COP_READ_LIST:
-        return list_holds(txn, condition, tree);
+        return list_holds(read, condition, tree);
     case COP_IF_UNCHANGED:
         now = cop__draft_atom(tree, condition->atom);
         return now != NULL && cop__slot_is_branch(now) &&
@@ -268,11 +283,15 @@ condition_holds(const cop_txn *txn, const cop__condition *condition, const cop__
     return false;
 }
 
-bool
+/* What a revoked snapshot leads to is let go with the right only. */
+cop_status
 cop__txn_holds(const cop_txn *txn, const cop__tree *tree)
 {
+    const cop_snapshot *read = txn->snapshot;
+    if (read != NULL && (read = cop__snapshot_resolve(read)) == NULL)
+        return COP_E_EXPIRED;
     for (size_t i = 0; i < txn->condition_count; i++)
-        if (!condition_holds(txn, &txn->conditions[i], tree))
-            return false;
-    return true;
+        if (!condition_holds(read, &txn->conditions[i], tree))
+            return COP_E_CONFLICT;
+    return COP_OK;
 }

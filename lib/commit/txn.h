@@ -175,8 +175,9 @@ cop_status cop__op_add(cop_txn *txn, const cop__op *op, const cop_value *value);
 void cop__txn_unref(cop_txn *txn);
 /* A spent one that a reader kept. */
 void cop__txn_free_spare(cop_txn *txn, cop__memory *memory);
-/* Runs the transaction's conditions against the draft. */
-bool cop__txn_holds(const cop_txn *txn, const cop__tree *tree);
+/* Runs the transaction's conditions against the draft, with the right. COP_E_CONFLICT; COP_E_EXPIRED: the
+ * version that it read has been let go. */
+cop_status cop__txn_holds(const cop_txn *txn, const cop__tree *tree);
 /* Applies one operation to the draft. On any failure but COP_E_MEMORY nothing was changed by it. */
 cop_status cop__txn_apply(cop_txn *txn, size_t op, cop__tree *tree);
 /* The same for a step of a patch; what fails may have changed the draft. */

@@ -53,4 +53,8 @@ typedef struct cop__txn_mark {
 cop__txn_mark cop__txn_mark_here(const cop_txn *txn);
 void cop__txn_rewind(cop_txn *txn, cop__txn_mark mark);
 
+/* cop_txn_snapshot for a transaction of the library's own that has read nothing: a record, in which it looks
+ * itself, and never a handle. */
+cop_status cop__txn_snapshot_root(cop_txn *txn, const cop_snapshot **snapshot);
+
 #endif

@@ -444,11 +444,12 @@ cop_history_take(cop_store *store, uint64_t version, const cop_snapshot **snapsh
     if (entry == NULL) {
         status = COP_E_ABSENT;
     } else {
-        status = COP_FAULT(history_pruned_used) ? COP_OK : cop_snapshot_keep(entry->snapshot);
+        if (COP_FAULT(history_pruned_used))
+            *snapshot = entry->snapshot;
+        else
+            status = cop__snapshot_give(store, entry->snapshot, __builtin_return_address(0), snapshot);
         cop__kept_use(history, entry);
     }
-    if (status == COP_OK)
-        *snapshot = entry->snapshot;
     cop__history_leave(store, history);
     return status;
 }
@@ -464,7 +465,7 @@ hold_newest(cop_store *store, uint64_t version, const cop_snapshot **snapshot)
         return cop_pin_status();
     cop_status status = COP_E_ABSENT;
     if (cop_snapshot_version(pin.snapshot) == version) {
-        cop__snapshot_hold(pin.snapshot);
+        cop__snapshot_hold(pin.snapshot, COP_HELD_BY_LIBRARY);
         *snapshot = pin.snapshot;
         status = COP_OK;
     }
@@ -481,7 +482,7 @@ cop__history_hold(cop_store *store, uint64_t version, const cop_snapshot **snaps
     if (status == COP_OK) {
         cop__kept *entry = cop__kept_find(history, version);
         if (entry != NULL) {
-            cop__snapshot_hold(entry->snapshot);
+            cop__snapshot_hold(entry->snapshot, COP_HELD_BY_LIBRARY);
             *snapshot = entry->snapshot;
             cop__kept_use(history, entry);
         }
@@ -503,7 +504,7 @@ cop__history_hold_next(cop_store *store, uint64_t from, uint64_t to, cop_history
         return status;
     cop__kept *kept = cop__kept_at(history, cop__kept_place(history, from));
     if (kept != NULL && kept->version <= to) {
-        cop__snapshot_hold(kept->snapshot);
+        cop__snapshot_hold(kept->snapshot, COP_HELD_BY_LIBRARY);
         *snapshot = kept->snapshot;
         describe(kept, entry);
         cop__kept_use(history, kept);
@@ -516,7 +517,7 @@ void
 cop__history_let_go(const cop_snapshot *snapshot)
 {
     if (snapshot != NULL)
-        cop__snapshot_let_go(snapshot, true);
+        cop__snapshot_let_go(snapshot, COP_HELD_BY_LIBRARY, true);
 }
 
 /* ---- comparing ---- */

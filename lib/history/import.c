@@ -56,7 +56,7 @@ clear_first(cop_txn *txn)
 {
     clearing c = {txn, NULL};
     int stopped = 0;
-    cop_status status = cop_txn_snapshot(txn, &c.newest);
+    cop_status status = cop__txn_snapshot_root(txn, &c.newest);
     if (status == COP_OK)
         status = cop_txn_require_unchanged(txn, cop_root(), cop_snapshot_version(c.newest));
     if (status == COP_OK)

@@ -237,7 +237,7 @@ static cop_status
 restore_once(cop_txn *txn, void *context)
 {
     restoring *r = context;
-    cop_status status = cop_txn_snapshot(txn, &r->newest);
+    cop_status status = cop__txn_snapshot_root(txn, &r->newest);
     if (status != COP_OK)
         return status;
     r->txn = txn;

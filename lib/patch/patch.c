@@ -121,24 +121,17 @@ check_write(const cop_snapshot *before, const cop_snapshot *now, cop_patch_forma
     return known ? COP_OK : COP_E_INVALID;
 }
 
-cop_status
-cop_patch_write(const cop_snapshot *before, const cop_snapshot *now, const char *path,
-                size_t path_length, cop_patch_format format, const cop_patch_options *options,
-                cop_sink_function sink, void *context, cop_error *error)
+/* Between two records of one store. */
+static cop_status
+write_between(const cop_snapshot *before, const cop_snapshot *now, const char *path,
+              size_t path_length, cop_patch_format format, uint64_t max_bytes,
+              cop_sink_function sink, void *context, cop_error *error)
 {
-    cop_patch_options taken;
-    cop_error own = COP_ERROR_INIT;
-    cop_status status = check_write(before, now, format, options, sink, &taken);
-    if (status == COP_OK && (status = cop_path_check(path, path_length, error)) != COP_OK)
-        return status;
-    if (status != COP_OK)
-        return cop__fail(error, status, "%s", cop_status_message(status));
     cop__memory *memory = cop__store_memory(now->store);
-    cop__patch_writer w = {.memory = memory, .pair = {before, now}, .error = &own};
-    w.out =
-        (cop__bytes){.memory = memory, .sink = sink, .context = context, .limit = taken.max_bytes};
+    cop__patch_writer w = {.memory = memory, .pair = {before, now}, .error = error};
+    w.out = (cop__bytes){.memory = memory, .sink = sink, .context = context, .limit = max_bytes};
     w.path.memory = memory;
-    status = find_document(before, path, path_length, &w.before);
+    cop_status status = find_document(before, path, path_length, &w.before);
     if (status == COP_OK)
         status = find_document(now, path, path_length, &w.now);
     if (status == COP_OK && !exists(w.before) && !exists(w.now))
@@ -147,6 +140,29 @@ cop_patch_write(const cop_snapshot *before, const cop_snapshot *now, const char 
         status = write_document(&w, format);
     cop__bytes_end(&w.out);
     cop__bytes_end(&w.path);
+    return status;
+}
+
+cop_status
+cop_patch_write(const cop_snapshot *before, const cop_snapshot *now, const char *path,
+                size_t path_length, cop_patch_format format, const cop_patch_options *options,
+                cop_sink_function sink, void *context, cop_error *error)
+{
+    cop_patch_options taken;
+    cop_error own = COP_ERROR_INIT;
+    cop__entered first, second;
+    cop_status status = check_write(before, now, format, options, sink, &taken);
+    if (status == COP_OK && (status = cop_path_check(path, path_length, error)) != COP_OK)
+        return status;
+    if (status == COP_OK && (status = cop__snapshot_enter(before, &first)) == COP_OK) {
+        status = cop__snapshot_enter(now, &second);
+        if (status == COP_OK) {
+            status = write_between(first.root, second.root, path, path_length, format,
+                                   taken.max_bytes, sink, context, &own);
+            cop__snapshot_leave(&second);
+        }
+        cop__snapshot_leave(&first);
+    }
     if (status != COP_OK && own.status == COP_OK)
         (void)cop__fail(&own, status, "%s", cop_status_message(status));
     if (error != NULL && status != COP_OK)

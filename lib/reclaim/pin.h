@@ -9,7 +9,8 @@
  *
  *   0                     free
  *   sequence << 1 | 1     pending: the pin `sequence` has begun, its record is not known yet
- *   even and not 0        exact: the address of the record that the pin has read
+ *   even and not 0        exact: the address of the record that the pin has read; with bit 1 set
+ *                         the name of something else, which is reported as it is (handle_pin.h)
  *
  *   reader                                     committer, for each pin, between publications
  *   S   sequence += 1                          B1  heavy barrier
@@ -86,7 +87,7 @@
 
 /*
  * The first line is written by the reader alone, the second by the committer when it posts, the
- * third is the committer's own. With 192 bytes the line that the hardware prefetches along with a
+ * third is the committer's own but for the sites of a development build. With 192 bytes the line that the hardware prefetches along with a
  * reader's is never another reader's.
  */
 struct cop__pin_slot {
@@ -95,7 +96,22 @@ struct cop__pin_slot {
     _Alignas(COP_CACHE_LINE) _Atomic uint64_t help_sequence[COP__PIN_NESTED];
     _Atomic(void *) help_root[COP__PIN_NESTED];
     _Alignas(COP_CACHE_LINE) uint8_t fate[COP__PIN_NESTED]; /* what became of the posting */
+    uint32_t thread; /* that registered it: under the gate's lock */
+    _Atomic(const void *) site[COP__PIN_NESTED]; /* who pinned last; written in development builds only */
 };
+
+/* For who asks where a pin was made: nothing in production builds. */
+static inline void
+cop__pin_note_site(struct cop__pin_slot *slot, unsigned i, const void *site)
+{
+#ifdef COP_PRODUCTION
+    (void)slot;
+    (void)i;
+    (void)site;
+#else
+    atomic_store_explicit(&slot->site[i], site, memory_order_relaxed);
+#endif
+}
 
 /* S. */
 static inline uint64_t

@@ -12,6 +12,9 @@
  *    each other for as long as a store buffer lasts; the store is then freed at the next unpin or
  *    at the thread's exit, whichever is first.
  *
+ *  - a slot may name a handle instead of a record: handle_pin.h. Handles are revoked before the scan's
+ *    first barrier and let go after its looks, before the list of what is held is read.
+ *
  * PROGRESS. A registered thread's pin and unpin: wait-free. Registering: blocking (lock, memory).
  *
  *   may run at the same time    pin/unpin (other reader)  register  scan   close
@@ -24,6 +27,7 @@
 #include "graph/lazy.h"
 #include "history/room.h"
 #include "reclaim/gate.h"
+#include "reclaim/holders.h"
 
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
@@ -120,6 +124,7 @@ reader_take(cop_store *store, cop_status *status)
     } else {
         gate->owned++;
         reader->spare_txn = NULL;
+        reader->slot.thread = cop__thread_id();
         cop__store_relaxed(&reader->closing, cop__load_seq_cst(&store->closing));
         cop__store_relaxed(&reader->store, store);
         cop__store_release(&reader->owned, 1u);
@@ -290,24 +295,25 @@ cop_pin_status(void)
 }
 
 static inline cop_pin_t
-pin_with(struct cop_reader *reader, cop_store *store)
+pin_with(struct cop_reader *reader, cop_store *store, const void *site)
 {
     unsigned i = 0;
     while (cop__unlikely(atomic_load_explicit(&reader->slot.state[i], memory_order_relaxed) != 0))
         if (++i == COP_PINS_MAX)
             return pin_failed(COP_E_PINS);
+    cop__pin_note_site(&reader->slot, i, site);
     const cop_snapshot *root = cop__pin_begin(&reader->slot, i, &store->root, store->fence);
     /* Readers are aligned to cache lines: the low bits say which pin. */
     return (cop_pin_t){root, (char *)reader + i};
 }
 
 static __attribute__((noinline)) cop_pin_t
-pin_slow(cop_store *store)
+pin_slow(cop_store *store, const void *site)
 {
     cop_status status = cop__store_usable(store);
     struct cop_reader *reader =
         status == COP_OK ? cop__reader_of_thread(store, &status) : NULL;
-    return reader != NULL ? pin_with(reader, store) : pin_failed(status);
+    return reader != NULL ? pin_with(reader, store, site) : pin_failed(status);
 }
 
 cop_pin_t
@@ -315,8 +321,8 @@ cop_pin(cop_store *store)
 {
     struct cop_reader *reader = cop__reader_last;
     if (cop__unlikely(reader == NULL || cop__load_relaxed(&reader->store) != store))
-        return pin_slow(store);
-    return pin_with(reader, store);
+        return pin_slow(store, __builtin_return_address(0));
+    return pin_with(reader, store, __builtin_return_address(0));
 }
 
 void
@@ -348,7 +354,9 @@ cop_reader_pin(cop_reader *reader)
     if (cop__unlikely(store == NULL))
         return pin_failed(COP_E_FORKED);
     cop_status status = cop__store_usable(store);
-    return cop__likely(status == COP_OK) ? pin_with(reader, store) : pin_failed(status);
+    return cop__likely(status == COP_OK)
+               ? pin_with(reader, store, __builtin_return_address(0))
+               : pin_failed(status);
 }
 
 void
@@ -381,17 +389,36 @@ cop__membarrier_ready(void)
            syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
+/* What the history keeps is meant to be old. */
 static void
-note_held(void *context, void *root)
+note_stalling(cop__stall *stall, const cop_snapshot *snapshot)
 {
-    cop_store *store = context;
+    if (stall->oldest == NULL || snapshot->stamp < stall->oldest->stamp)
+        stall->oldest = snapshot;
+}
+
+static void
+note_version(cop_store *store, const cop_snapshot *snapshot)
+{
     COP_ALWAYS(store->stamps_count < store->stamps_capacity);
-    const cop_snapshot *snapshot = root;
     store->stamps[store->stamps_count++] = snapshot->stamp;
     if (snapshot->version < store->oldest_noted) {
         store->oldest_noted = snapshot->version;
         store->oldest_noted_ns = snapshot->time_ns;
     }
+}
+
+static void
+note_pinned(void *context, void *root)
+{
+    cop_store *store = context;
+    struct cop__handle_pins *handle = cop__handle_named(root);
+    if (cop__unlikely(handle != NULL)) { /* what it leads to is in the list of what is held */
+        handle->named = store->scan;
+        return;
+    }
+    note_version(store, root);
+    note_stalling(&store->stall, root);
 }
 
 static bool
@@ -430,10 +457,13 @@ held_find(cop_store *store)
     size_t resolved = 0;
     store->stamps_count = 0;
     store->oldest_noted = UINT64_MAX;
+    store->stall.oldest = NULL;
+    store->scan++;
+    cop__handles_before_scan(store);
     pthread_mutex_lock(&gate->lock);
     bool room = stamps_reserve(store, gate->count * COP__PIN_NESTED * 2);
     if (room)
-        cop__pin_collect(gate->slots, gate->count, store->tree.root, heavy_barrier, store, note_held,
+        cop__pin_collect(gate->slots, gate->count, store->tree.root, heavy_barrier, store, note_pinned,
                          store->fence, &resolved);
     pthread_mutex_unlock(&gate->lock);
     if (!room)
@@ -442,11 +472,14 @@ held_find(cop_store *store)
     cop__store_relaxed(&store->count.oldest_pin, store->oldest_noted);
     cop__store_relaxed(&store->count.oldest_pin_ns, store->oldest_noted_ns);
     cop__count_add(&store->count.resolved, resolved);
+    cop__handles_after_scan(store);
     pthread_mutex_lock(&store->snapshot_lock);
     room = stamps_reserve(store, store->stamps_count + store->held_records);
     for (cop_snapshot *s = store->held_first; room && s != NULL; s = s->next_held) {
         s->seen = true;
-        note_held(store, s);
+        note_version(store, s);
+        if (s->kept < s->holds)
+            note_stalling(&store->stall, s);
     }
     pthread_mutex_unlock(&store->snapshot_lock);
     stamps_sort(store);
@@ -466,6 +499,7 @@ cop__reclaim(cop_store *store, bool scan, size_t quota)
             cop__snapshots_weigh(store);
             store->history_posted |= cop__history_heavy(store);
         }
+        cop__stall_look(store);
         cop__count_add(&store->count.scans, 1);
     }
     COP_PROBE2(reclaim, scan, quota);

@@ -35,7 +35,8 @@ typedef struct level {
 } level;
 
 struct cop_json_stream {
-    const cop_snapshot *snapshot;
+    const cop_snapshot *snapshot; /* kept */
+    const cop_snapshot *root; /* that it leads to, while it is entered */
     cop__memory *memory;
     cop_json_write_options options;
     bool fast; /* the short way writes what these options ask for */
@@ -86,7 +87,7 @@ open_branch(cop_json_stream *s, const cop__slot *slot)
         cop__json_pieces_bytes(&s->pieces, array ? "[]" : "{}", 2);
     else
         s->levels[s->depth++] =
-            (level){cop__json_list_of(s->snapshot, slot), array, array ? '[' : '{'};
+            (level){cop__json_list_of(s->root, slot), array, array ? '[' : '{'};
 }
 
 /* The separator as a text that stays. */
@@ -203,7 +204,7 @@ put_evaluated(cop_json_stream *s, level *l, const cop__slot *slot)
 {
     cop_value value;
     uint32_t id = *l->list.id;
-    cop_status status = cop_get(s->snapshot, (cop_atom){id, slot->reserved}, &value);
+    cop_status status = cop_get(s->root, (cop_atom){id, slot->reserved}, &value);
     if (status != COP_OK)
         return status;
     add_begin(s, l, id);
@@ -220,7 +221,7 @@ put_next(cop_json_stream *s, size_t *passes)
     if (cop__unlikely(s->depth == s->capacity) && !grow_levels(s))
         return COP_E_MEMORY;
     level *l = &s->levels[s->depth - 1];
-    if (!cop__json_list_more(s->snapshot, &l->list)) {
+    if (!cop__json_list_more(s->root, &l->list)) {
         close_branch(s);
         return COP_OK;
     }
@@ -273,10 +274,15 @@ cop_json_stream_next(cop_json_stream *stream, char *buffer, size_t size, size_t 
     if (!store)
         return COP_E_FORKED;
     uint64_t began = cop__monitor_clock(store);
+    cop__entered entered;
+    cop_status status = cop__snapshot_enter(stream->snapshot, &entered);
+    if (status != COP_OK)
+        return status;
     cop__json_pieces_begin(&stream->pieces, buffer, size);
-    cop_status status = run(stream, size);
+    status = run(stream, size);
     *written = cop__json_pieces_end(&stream->pieces);
     *more = unfinished(stream) || stream->pieces.held > 0;
+    cop__snapshot_leave(&entered);
     if (began != 0)
         stream->spent_ns += cop__clock_ns() - began;
     if (!*more && *written > 0 && stream->spent_ns != 0)
@@ -287,12 +293,12 @@ cop_json_stream_next(cop_json_stream *stream, char *buffer, size_t size, size_t 
 /* ---- opening and closing ---- */
 
 static void
-begin(cop_json_stream *s, const cop_snapshot *snapshot, cop_atom atom, const cop_value *value)
+begin(cop_json_stream *s, const cop_snapshot *root, cop_atom atom, const cop_value *value)
 {
-    s->snapshot = snapshot;
+    s->root = root;
     s->fast = !s->options.indent && !s->options.ascii;
     s->spent_ns = 0;
-    s->reader = s->ahead = cop__json_reader_of(snapshot);
+    s->reader = s->ahead = cop__json_reader_of(root);
     s->levels = s->first_levels;
     s->depth = 0;
     s->capacity = INLINE_LEVELS;
@@ -303,21 +309,16 @@ begin(cop_json_stream *s, const cop_snapshot *snapshot, cop_atom atom, const cop
         add_value(s, value);
 }
 
-cop_status
-cop_json_stream_open(const cop_snapshot *snapshot, cop_atom atom,
-                     const cop_json_write_options *options, cop_json_stream **stream)
+/* In the record `root`, which `snapshot` leads to. */
+static cop_status
+stream_new(const cop_snapshot *snapshot, const cop_snapshot *root, cop_atom atom,
+           cop_json_write_options taken, cop_json_stream **stream)
 {
     cop_value value;
-    cop_json_write_options taken;
-    if (!stream)
-        return COP_E_INVALID;
-    *stream = NULL;
-    if (!snapshot || !cop__json_write_options_take(options, &taken))
-        return COP_E_INVALID;
-    cop_status status = cop_get(snapshot, atom, &value);
+    cop_status status = cop_get(root, atom, &value);
     if (status != COP_OK)
         return status;
-    cop__memory *memory = snapshot->store->memory;
+    cop__memory *memory = root->store->memory;
     cop_json_stream *s = cop__memory_alloc(memory, COP_MEMORY_OTHER, sizeof *s, 16);
     if (!s)
         return COP_E_MEMORY;
@@ -328,9 +329,29 @@ cop_json_stream_open(const cop_snapshot *snapshot, cop_atom atom,
     }
     s->memory = memory;
     s->options = taken;
-    begin(s, snapshot, atom, &value);
+    s->snapshot = snapshot;
+    begin(s, root, atom, &value);
     *stream = s;
     return COP_OK;
+}
+
+cop_status
+cop_json_stream_open(const cop_snapshot *snapshot, cop_atom atom,
+                     const cop_json_write_options *options, cop_json_stream **stream)
+{
+    cop__entered entered;
+    cop_json_write_options taken;
+    if (!stream)
+        return COP_E_INVALID;
+    *stream = NULL;
+    if (!snapshot || !cop__json_write_options_take(options, &taken))
+        return COP_E_INVALID;
+    cop_status status = cop__snapshot_enter(snapshot, &entered);
+    if (status != COP_OK)
+        return status;
+    status = stream_new(snapshot, entered.root, atom, taken, stream);
+    cop__snapshot_leave(&entered);
+    return status;
 }
 
 void

@@ -121,14 +121,11 @@ cop__json_write_options_take(const cop_json_write_options *options,
     return taken->indent <= INDENT_MAX;
 }
 
-cop_status
-cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write_options *options,
-               cop_sink_function sink, void *context)
+static cop_status
+write_text(const cop_snapshot *snapshot, cop_atom atom, cop_json_write_options taken,
+           cop_sink_function sink, void *context)
 {
     cop_value value;
-    cop_json_write_options taken;
-    if (!snapshot || !sink || !cop__json_write_options_take(options, &taken))
-        return COP_E_INVALID;
     cop_status status = cop_get(snapshot, atom, &value);
     if (status)
         return status;
@@ -159,6 +156,22 @@ cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write
         free(w->frames);
     free(w);
     cop__monitor_took(store, COP_MEASURE_SERIALIZE, began);
+    return status;
+}
+
+cop_status
+cop_json_write(const cop_snapshot *snapshot, cop_atom atom, const cop_json_write_options *options,
+               cop_sink_function sink, void *context)
+{
+    cop__entered entered;
+    cop_json_write_options taken;
+    if (!snapshot || !sink || !cop__json_write_options_take(options, &taken))
+        return COP_E_INVALID;
+    cop_status status = cop__snapshot_enter(snapshot, &entered);
+    if (status)
+        return status;
+    status = write_text(entered.root, atom, taken, sink, context);
+    cop__snapshot_leave(&entered);
     return status;
 }
 

@@ -153,7 +153,7 @@ drop_kept(cop__serializer *s, bool settle)
     const cop_snapshot *base = drop_all(s);
     pthread_mutex_unlock(&s->lock);
     if (base != NULL)
-        cop__snapshot_let_go(base, settle);
+        cop__snapshot_let_go(base, COP_HELD_BY_TEXTS, settle);
     return kept;
 }
 
@@ -163,7 +163,7 @@ leave(cop__serializer *s, const cop_snapshot *let_go)
 {
     pthread_mutex_unlock(&s->lock);
     if (let_go != NULL)
-        cop__snapshot_let_go(let_go, true);
+        cop__snapshot_let_go(let_go, COP_HELD_BY_TEXTS, true);
     if (cop__swap_seq_cst(&s->pressed, false))
         (void)drop_kept(s, true);
 }
@@ -293,7 +293,7 @@ follow(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom, const co
         return true;
     if (!cop__places_reach(s, snapshot))
         return false;
-    cop__snapshot_hold(snapshot);
+    cop__snapshot_hold(snapshot, COP_HELD_BY_TEXTS);
     bool all = s->store->options.serialization_strategy == 2 || atom.id == cop_root().id;
     *let_go = cop__serializer_move(s, snapshot, all);
     return write_rest(s);
@@ -328,21 +328,14 @@ ask(cop__serializer *s, const cop_snapshot *snapshot, cop_atom atom)
         cop__add_relaxed(&s->count.plain, 1u);
     leave(s, let_go);
     if (base != NULL)
-        cop__snapshot_let_go(base, true);
+        cop__snapshot_let_go(base, COP_HELD_BY_TEXTS, true);
     return rope;
 }
 
-cop_status
-cop_json_rope(const cop_snapshot *snapshot, cop_atom atom, cop_rope **rope)
+static cop_status
+rope_of(const cop_snapshot *snapshot, cop_atom atom, cop_rope **rope)
 {
-    if (rope == NULL)
-        return COP_E_INVALID;
-    *rope = NULL;
-    if (snapshot == NULL)
-        return COP_E_INVALID;
     cop_store *store = snapshot->store;
-    if (store == NULL)
-        return COP_E_FORKED;
     const cop__slot *slot = cop__root_atom(snapshot, atom);
     if (slot == NULL)
         return COP_E_GONE;
@@ -355,6 +348,23 @@ cop_json_rope(const cop_snapshot *snapshot, cop_atom atom, cop_rope **rope)
             cop__monitor_took(store, COP_MEASURE_SERIALIZE, began);
     }
     return *rope != NULL ? COP_OK : plain_rope(snapshot, atom, rope);
+}
+
+cop_status
+cop_json_rope(const cop_snapshot *snapshot, cop_atom atom, cop_rope **rope)
+{
+    cop__entered entered;
+    if (rope == NULL)
+        return COP_E_INVALID;
+    *rope = NULL;
+    if (snapshot == NULL)
+        return COP_E_INVALID;
+    cop_status status = cop__snapshot_enter(snapshot, &entered);
+    if (status != COP_OK)
+        return status;
+    status = rope_of(entered.root, atom, rope);
+    cop__snapshot_leave(&entered);
+    return status;
 }
 
 void

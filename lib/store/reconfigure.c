@@ -57,6 +57,7 @@ change(cop_store *store, const cop_options *next, cop_error *error)
     cop__manager_configure(&store->manager, options.memory_soft_percent);
     cop__monitor_budget(store);
     cop__batcher_configure(store);
+    cop__handles_configure(store);
     cop__combine(store, UINT32_MAX); /* what was gathered for another window */
     return COP_OK;
 }

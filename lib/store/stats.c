@@ -28,6 +28,7 @@ fill_counts(cop_store *store, cop_stats *stats)
     stats->pins_resolved = cop__load_relaxed(&store->count.resolved);
     stats->pins_leaked = cop__load_relaxed(&store->count.leaked);
     stats->scans = cop__load_relaxed(&store->count.scans);
+    stats->snapshots_revoked = cop__load_relaxed(&store->count.revoked);
 }
 
 /* A version and its time are taken from one scan or of two that follow each other: near enough. */

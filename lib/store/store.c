@@ -67,6 +67,7 @@ store_init(cop_store *store, const cop_options *options, cop__memory *memory)
     cop__timers_init(&store->timers);
     cop__batcher_init(store);
     cop__ticket_calls_init(store);
+    cop__handles_init(store);
     cop__queue_init(&store->queue);
     cop__stalled_init(store);
     cop__relieve_init(store);
@@ -94,6 +95,7 @@ store_end(cop_store *store)
         (void)close(store->fd);
     if (store->poll_fd >= 0)
         (void)close(store->poll_fd);
+    cop__handles_end(store);
     cop__batcher_end(store);
     cop__ticket_calls_end(store);
     cop__timers_end(&store->timers);

@@ -18,6 +18,8 @@
 #include "effect/effects.h"
 #include "graph/graph.h"
 #include "reclaim/memory_manager.h"
+#include "reclaim/handle.h"
+#include "reclaim/holders.h"
 #include "reclaim/pin.h"
 #include "store/log.h"
 #include "base/timers.h"
@@ -73,6 +75,7 @@ struct cop_store {
     uint64_t held_records; /* distinct versions */
     uint64_t holds;
     uint64_t own_holds; /* of these, the library's */
+    cop__handles handles;
 
     /* the holder of the commit right's own */
     _Alignas(128) cop__tree tree;
@@ -81,6 +84,8 @@ struct cop_store {
     uint64_t oldest_noted, oldest_noted_ns; /* version, and its publication, of a scan */
     size_t limbo_left; /* that the last scan could not file */
     cop__trim trim;
+    uint64_t scan;     /* its number */
+    cop__stall stall;
     cop__graph graph;
     cop__memory_manager manager;
     bool level_posted; /* who is told of levels is to be, when the right is given back */
@@ -100,6 +105,8 @@ struct cop_store {
     cop__timers timers;
     cop__ticket_calls calls;
     cop__alarm alarm; /* of the pool: when the earliest of these is due */
+    cop__alarm handle_alarm;
+    _Atomic uint64_t handle_due; /* when the next snapshot is to be revoked or let go; UINT64_MAX: none is */
     _Atomic(struct cop__watch_room *) watch; /* NULL until the first watcher is opened */
     _Atomic(struct cop__history *) history;  /* NULL until it is used first */
     _Atomic uint64_t kept_bytes; /* that only the history still needs, as the last scan found */
@@ -109,7 +116,7 @@ struct cop_store {
         _Atomic uint64_t commits, transactions, unchanged, conflicts, failed, operations, batches,
             abandoned, scans, pins, resolved, leaked, oldest_pin, oldest_pin_ns, atoms, pages,
             pages_dead, value_bytes, values_dead, names, name_bytes, names_dead, windows,
-            window_wait, window_wait_max, refused_memory, waited_memory;
+            window_wait, window_wait_max, refused_memory, waited_memory, revoked;
     } count;
 
     _Atomic(struct cop__monitor *) monitor; /* while it is on: see monitor/monitor.h */
@@ -158,12 +165,30 @@ void cop__store_progress(struct cop__gate *gate);
 
 /* ---- lib/reclaim/snapshot.c ---- */
 
+/* For whom a version is held. */
+typedef enum cop__holder_kind {
+    COP_HELD_BY_USER,
+    COP_HELD_BY_HANDLE, /* likewise a user's */
+    COP_HELD_BY_HISTORY, /* what only such ones hold is weighed */
+    COP_HELD_BY_WATCHERS,
+    COP_HELD_BY_TEXTS,
+    COP_HELD_BY_LIBRARY /* all but the first two count against no limit */
+} cop__holder_kind;
+
+/* Enters a record in the list of what is held, or counts once more; takes it out again: true when this was
+ * the last hold on a version that a scan has seen. Under the snapshot lock; holds of the store are counted
+ * by the caller. */
+void cop__held_add(cop_store *store, cop_snapshot *snapshot, cop__holder_kind by);
+bool cop__held_remove(cop_store *store, cop_snapshot *snapshot, cop__holder_kind by);
+/* Who holds a record first is remembered. */
+void cop__held_note(const cop_snapshot *snapshot, const void *site);
+
 /* A hold of the library's own, on a version that is pinned, held, or the newest while the caller has the
  * right. */
-void cop__snapshot_hold(const cop_snapshot *snapshot);
+void cop__snapshot_hold(const cop_snapshot *snapshot, cop__holder_kind by);
 /* Ends it as cop_snapshot_drop does; the store may go with it. soon false: what it held is freed by who
  * has the right next, and the caller keeps the store by other means. */
-void cop__snapshot_let_go(const cop_snapshot *snapshot, bool soon);
+void cop__snapshot_let_go(const cop_snapshot *snapshot, cop__holder_kind by, bool soon);
 
 /* The same for the history. end: what it held is freed by the next scan; true when that may be
  * something, and the caller keeps the store by other means. */

@@ -522,8 +522,12 @@ cop__draft_root(cop__tree *tree)
         root->space[i].shift = COP_FANOUT_BITS * (s->levels - 1);
     }
     root->holds = 0;
-    root->seen = false;
+    root->seen = root->handle = false;
     root->kept = 0;
+    root->for_handles = root->for_watchers = root->for_texts = root->for_library = 0;
+    root->replaced_ns = root->held_ns = 0;
+    root->held_site = NULL;
+    root->held_thread = 0;
     root->next_kept = NULL;
     cop__store_relaxed(&root->alone, UINT64_C(0));
     root->previous_held = root->next_held = NULL;
@@ -541,6 +545,7 @@ void
 cop__draft_published(cop__tree *tree, cop_snapshot *root)
 {
     cop__dead_root(&tree->dead, tree->root, tree->root->stamp, root->stamp);
+    tree->root->replaced_ns = root->time_ns;
     tree->root = root;
     tree->undo_count = 0;
     free_unborn_names(tree);

@@ -3,18 +3,16 @@
  * Reading one version: values, branches, paths. Everything here is reached from a root record that
  * the caller holds, is immutable, and is read with plain loads; nothing is written and nothing
  * waits (the argument is in tree.h).
+ *
+ * A record in which nothing is found may be hollow: a forked child's, or a handle, through which is read
+ * elsewhere (read_hollow.c).
  */
 #include <stdio.h>
 
 #include "tree/directory.h"
 #include "tree/path.h"
+#include "tree/read_hollow.h"
 #include "tree/tree.h"
-
-static inline bool
-forked(const cop_snapshot *snapshot)
-{
-    return cop__unlikely(snapshot->store == NULL);
-}
 
 static cop__view
 view_of(const cop_snapshot *snapshot)
@@ -67,8 +65,10 @@ get_rare(const cop_snapshot *snapshot, cop_atom atom, cop_value *value)
     const cop__slot *slot = cop__root_atom(snapshot, atom);
     if (slot != NULL)
         return slot_rare(snapshot, slot, value);
+    if (cop__hollow(snapshot))
+        return cop__hollow_get(snapshot, atom, value);
     memset(value, 0, sizeof *value);
-    return forked(snapshot) ? COP_E_FORKED : COP_E_GONE;
+    return COP_E_GONE;
 }
 
 /* The slot's words, if it lives and holds a plain value or a text. In a forked child count reads 0. */
@@ -105,6 +105,8 @@ cop_status
 cop_get_many(const cop_snapshot *snapshot, const cop_atom *atoms, size_t n, cop_value *values)
 {
     cop_status status = COP_OK;
+    if (cop__hollow(snapshot))
+        return cop__hollow_get_many(snapshot, atoms, n, values);
     for (size_t i = 0; i < n; i++) {
         if (i + LOOKAHEAD < n) {
             const cop__slot *ahead = cop__root_slot(snapshot, atoms[i + LOOKAHEAD].id);
@@ -208,10 +210,9 @@ cop_status
 cop_get_string(const cop_snapshot *snapshot, cop_atom atom, const char **text, size_t *length)
 {
     const cop__slot *slot = cop__root_atom(snapshot, atom);
-    if (forked(snapshot))
-        return COP_E_FORKED;
     if (slot == NULL)
-        return COP_E_GONE;
+        return cop__hollow(snapshot) ? cop__hollow_get_string(snapshot, atom, text, length)
+                                     : COP_E_GONE;
     if (cop__unlikely(cop__slot_is_lazy(slot)))
         return lazy_string(snapshot, slot, text, length);
     if (cop__slot_type(slot) != COP_STRING)
@@ -235,8 +236,8 @@ static __attribute__((noinline)) cop_status
 find_rare(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom *atom)
 {
     *atom = (cop_atom){0, 0};
-    if (forked(snapshot))
-        return COP_E_FORKED;
+    if (cop__hollow(snapshot))
+        return cop__hollow_find(snapshot, path, length, atom);
     cop_status status = cop_path_check(path, length, NULL);
     if (status != COP_OK)
         return status;
@@ -293,8 +294,6 @@ static cop_status
 branch_slot(const cop_snapshot *snapshot, cop_atom branch, const cop__slot **slot)
 {
     *slot = cop__root_atom(snapshot, branch);
-    if (forked(snapshot))
-        return COP_E_FORKED;
     if (*slot == NULL)
         return COP_E_GONE;
     return cop__slot_is_branch(*slot) ? COP_OK : COP_E_NOT_BRANCH;
@@ -304,6 +303,8 @@ cop_status
 cop_count(const cop_snapshot *snapshot, cop_atom branch, uint32_t *count)
 {
     const cop__slot *slot;
+    if (cop__hollow(snapshot))
+        return cop__hollow_count(snapshot, branch, count);
     cop_status status = branch_slot(snapshot, branch, &slot);
     if (status == COP_OK)
         *count = cop__list_count(view_of(snapshot), slot);
@@ -314,6 +315,8 @@ cop_status
 cop_changed(const cop_snapshot *snapshot, cop_atom branch, uint64_t *version)
 {
     const cop__slot *slot;
+    if (cop__hollow(snapshot))
+        return cop__hollow_changed(snapshot, branch, version);
     cop_status status = branch_slot(snapshot, branch, &slot);
     if (status == COP_OK)
         *version = cop__slot_changed(slot);
@@ -324,6 +327,8 @@ cop_status
 cop_child_at(const cop_snapshot *snapshot, cop_atom branch, uint32_t index, cop_atom *atom)
 {
     const cop__slot *slot;
+    if (cop__hollow(snapshot))
+        return cop__hollow_child_at(snapshot, branch, index, atom);
     cop_status status = branch_slot(snapshot, branch, &slot);
     if (status != COP_OK)
         return status;
@@ -338,6 +343,8 @@ cop_child_named(const cop_snapshot *snapshot, cop_atom branch, const char *key, 
                 cop_atom *atom)
 {
     const cop__slot *slot;
+    if (cop__hollow(snapshot))
+        return cop__hollow_child_named(snapshot, branch, key, length, atom);
     cop_status status = branch_slot(snapshot, branch, &slot);
     if (status != COP_OK)
         return status;
@@ -356,7 +363,8 @@ cop_child_named(const cop_snapshot *snapshot, cop_atom branch, const char *key, 
 
 /* ---- walking ---- */
 
-/* A cursor's state: ids left of the current leaf (pointer, place and count), next leaf, index. */
+/* A cursor's state: ids left of the current leaf (pointer, place and count), next leaf, index; the last
+ * word is the status with which it ended early. */
 static void
 cursor_save(cop_cursor *cursor, const cop__list_walk *walk, uint32_t index)
 {
@@ -370,6 +378,8 @@ cop_cursor_open(const cop_snapshot *snapshot, cop_atom branch, cop_cursor *curso
 {
     const cop__slot *slot;
     cop__list_walk walk = {0};
+    if (cop__hollow(snapshot))
+        return cop__hollow_cursor_open(snapshot, branch, cursor);
     cop_status status = branch_slot(snapshot, branch, &slot);
     if (status == COP_OK)
         cop__list_walk_begin(view_of(snapshot), slot, &walk);
@@ -391,9 +401,17 @@ child_fill(const cop_snapshot *snapshot, uint32_t id, uint32_t index, cop_child 
     child->index = index;
 }
 
+cop_status
+cop_cursor_status(const cop_cursor *cursor)
+{
+    return (cop_status)(int)(uint32_t)cursor->state[3];
+}
+
 bool
 cop_cursor_next(cop_cursor *cursor, cop_child *child)
 {
+    if (cop__hollow(cursor->snapshot))
+        return cop__hollow_cursor_next(cursor, child);
     cop__list_walk walk = {.id = (const uint32_t *)(uintptr_t)cursor->state[0],
                            .place = (uint32_t)(cursor->state[1] >> 32),
                            .count = (uint32_t)cursor->state[1],
@@ -414,6 +432,8 @@ cop_each(const cop_snapshot *snapshot, cop_atom branch, cop_each_function functi
     cop_cursor cursor;
     cop_child child;
     int result = 0;
+    if (cop__hollow(snapshot))
+        return cop__hollow_each(snapshot, branch, function, context, stopped);
     cop_status status = cop_cursor_open(snapshot, branch, &cursor);
     if (status != COP_OK)
         return status;
@@ -429,8 +449,8 @@ cop_each(const cop_snapshot *snapshot, cop_atom branch, cop_each_function functi
 cop_status
 cop_parent(const cop_snapshot *snapshot, cop_atom atom, cop_atom *parent)
 {
-    if (forked(snapshot))
-        return COP_E_FORKED;
+    if (cop__hollow(snapshot))
+        return cop__hollow_parent(snapshot, atom, parent);
     if (cop__root_atom(snapshot, atom) == NULL)
         return COP_E_GONE;
     uint32_t id = cop__info_parent(view_of(snapshot), cop__root_info(snapshot, atom.id));
@@ -491,8 +511,8 @@ cop_status
 cop_atom_path(const cop_snapshot *snapshot, cop_atom atom, char *buffer, size_t capacity,
               size_t *length)
 {
-    if (forked(snapshot))
-        return COP_E_FORKED;
+    if (cop__hollow(snapshot))
+        return cop__hollow_atom_path(snapshot, atom, buffer, capacity, length);
     if (cop__root_atom(snapshot, atom) == NULL)
         return COP_E_GONE;
     path_writer writer = {buffer, capacity, 0};
@@ -540,8 +560,8 @@ cop_status
 cop_scan(const cop_snapshot *snapshot, cop_scan_function function, void *context)
 {
     const cop__space_root *values = &snapshot->space[COP_SPACE_VALUES];
-    if (forked(snapshot))
-        return COP_E_FORKED;
+    if (cop__hollow(snapshot))
+        return cop__hollow_scan(snapshot, function, context);
     for (uint32_t number = 0; number < values->count; number++) {
         const cop__slot *page = cop__space_page(values, number);
         if (page != NULL && scan_page(page, number << COP_SLOT_BITS, function, context) != 0)

@@ -53,11 +53,18 @@ struct cop_snapshot {
     uint32_t buckets;
     /* under the store's snapshot lock */
     uint32_t holds;
-    bool seen; /* by a scan: dead things may be filed under it */
+    bool seen;   /* by a scan: dead things may be filed under it */
+    bool handle; /* it is a cop__handle: reclaim/handle.h */
+    uint32_t for_handles, for_watchers, for_texts, for_library; /* of the holds */
     uint32_t kept; /* holds of the history's */
     struct cop_snapshot *previous_held, *next_held;
     _Atomic uint64_t alone; /* bytes that only it sees, as the last scan found */
     struct cop_snapshot *next_kept; /* published, and on its way to the history */
+    uint64_t replaced_ns; /* time_ns of the next one; 0: it is the newest. With the right */
+    /* of the first who holds it: under the snapshot lock */
+    uint64_t held_ns; /* CLOCK_MONOTONIC */
+    const void *held_site;
+    uint32_t held_thread;
 };
 
 _Static_assert(sizeof(struct cop_snapshot) <= COP_ROOT_BYTES, "a root record fits its memory");
@@ -141,11 +148,8 @@ typedef struct cop__tree {
     size_t sparing_count, sparing_capacity;
     uint64_t *scratch; /* words of a bucket that is being split or joined */
     size_t scratch_capacity;
-<<<<<<< ours
     cop__compaction compaction;
-=======
     cop__name *names_unborn; /* made and taken out by this draft, linked through their headers */
->>>>>>> theirs
 } cop__tree;
 
 /* An empty tree with a published root (version 0), not yet visible to readers; `store` goes into

@@ -47,7 +47,7 @@ cop__watch_unlock(cop__watch_room *room)
         cop__watch_frame *next = frame->next;
         const cop_snapshot *snapshot = frame->snapshot;
         cop__memory_free(memory, COP_MEMORY_WATCH, frame, sizeof *frame, 16);
-        cop__snapshot_let_go(snapshot, true);
+        cop__snapshot_let_go(snapshot, COP_HELD_BY_WATCHERS, true);
         frame = next;
     }
 }
@@ -90,7 +90,7 @@ newest_hold(cop_store *store, const cop_snapshot **snapshot)
     *snapshot = pin.snapshot;
     if (pin.snapshot == NULL)
         return cop_pin_status();
-    cop__snapshot_hold(pin.snapshot);
+    cop__snapshot_hold(pin.snapshot, COP_HELD_BY_WATCHERS);
     cop_unpin(pin);
     return COP_OK;
 }
@@ -105,7 +105,7 @@ cop__watch_frame_newest(cop__watch_room *room, cop__watch_frame **frame)
     *frame = frame_new(room, snapshot);
     if (*frame != NULL)
         return COP_OK;
-    cop__snapshot_let_go(snapshot, false);
+    cop__snapshot_let_go(snapshot, COP_HELD_BY_WATCHERS, false);
     return COP_E_MEMORY;
 }
 
@@ -113,10 +113,10 @@ bool
 cop__watch_base_first(cop__watch_room *room)
 {
     const cop_snapshot *root = room->store->tree.root;
-    cop__snapshot_hold(root);
+    cop__snapshot_hold(root, COP_HELD_BY_WATCHERS);
     room->base = frame_new(room, root);
     if (room->base == NULL)
-        cop__snapshot_let_go(root, false);
+        cop__snapshot_let_go(root, COP_HELD_BY_WATCHERS, false);
     return room->base != NULL;
 }
 

@@ -19,7 +19,9 @@
  * ERRORS. A function that returns a negative status makes its atom an error value: with the message
  * of cop_fail, else of the error value that it read, else of the status. Error values are cached
  * like others and go away when an input changes. A dependency that holds an error value reads as
- * COP_OK with that value from cop_read; the typed reads answer COP_E_FAILED for it. Nodes that read
+ * COP_OK with that value from cop_read; the typed reads answer COP_E_FAILED for it. A result for which
+ * there is no memory (or a function that returns COP_E_MEMORY because cop_scratch had none) is the error value
+ * "no memory"; the rest of the commit is published, and every later commit tries again until it fits. Nodes that read
  * each other in a cycle become error values that name it, until an input breaks the cycle.
  *
  * BRANCHES. A computed with options.branch set is an object; its children are what its last run said

@@ -141,7 +141,8 @@ COP_PUBLIC cop_status cop_scope_add(cop_scope *scope, cop_destructor dispose, vo
 COP_PUBLIC bool cop_scope_remove(cop_scope *scope, cop_destructor dispose, void *object);
 /* An atom (cop_computed_dispose) or an effect (cop_effect_close) under a scope: disposed with it.
  * One that is gone already by then is no fault. The store may be closed before; its memory then
- * stays until the scope lets go of it. COP_E_MEMORY, COP_E_STATE, COP_E_CLOSING, COP_E_FORKED.
+ * stays until the scope lets go of it. An atom is disposed of by a commit: while there is no memory for
+ * that, the disposal waits, for some 30 ms an atom; then the atom stays, and that is logged. COP_E_MEMORY, COP_E_STATE, COP_E_CLOSING, COP_E_FORKED.
  * Thread-safe. */
 COP_PUBLIC cop_status cop_scope_add_atom(cop_scope *scope, cop_store *store, cop_atom atom);
 COP_PUBLIC cop_status cop_scope_add_effect(cop_scope *scope, cop_store *store, cop_effect effect);

@@ -61,6 +61,30 @@ cop__txn_snapshot_root(cop_txn *txn, const cop_snapshot **snapshot)
 
 /* ---- reading ---- */
 
+/* What a transaction had read before a read. */
+typedef struct had {
+    const cop_snapshot *snapshot;
+    size_t conditions;
+} had;
+
+static had
+what_it_had(const cop_txn *txn)
+{
+    return (had){txn->snapshot, txn->condition_count};
+}
+
+/* A read that failed leaves no condition, and does not fix the version that the transaction reads. */
+static cop_status
+read_failed(cop_txn *txn, had before, cop_status status)
+{
+    txn->condition_count = before.conditions;
+    if (before.snapshot == NULL && txn->snapshot != NULL) {
+        cop_snapshot_drop(txn->snapshot);
+        txn->snapshot = NULL;
+    }
+    return status;
+}
+
 static bool
 same_atom(cop_atom a, cop_atom b)
 {
@@ -134,13 +158,14 @@ cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
     memset(value, 0, sizeof *value);
     if (atom.generation == COP_PROVISIONAL)
         return get_provisional(txn, atom, value);
+    had before = what_it_had(txn);
     cop_status status = cop_txn_snapshot(txn, &snapshot);
     if (status != COP_OK)
         return status;
     cop__entered entered;
     status = cop__snapshot_enter(snapshot, &entered);
     if (status != COP_OK)
-        return status;
+        return read_failed(txn, before, status);
     status = cop_get(snapshot, atom, value);
     cop_status added = status == COP_E_GONE ? COP_OK : status;
     if (added == COP_OK)
@@ -148,8 +173,10 @@ cop_txn_get(cop_txn *txn, cop_atom atom, cop_value *value)
     if (added == COP_OK)
         added = lazy_conditions(txn, entered.root, atom);
     cop__snapshot_leave(&entered);
-    if (added != COP_OK)
-        return added;
+    if (added != COP_OK) {
+        memset(value, 0, sizeof *value);
+        return read_failed(txn, before, added);
+    }
     (void)own_writes(txn, atom, value, &status);
     return status;
 }
@@ -159,6 +186,7 @@ cop_txn_find(cop_txn *txn, const char *path, size_t length, cop_atom *atom, cop_
 {
     const cop_snapshot *snapshot;
     *atom = (cop_atom){0, 0};
+    had before = what_it_had(txn);
     cop_status status = cop_path_check(path, length, error);
     if (status == COP_OK)
         status = cop_txn_snapshot(txn, &snapshot);
@@ -169,17 +197,20 @@ cop_txn_find(cop_txn *txn, const char *path, size_t length, cop_atom *atom, cop_
         return status;
     cop_status added = condition_add(
         txn, (cop__condition){.code = COP_READ_PATH, .atom = *atom}, path, length);
-    return added == COP_OK ? status : added;
+    return added == COP_OK ? status : read_failed(txn, before, added);
 }
 
 cop_status
 cop_txn_each(cop_txn *txn, cop_atom branch, cop_each_function function, void *context, int *stopped)
 {
     const cop_snapshot *snapshot;
+    had before = what_it_had(txn);
     cop_status status = cop_txn_snapshot(txn, &snapshot);
-    if (status == COP_OK)
-        status = condition_add(txn, (cop__condition){.code = COP_READ_LIST, .atom = branch}, NULL, 0);
-    return status == COP_OK ? cop_each(snapshot, branch, function, context, stopped) : status;
+    if (status != COP_OK)
+        return status;
+    status = condition_add(txn, (cop__condition){.code = COP_READ_LIST, .atom = branch}, NULL, 0);
+    return status == COP_OK ? cop_each(snapshot, branch, function, context, stopped)
+                            : read_failed(txn, before, status);
 }
 
 cop_status

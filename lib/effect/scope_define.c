@@ -10,8 +10,11 @@
  */
 #include "effect/scope_define.h"
 
+#include <time.h>
+
 #include "base/atomic.h"
 #include "reclaim/gate.h"
+#include "store/store_internal.h"
 
 #define PENDING UINT64_C(1)
 #define DISPOSED UINT64_MAX
@@ -36,6 +39,20 @@ scoped_unref(cop__scoped *one)
         cop__gate_end_use(store->gate);
 }
 
+/* Other answers than want of memory need nobody: it is gone, or the store is closing. */
+void
+cop__scope_dispose_atom(cop_store *store, cop_atom atom)
+{
+    cop_status status = cop_computed_dispose(store, atom);
+    for (long pause = 1000000; status == COP_E_MEMORY && pause <= 16000000; pause *= 2) {
+        (void)nanosleep(&(struct timespec){0, pause}, NULL);
+        status = cop_computed_dispose(store, atom);
+    }
+    if (status == COP_E_MEMORY)
+        cop__log_write(&store->log, COP_LOG_ERROR,
+                       "no memory to dispose of atom %u of a scope: it is still there", atom.id);
+}
+
 /* An operation that failed leaves PENDING, or the handle of an atom that is gone. */
 static void
 made_dispose(cop__scoped *one)
@@ -46,8 +63,8 @@ made_dispose(cop__scoped *one)
         if (before == PENDING)
             (void)cop_flush(one->store, COP_FOREVER);
         else
-            (void)cop_computed_dispose(one->store,
-                                       (cop_atom){(uint32_t)before, (uint32_t)(before >> 32)});
+            cop__scope_dispose_atom(one->store,
+                                    (cop_atom){(uint32_t)before, (uint32_t)(before >> 32)});
         now = cop__load_acquire(&one->state);
     } while (now != before);
 }

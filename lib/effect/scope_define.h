@@ -11,6 +11,10 @@
 
 typedef struct cop__scoped cop__scoped;
 
+/* Disposes of an atom for a scope, who has nobody to tell when there is no memory for the commit: it
+ * is tried again for some 30 ms, and then logged. */
+void cop__scope_dispose_atom(cop_store *store, cop_atom atom);
+
 /* Puts a record into the scope and in front of the transaction's list. COP_E_MEMORY, COP_E_STATE.
  */
 cop_status cop__scoped_add(cop_scope *scope, cop_store *store, cop__scoped **list);

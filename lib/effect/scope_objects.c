@@ -9,6 +9,7 @@
  */
 #include <coppice/effect.h>
 
+#include "effect/scope_define.h"
 #include "reclaim/gate.h"
 
 typedef struct record {
@@ -29,8 +30,7 @@ static void
 atom_dispose(void *object)
 {
     record *one = object;
-    /* Whatever it answers, there is nobody to tell: it is gone, or the store is closing. */
-    (void)cop_computed_dispose(one->store, (cop_atom){one->id, one->generation});
+    cop__scope_dispose_atom(one->store, (cop_atom){one->id, one->generation});
     record_end(one);
 }
 

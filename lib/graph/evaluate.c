@@ -525,8 +525,10 @@ cop_scratch(cop_evaluation *evaluation, size_t size)
     if (bytes < size || (run->stuck == COP_OK && !slow_begin(run))) /* the slow way's end frees it */
         return NULL;
     cop__scratch *scratch = cop__memory_alloc(run->graph->memory, COP_MEMORY_GRAPH, bytes, 16);
-    if (scratch == NULL)
+    if (scratch == NULL) {
+        run->no_scratch = true;
         return NULL;
+    }
     *scratch = (cop__scratch){run->scratch, bytes};
     run->scratch = scratch;
     return scratch + 1;
@@ -579,6 +581,8 @@ result_failed(cop__evaluator *run, cop_status status, cop_value *result)
         find_failure(run);
     if (status == COP_E_FAILED && run->failed.type == COP_ERROR && run->message[0] == 0)
         *result = run->failed;
+    else if (status == COP_E_MEMORY && run->no_scratch)
+        *result = cop__unfit_value();
     else
         result_error(result, run->message[0] != 0 ? run->message : cop_status_message(status));
 }
@@ -604,6 +608,7 @@ cop__run_reset(cop__evaluator *run)
     run->stuck = COP_OK;
     run->apart = COP_RUN_DONE;
     run->slow = false;
+    run->no_scratch = false;
     run->above = 0;
     run->count = 0;
     run->failed.type = COP_NONE;

@@ -126,6 +126,8 @@ uint32_t cop__follow_below_count(const struct cop__node *follower);
 struct cop__node *cop__follow_below(const struct cop__graph *graph,
                                     const struct cop__node *follower, uint32_t i);
 
+/* The next run of this node, if it is a follower, gives all that it has to give. */
+void cop__follow_again(struct cop__node *node);
 /* The function of followers. */
 cop_status cop__follow_run(cop_evaluation *evaluation, void *context, cop_value *result);
 

@@ -239,6 +239,13 @@ emit_groups(cop__evaluator *run, cop__follower *f, char *path)
     return status;
 }
 
+void
+cop__follow_again(cop__node *node)
+{
+    if (node->flags & COP_NODE_FOLLOWER)
+        ((cop__follower *)node->context)->whole = true;
+}
+
 static cop_status
 emit_failed(cop__evaluator *run, cop_status status, const char *what)
 {

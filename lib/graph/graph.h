@@ -36,7 +36,9 @@
  *
  * FAILURE. Whatever runs out of memory sets tree->failed; the draft is then abandoned, values come
  * back by its undo, and nodes whose dependency lists changed meanwhile are dirty again: their lists
- * are of an abandoned run. Nodes that were dirty and had not run stay dirty.
+ * are of an abandoned run. Nodes that were dirty and had not run stay dirty. Only the text of a result is
+ * no reason to abandon: in a wave (tree->lenient) the slot gets the error value COP_UNFIT in its place, and
+ * every wave begins by marking those that have it (mark_unfit).
  */
 #ifndef COP_GRAPH_GRAPH_H
 #define COP_GRAPH_GRAPH_H
@@ -211,6 +213,7 @@ typedef struct cop__evaluator {
     uint32_t limit; /* placed nodes below this height are final */
     bool slow;      /* the list is being written down */
     bool shared;    /* other lanes run at the same time */
+    bool no_scratch; /* cop_scratch had no memory for this run */
     cop_status stuck; /* what all further reads answer */
     enum cop__outcome apart; /* beside others it cannot go on: ALONE or AGAIN; else DONE */
     uint32_t waits_for; /* the node that is not ready; 0: see promotes */

@@ -407,6 +407,7 @@ call(cop__session *session, const cop__lazy *lazy, cop_value *value)
     run->stuck = COP_OK;
     run->failed.type = COP_NONE;
     run->message[0] = 0;
+    run->no_scratch = false;
     notes_clear(session);
     *value = cop_null();
     cop__evaluating = true;
@@ -445,7 +446,8 @@ run(cop__session *session, cop__frame *frame)
         cop__session_release(session, kept); /* what it read; what was evaluated for it stays */
         return want(session, session->wants);
     }
-    if (outcome == COP_RUN_REFUSED) {
+    /* Want of memory is not remembered: who reads next tries again. */
+    if (outcome == COP_RUN_REFUSED || (answer == COP_E_MEMORY && session->run.no_scratch)) {
         status = COP_E_MEMORY;
     } else {
         if (looks)

@@ -283,6 +283,13 @@ lane_store(cop__lane *lane, level_job *job, const cop__node *node, const uint64_
     return true;
 }
 
+static bool
+lane_room(cop__lane *lane, size_t words)
+{
+    return lane_grow(lane, &lane->log, &lane->log_capacity, lane->log_count + words,
+                     sizeof *lane->log);
+}
+
 /* Writes down what the holder of the right has to do. */
 static void
 lane_log(cop__lane *lane, cop__node *node, enum cop__outcome outcome, const cop_value *value)
@@ -298,8 +305,13 @@ lane_log(cop__lane *lane, cop__node *node, enum cop__outcome outcome, const cop_
     if (valued)
         record.value = *value;
     size_t words = RECORD_WORDS + record.count + (record.text + 7) / 8;
-    if (outcome == COP_RUN_REFUSED ||
-        !lane_grow(lane, &lane->log, &lane->log_capacity, lane->log_count + words, sizeof(uint64_t))) {
+    if (text && !lane_room(lane, words)) {
+        words = RECORD_WORDS + record.count;
+        record.text = 0;
+        record.value = cop__unfit_value();
+        text = false;
+    }
+    if (outcome == COP_RUN_REFUSED || !lane_room(lane, words)) {
         lane->refused = true;
         return;
     }

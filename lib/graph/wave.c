@@ -139,6 +139,38 @@ mark_sources(cop__graph *graph)
     return tree->failed == COP_OK;
 }
 
+/* ---- what did not fit ---- */
+
+/* The node that is to answer for an atom which holds the error value of what did not fit; 0: none. */
+static uint32_t
+unfit_node(const cop__graph *graph, uint32_t id)
+{
+    const cop_value unfit = cop__unfit_value();
+    uint32_t number = graph->records[id].node & ~COP_OWNED_CHILD;
+    if (number == 0 ||
+        (graph->nodes[number].flags & (COP_NODE_PLACED | COP_NODE_DYING)) != COP_NODE_PLACED)
+        return 0;
+    return cop__slot_holds(cop__draft_slot(graph->tree, id), &unfit) ? number : 0;
+}
+
+/* Want of memory is no property of the inputs: results that did not fit are tried again in every wave until
+ * they do. O(records), while there is one. Told by what atoms hold, because that goes back with the
+ * draft when a wave is abandoned, and dirty bits do not. */
+static void
+mark_unfit(cop__graph *graph)
+{
+    bool any = false;
+    for (uint32_t id = 0; id < graph->record_count; id++) {
+        uint32_t number = unfit_node(graph, id);
+        if (number == 0)
+            continue;
+        any = true;
+        cop__mark_node(graph, &graph->nodes[number]);
+        cop__follow_again(&graph->nodes[number]);
+    }
+    graph->tree->unfit = any;
+}
+
 /* ---- one node ---- */
 
 bool
@@ -161,6 +193,9 @@ static bool
 store_value(cop__graph *graph, cop__node *node, const cop_value *value)
 {
     const cop__slot *slot = cop__draft_slot(graph->tree, node->id);
+    const cop_value unfit = cop__unfit_value();
+    if (value->type == COP_ERROR && cop_value_equal(value, &unfit))
+        graph->tree->unfit = true;
     COP_ASSERT(slot->type & COP_SLOT_COMPUTED);
     if (cop__counts_as_same(graph, node, slot, value)) {
         graph->count.cutoffs++;
@@ -464,9 +499,13 @@ wave(cop__graph *graph, cop__wave_timing *timing)
     cop__evaluating = true; /* marking calls functions of reducers */
     if (cop__unlikely(graph->unordered))
         cop__reorder(graph);
+    graph->tree->lenient = true;
     bool fine = mark_sources(graph);
+    if (cop__unlikely(fine && graph->tree->unfit))
+        mark_unfit(graph);
     if (fine && (graph->lowest != COP_HEIGHT_NONE || graph->fresh.count > 0))
         fine = sweep(graph, timing);
+    graph->tree->lenient = false;
     cop__evaluating = before;
     COP_PROBE2(wave, graph->count.waves, graph->count.runs);
     if (!fine)

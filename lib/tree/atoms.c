@@ -33,7 +33,7 @@ cop__info_edit(cop__tree *tree, uint32_t id, cop__info info)
 /* ---- values ---- */
 
 /* Writes a value into a slot; a long text goes to a block of the draft. On failure the slot is as it
- * was. As two words in registers, see cop__slot_read: what was written byte by byte and is then read
+ * was, or, in a wave, has an error value that needs no block. As two words in registers, see cop__slot_read: what was written byte by byte and is then read
  * whole waits for all stores before it, the copy of the page among them. */
 static bool
 slot_fill(cop__tree *tree, cop__slot *slot, uint8_t named, const cop_value *value)
@@ -46,13 +46,19 @@ slot_fill(cop__tree *tree, cop__slot *slot, uint8_t named, const cop_value *valu
     } else if (cop__slot_is_long(value)) {
         size_t length = value->small.words[0];
         uint64_t *block = cop__pool_block(&tree->pool, &tree->pool.values, sizeof *block + length);
-        if (block == NULL) {
+        if (block == NULL && !tree->lenient) {
             tree->failed = COP_E_MEMORY;
             return false;
         }
-        *block = tree->stamp;
-        memcpy(block + 1, cop_value_data(value), length);
-        word[1] = (uint64_t)(uintptr_t)(block + 1);
+        if (block == NULL) {
+            cop_value unfit = cop__unfit_value();
+            memcpy(word, &unfit, sizeof word);
+            tree->unfit = true;
+        } else {
+            *block = tree->stamp;
+            memcpy(block + 1, cop_value_data(value), length);
+            word[1] = (uint64_t)(uintptr_t)(block + 1);
+        }
     }
     word[0] = cop__slot_public_word(word[0]) | (uint64_t)slot->reserved << 16 | named;
     memcpy(slot, word, sizeof word);

@@ -242,6 +242,17 @@ cop__slot_value(const cop__slot *slot)
     return value;
 }
 
+/* The text of the error value that a computed atom has in place of a result for which there was no
+ * memory. Short, so that it needs none itself. */
+#define COP_UNFIT "no memory"
+_Static_assert(sizeof COP_UNFIT - 1 <= COP_INLINE_MAX, "it lies in the slot");
+
+static inline cop_value
+cop__unfit_value(void)
+{
+    return cop_error_value(COP_UNFIT, sizeof COP_UNFIT - 1);
+}
+
 /* Equal as values; a long text by its bytes. */
 static inline bool
 cop__slot_holds(const cop__slot *slot, const cop_value *value)

@@ -84,19 +84,19 @@ tell(const char *what)
         story[0] = '\0';                   \
     } while (0)
 
-cop_status t_computed_dispose(cop_store *store, cop_atom atom);
+void t_scope_dispose_atom(cop_store *store, cop_atom atom);
 void t_effect_close(cop_store *store, cop_effect effect);
 cop_status t_scope_add_atom(cop_scope *scope, cop_store *store, cop_atom atom);
 cop_status t_scope_add_effect(cop_scope *scope, cop_store *store, cop_effect effect);
 
-cop_status
-t_computed_dispose(cop_store *store, cop_atom atom)
+void
+t_scope_dispose_atom(cop_store *store, cop_atom atom)
 {
     char what[64];
 
+    (void)store;
     snprintf(what, sizeof what, "atom:%u.%u", atom.id, atom.generation);
     tell(what);
-    return cop_store_version(store) > 0 ? COP_OK : COP_E_GONE;
 }
 
 void
@@ -109,7 +109,7 @@ t_effect_close(cop_store *store, cop_effect effect)
     tell(what);
 }
 
-#define cop_computed_dispose t_computed_dispose
+#define cop__scope_dispose_atom t_scope_dispose_atom
 #define cop_effect_close t_effect_close
 #define cop_scope_add_atom t_scope_add_atom
 #define cop_scope_add_effect t_scope_add_effect

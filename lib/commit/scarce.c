@@ -85,10 +85,11 @@ static bool
 fits(cop_store *store, cop_txn *txn, bool tried)
 {
     cop__relief relief = {0};
-    bool done = !tried && cop__batch_single(store, txn, false);
+    bool done = !tried && cop__batch_single(store, txn, COP_ATTEMPT);
     while (!done && cop__relieve_for_commit(store, &relief))
-        done = cop__batch_single(store, txn, false);
-    return done || cop__batch_single(store, txn, true);
+        done = cop__batch_single(store, txn, COP_ATTEMPT);
+    return done || cop__batch_single(store, txn, COP_ATTEMPT_LAST) ||
+           cop__batch_single(store, txn, COP_ATTEMPT_FREEING);
 }
 
 void
@@ -146,8 +147,8 @@ stalled_try(cop_store *store, cop_txn *txn, uint64_t now, bool last)
         stall(store, txn);
         return;
     }
-    if (!take_again(store, txn) || cop__batch_single(store, txn, false) ||
-        cop__batch_single(store, txn, true))
+    if (!take_again(store, txn) || cop__batch_single(store, txn, COP_ATTEMPT_LAST) ||
+        cop__batch_single(store, txn, COP_ATTEMPT_FREEING))
         return;
     if (last || now >= txn->stalled_until) {
         refuse(store, txn);

@@ -499,7 +499,7 @@ wave(cop__graph *graph, cop__wave_timing *timing)
     cop__evaluating = true; /* marking calls functions of reducers */
     if (cop__unlikely(graph->unordered))
         cop__reorder(graph);
-    graph->tree->lenient = true;
+    graph->tree->lenient = !graph->tree->strict;
     bool fine = mark_sources(graph);
     if (cop__unlikely(fine && graph->tree->unfit))
         mark_unfit(graph);

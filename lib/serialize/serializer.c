@@ -250,7 +250,7 @@ cop__serializer_give_way(cop__serializer *s, uint64_t bytes)
     uint64_t given = (uint64_t)(before - cop__load_relaxed(&s->bytes)) + (base != NULL);
     leave(s, NULL);
     if (base != NULL)
-        cop__snapshot_let_go(base, false);
+        cop__snapshot_let_go(base, COP_HELD_BY_TEXTS, false);
     return given;
 }
 

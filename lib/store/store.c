@@ -115,6 +115,7 @@ store_build(cop_store *store)
     if (cop__tree_init(&store->tree, store->memory, store->options.memory_chunk_bytes,
                        store->options.memory_huge_pages != 0, store) != COP_OK)
         return false;
+    store->tree.strict = true;
     cop__graph_init(&store->graph, &store->tree);
     if (!cop__lazies_init(&store->graph))
         return false;

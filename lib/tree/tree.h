@@ -130,6 +130,7 @@ typedef struct cop__tree {
     uint64_t stamp;     /* of the draft */
     uint64_t version;   /* that the draft will publish */
     cop_status failed;  /* sticky: the draft must be abandoned */
+    bool strict;        /* waves are not lenient: something may give way yet */
     bool lenient;       /* a text that does not fit becomes the error value COP_UNFIT, see slot.h */
     bool unfit;         /* one did; the graph takes this back */
     uint32_t edited;    /* a bit a space: the draft has touched pages of it */

@@ -71,12 +71,12 @@ eight_bytes(const char *p)
 static inline bool
 same_short(const char *path, size_t length, size_t at, const char *end, size_t n)
 {
-    if (cop__unlikely(length < sizeof(uint64_t)))
+    if (cop__unlikely(n == 0 || length < sizeof(uint64_t)))
         return memcmp(path + at, end - n, n) == 0;
     size_t from = at < length - sizeof(uint64_t) ? at : length - sizeof(uint64_t);
     uint64_t have = eight_bytes(path + from) >> 8 * (at - from);
     uint64_t want = eight_bytes(end - sizeof(uint64_t));
-    return n == 0 || (have << (64 - 8 * n)) >> (64 - 8 * n) == want >> (64 - 8 * n);
+    return (have << (64 - 8 * n)) >> (64 - 8 * n) == want >> (64 - 8 * n);
 }
 
 _Static_assert(offsetof(cop__name, segment) >= sizeof(uint64_t), "fields in front of a segment");

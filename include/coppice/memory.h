@@ -21,8 +21,8 @@ extern "C" {
  * NULL; release gets the same size and alignment. Both are called from any thread and must be
  * thread-safe. context is passed through. The table is copied at open; context must outlive the
  * store. destroy (may be NULL) runs once, when the store's last byte has been released. purge (may be
- * NULL) gives back to the system what is free in the allocator; it is called by cop_memory_trim, and may
- * take some time.
+ * NULL) gives back to the system what is free in the allocator; it is called by cop_memory_trim and behind
+ * commits that freed many large values, and may take some time.
  */
 typedef struct cop_allocator {
     void *(*allocate)(void *context, size_t size, size_t alignment);
@@ -32,8 +32,7 @@ typedef struct cop_allocator {
     void (*purge)(void *context);
 } cop_allocator;
 
-/* aligned_alloc and free; a store that has it maps its chunks itself. purge is malloc_trim where there is
- * one. Thread-safe, wait-free. */
+/* aligned_alloc and free; a store that has it maps its chunks itself. Thread-safe, wait-free. */
 COP_PUBLIC cop_allocator cop_allocator_libc(void);
 
 /* An arena of jemalloc's of its own, when jemalloc is linked into the process (found at run time,

@@ -121,7 +121,7 @@ typedef struct cop_options {
 
 #define COP_OPTION_DEFAULT_(field, name, kind, def, min, max, live, help) def,
 #define COP_OPTIONS_INIT \
-    {sizeof(cop_options), COP_OPTIONS_MAP(COP_OPTION_DEFAULT_) {NULL, NULL, NULL, NULL}, NULL, NULL, NULL}
+    {sizeof(cop_options), COP_OPTIONS_MAP(COP_OPTION_DEFAULT_) {NULL, NULL, NULL, NULL, NULL}, NULL, NULL, NULL}
 
 typedef enum cop_option_kind { COP_OPTION_BOOL, COP_OPTION_U64, COP_OPTION_ENUM } cop_option_kind;
 

@@ -231,8 +231,8 @@ draft_end_as(cop_store *store, cop__batch *batch, cop__monitor *monitor)
                 (lazies && cop__lazies_scan_due(&store->graph)) ||
                 cop__handles_due(&store->handle_due);
     (void)cop__reclaim(store, scan, FREE_AT_LEAST + 2 * died);
-    if (cop__unlikely(scan || store->trim.phase != COP_TRIM_IDLE) && cop__trim_due(store))
-        (void)cop__trim_step(store);
+    if (cop__unlikely(scan || store->trim.phase != COP_TRIM_IDLE))
+        cop__trim_committed(store);
     return COP_OK;
 }
 

@@ -137,7 +137,12 @@ cop__right_leave(cop_store *store)
         bool level_posted = store->level_posted;
         if (cop__unlikely(level_posted))
             store->level_posted = false;
+        bool purge = store->trim.purge;
+        if (cop__unlikely(purge))
+            store->trim.purge = false;
         (void)cop__swap_seq_cst(&store->right, 0u);
+        if (cop__unlikely(purge))
+            cop__memory_purge(store->memory);
         if (cop__unlikely(dead != NULL))
             cop__graph_bury(store->memory, dead);
         if (cop__unlikely(cop__load_acquire(&store->monitor) != NULL))

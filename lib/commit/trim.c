@@ -8,11 +8,17 @@
 
 #define STEP_ITEMS 8192u     /* parked or freed in a step */
 #define STEP_PAGES 8192u     /* looked at in a step; see cop__compact_step */
+#define STEPS_LEAST 8u
 #define ITEM_BYTES 64u       /* about: to bound how many steps parking may take while commits free more */
-#define FREE_LEAST (UINT64_C(8) << 20)
+#define STALE_BYTES 96u      /* about: a name, and its share of a bucket */
+#define FREE_LEAST (UINT64_C(4) << 20)
+#define LARGE_LEAST (UINT64_C(2) << 20)
 #define FREE_MORE (UINT64_C(1) << 20)
+#define GAIN_SHARE 16u       /* a pass that gives back less of what is free was in vain */
 #define REST_SHARE 4u        /* steps take a fifth of the time when commits make them */
-#define PASS_REST_NS UINT64_C(250000000)
+#define WALKS_MORE 2u        /* after what commits put back into chunks that are evacuated */
+#define PASS_REST_NS UINT64_C(50000000)
+#define VAIN_REST_NS UINT64_C(5000000000)
 #define SOME_STEPS 8u
 #define PASSES 3u            /* of one cop_memory_trim */
 #define SETTLE_STEPS 256u
@@ -24,7 +30,7 @@ enter(cop_store *store, cop__trim_phase phase)
 {
     store->trim.phase = phase;
     store->trim.steps =
-        4 + cop__pool_free_bytes(&store->tree.pool) / (ITEM_BYTES * (uint64_t)STEP_ITEMS);
+        STEPS_LEAST + cop__pool_bytes(&store->tree.pool) / (ITEM_BYTES * (uint64_t)STEP_ITEMS);
 }
 
 /* False when all that was free is parked, or commits free more than is parked. */
@@ -37,6 +43,19 @@ park(cop_store *store)
     return true;
 }
 
+/* Names of erased atoms, and what is only to be freed yet. False when there is nothing of it, or commits
+ * make more than is freed. */
+static bool
+settle_first(cop_store *store)
+{
+    const cop__tree *tree = &store->tree;
+    if ((tree->now.stale == 0 && cop__dead_doomed(&tree->dead) == 0) || store->trim.steps == 0)
+        return false;
+    store->trim.steps--;
+    (void)cop__settle(store, STEP_ITEMS);
+    return true;
+}
+
 /* What the step replaced is free again before the next one, if no reader stands in the way. */
 static void
 compact(cop_store *store)
@@ -46,9 +65,11 @@ compact(cop_store *store)
     bool moved = cop__compact_step(tree, STEP_PAGES);
     bool refused = tree->failed != COP_OK;
     if (!cop__housekeep_end(store, moved) && (moved || refused))
-        tree->compaction.running = false; /* for want of memory: not now */
+        cop__compact_end(tree); /* for want of memory: not now */
     (void)cop__reclaim(store, true, STEP_ITEMS);
-    if (!tree->compaction.running)
+    (void)cop__pool_trim(&tree->pool, STEP_ITEMS);
+    if (!tree->compaction.running &&
+        (store->trim.walks-- == 0 || !cop__compact_again(tree)))
         enter(store, COP_TRIM_FINISH);
 }
 
@@ -58,8 +79,9 @@ finish(cop_store *store)
     cop__tree *tree = &store->tree;
     cop__compact_end(tree);
     cop__tree_shrink(tree);
+    uint64_t gain = cop__pool_given_back(&tree->pool) - store->trim.given_back;
+    store->trim.gained = gain > store->trim.left / GAIN_SHARE;
     store->trim.phase = COP_TRIM_IDLE;
-    store->trim.left = cop__pool_free_bytes(&tree->pool);
 }
 
 static void
@@ -68,17 +90,21 @@ step(cop_store *store)
     cop__tree *tree = &store->tree;
     switch (store->trim.phase) {
     case COP_TRIM_IDLE:
+        store->trim.given_back = cop__pool_given_back(&tree->pool);
         enter(store, COP_TRIM_PARK);
         /* fall through */
     case COP_TRIM_PARK:
-        if (!park(store))
-            enter(store, cop__compact_begin(tree) ? COP_TRIM_COMPACT : COP_TRIM_FINISH);
+        if (settle_first(store) || park(store))
+            return;
+        store->trim.left = cop__pool_free_bytes(&tree->pool);
+        store->trim.walks = WALKS_MORE;
+        enter(store, cop__compact_begin(tree) ? COP_TRIM_COMPACT : COP_TRIM_FINISH);
         return;
     case COP_TRIM_COMPACT:
         if (!park(store)) /* else pages would move to where they are to move from */
             compact(store);
         return;
-    default:
+    case COP_TRIM_FINISH:
         (void)cop__reclaim(store, true, STEP_ITEMS);
         if (!park(store))
             finish(store);
@@ -99,23 +125,63 @@ cop__trim_step(cop_store *store)
 
 /* ---- when ---- */
 
+/* Behind a pass in vain: not before more is free, or some time has passed. */
+static bool
+worth_a_pass(cop_store *store, uint64_t now)
+{
+    const cop__pool *pool = &store->tree.pool;
+    uint64_t free = cop__pool_free_bytes(pool), used = cop__pool_bytes(pool) - free;
+    uint64_t stale = store->tree.now.stale * STALE_BYTES; /* in use, and free after a sweep */
+    stale = stale < used ? stale : used;
+    free += stale;
+    used -= stale;
+    if (store->trim.gained) /* go on with it */
+        return free > used / 8 + FREE_LEAST / 4;
+    return free > used / 2 + FREE_LEAST &&
+           (free > store->trim.left / 4 * 5 + FREE_MORE ||
+            now >= store->trim.next_ns + VAIN_REST_NS);
+}
+
 bool
 cop__trim_due(cop_store *store)
 {
+    uint64_t now = cop__clock_ns();
+    return now >= store->trim.next_ns &&
+           (store->trim.phase != COP_TRIM_IDLE || worth_a_pass(store, now));
+}
+
+/* Large values come from the allocator one by one; when many have gone, it is asked to give back what it keeps,
+ * by whoever gives the right back. */
+static void
+note_large(cop_store *store)
+{
     const cop__pool *pool = &store->tree.pool;
-    if (store->trim.phase == COP_TRIM_IDLE) {
-        uint64_t free = cop__pool_free_bytes(pool), used = cop__pool_bytes(pool) - free;
-        if (free < store->trim.left)
-            store->trim.left = free;
-        if (free < used / 2 + FREE_LEAST || free < store->trim.left / 4 * 5 + FREE_MORE)
-            return false;
+    uint64_t large = cop__load_relaxed(&pool->values.large_bytes) +
+                     cop__load_relaxed(&pool->names.large_bytes);
+    cop__trim *trim = &store->trim;
+    if (large >= trim->large) {
+        trim->large = large;
+    } else if (trim->large - large > large / 2 + LARGE_LEAST) {
+        trim->large = large;
+        trim->purge = true;
     }
-    return cop__clock_ns() >= store->trim.next_ns;
+}
+
+/* While chunks are evacuated, what this commit freed is parked: else the next one would fill them again. */
+void
+cop__trim_committed(cop_store *store)
+{
+    note_large(store);
+    if (store->trim.phase >= COP_TRIM_COMPACT)
+        (void)cop__pool_trim(&store->tree.pool, STEP_ITEMS);
+    if (cop__trim_due(store))
+        (void)cop__trim_step(store);
 }
 
 void
 cop__trim_some(cop_store *store)
 {
+    note_large(store);
     for (unsigned i = 0; i < SOME_STEPS && cop__trim_due(store); i++) {
         (void)cop__trim_step(store);
         if (store->trim.phase != COP_TRIM_IDLE)

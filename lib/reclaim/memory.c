@@ -14,7 +14,6 @@
 #include "reclaim/memory.h"
 
 #ifdef __GLIBC__
-#include <malloc.h>
 #endif
 #include <sys/mman.h>
 
@@ -45,20 +44,10 @@ libc_release(void *context, void *memory, size_t size, size_t alignment)
     free(memory);
 }
 
-/* glibc keeps what was freed below the last block in use; other libraries have no such call. */
-static void
-libc_purge(void *context)
-{
-    (void)context;
-#ifdef __GLIBC__
-    (void)malloc_trim(0);
-#endif
-}
-
 cop_allocator
 cop_allocator_libc(void)
 {
-    return (cop_allocator){libc_allocate, libc_release, NULL, NULL, libc_purge};
+    return (cop_allocator){libc_allocate, libc_release, NULL, NULL, NULL};
 }
 
 /* --- the account ------------------------------------------------------------------------------ */

@@ -87,8 +87,8 @@ void cop__carver_init(cop__carver *carver, cop__memory *memory, cop_memory_kind 
 /* Gives every chunk back. */
 void cop__carver_end(cop__carver *carver);
 
-/* An item of so many bytes for whom the hot list has none: parked ones go to *hot, all of one slab, and one
- * of them is returned; or one is cut. NULL when a chunk was refused. */
+/* An item of so many bytes for whom the hot list has none: parked ones go to *hot, all of one slab, or some
+ * that are cut; one of them is returned. NULL when a chunk was refused. */
 void *cop__carver_item(cop__carver *carver, cop__shelf *shelf, uint32_t bytes, cop__free_item **hot);
 
 /* Moves items from *hot to their slabs until it is empty or quota is used up; returns what is left of

@@ -39,8 +39,13 @@ typedef enum cop__trim_phase {
 typedef struct cop__trim { /* see commit/trim.h */
     cop__trim_phase phase;
     uint64_t steps;   /* that parking may take yet */
+    uint32_t walks;   /* of compaction that may follow yet */
     uint64_t next_ns; /* no step before */
-    uint64_t left;    /* bytes free that the last pass could not give back */
+    uint64_t left;    /* bytes free when the last pass chose what to move */
+    bool gained;      /* it gave back enough to go on with another one */
+    uint64_t given_back; /* before the pass */
+    uint64_t large;   /* bytes of large blocks, the most since the allocator was last purged */
+    bool purge;       /* whoever gives the right back is to do so */
 } cop__trim;
 
 struct cop_store {

@@ -160,6 +160,15 @@ cop__compact_step(cop__tree *tree, size_t quota)
     return c->moved && tree->failed == COP_OK;
 }
 
+bool
+cop__compact_again(cop__tree *tree)
+{
+    if (tree->pool.pages.evacuated + tree->pool.values.carver.evacuated == 0)
+        return false;
+    tree->compaction = (cop__compaction){.running = true, .began = tree->compaction.began};
+    return true;
+}
+
 void
 cop__compact_end(cop__tree *tree)
 {

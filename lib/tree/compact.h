@@ -24,6 +24,9 @@ bool cop__compact_begin(cop__tree *tree);
  * is copied counts as 16. True when anything was moved: the draft is to be published, without
  * cop__draft_finish. False: it is to be abandoned; tree->failed says whether for want of memory. */
 bool cop__compact_step(cop__tree *tree, size_t quota);
+/* When the pass has come to its end: begins again, for what commits have put into evacuated chunks meanwhile.
+ * False: none is left. */
+bool cop__compact_again(cop__tree *tree);
 /* Ends the pass; what could not be evacuated is in use as before. Legal without a pass. */
 void cop__compact_end(cop__tree *tree);
 

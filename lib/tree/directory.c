@@ -538,7 +538,7 @@ cop__directory_remove(cop__tree *tree, const cop__name *name)
     if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), word, false))
         return false;
     tree->now.names--;
-    uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4;
+    uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 2;
     return tree->now.buckets == 1 || tree->now.names >= least || bucket_join(tree);
 }
 
@@ -620,7 +620,7 @@ static bool
 shrink(cop__tree *tree, uint32_t buckets)
 {
     while (buckets-- > 0 && tree->now.buckets > 1 &&
-           tree->now.names < (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4)
+           tree->now.names < (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 2)
         if (!bucket_join(tree))
             return false;
     return true;

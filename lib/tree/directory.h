@@ -127,7 +127,7 @@ static inline bool
 cop__directory_unswept(const cop__tree *tree)
 {
     return tree->now.stale > 0 || (tree->now.buckets > 1 && tree->now.names <
-                                   (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 4);
+                                   (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 2);
 }
 /* A published name that is in the directory no more dies. */
 bool cop__name_dies(cop__tree *tree, cop__name *name);

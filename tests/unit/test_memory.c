@@ -634,6 +634,8 @@ START_TEST(arena_flags)
     a.release(a.context, p, 100, 4096);
     ck_assert_int_eq(played.flags, 6 << 20 | 1 << 8 | 12);
     ck_assert_str_eq(played.destroyed, "");
+    a.purge(a.context);
+    ck_assert_str_eq(played.destroyed, "arena.5.purge");
     a.destroy(a.context);
     ck_assert_str_eq(played.destroyed, "arena.5.destroy");
     ck_assert_int_eq(played.blocks, 0);

@@ -282,6 +282,21 @@ START_TEST(freed_memory_is_overwritten)
 }
 END_TEST
 
+/* The function by itself, which most builds do not call. */
+START_TEST(the_link_is_not_overwritten)
+{
+    static _Alignas(16) unsigned char bytes[64];
+
+    memset(bytes, 1, sizeof bytes);
+    cop__pool_poison(bytes, sizeof(cop__free_item)); /* nothing but the link */
+    ck_assert_int_eq(bytes[0], 1);
+    cop__pool_poison(bytes, 32);
+    cop__pool_unpoison(bytes, 32);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        ck_assert_int_eq(bytes[i], i < sizeof(cop__free_item) || i >= 32 ? 1 : 0xdb);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -296,6 +311,7 @@ add(TCase *tests)
     tcase_add_test(tests, short_chunks_are_of_one_class);
     tcase_add_test(tests, root_records);
     tcase_add_test(tests, freed_memory_is_overwritten);
+    tcase_add_test(tests, the_link_is_not_overwritten);
     tcase_add_test(tests, refusals);
     tcase_add_test(tests, refused_chunks_leave_nothing);
 }

@@ -792,27 +792,27 @@ START_TEST(waits_for_a_version_end_when_the_store_closes)
 END_TEST
 
 static cop_ticket *tickets[3];
-static cop_txn *built[2];
+static cop_txn *prepared[2];
 
 static void
 setup_transactions(void)
 {
-    built[0] = begin_set("a", 1);
-    built[1] = begin_set("b", 1);
+    prepared[0] = begin_set("a", 1);
+    prepared[1] = begin_set("b", 1);
     tickets[0] = NULL;
 }
 
 static void
 submit_and_forget(void)
 {
-    either(cop_txn_submit(built[0], NULL), COP_E_CLOSING, "submit");
+    either(cop_txn_submit(prepared[0], NULL), COP_E_CLOSING, "submit");
 }
 
 static void
 submit_and_wait(void)
 {
     cop_ticket *ticket;
-    cop_status status = cop_txn_submit(built[1], &ticket);
+    cop_status status = cop_txn_submit(prepared[1], &ticket);
 
     either(status, COP_E_CLOSING, "submit");
     if (status != COP_OK)
@@ -825,7 +825,7 @@ submit_and_wait(void)
 static void
 setup_transaction(void)
 {
-    built[0] = begin_set("a", 1);
+    prepared[0] = begin_set("a", 1);
 }
 
 START_TEST(a_submission_while_the_store_closes)
@@ -870,16 +870,16 @@ END_TEST
 static void
 commit_first(void)
 {
-    either(cop_txn_commit(built[0], NULL, NULL), COP_E_CLOSING, "commit");
+    either(cop_txn_commit(prepared[0], NULL, NULL), COP_E_CLOSING, "commit");
 }
 
 static void
 commit_or_cancel(void)
 {
     if (dice & 1)
-        either(cop_txn_commit(built[1], NULL, NULL), COP_E_CLOSING, "commit");
+        either(cop_txn_commit(prepared[1], NULL, NULL), COP_E_CLOSING, "commit");
     else
-        cop_txn_cancel(built[1]);
+        cop_txn_cancel(prepared[1]);
 }
 
 START_TEST(commits_while_the_store_closes)
@@ -948,11 +948,11 @@ use_and_pass(uint64_t how)
     own = begin_set("a", 1);
     begun++;
     race_step("begun");
-    built[passed++] = own;
+    prepared[passed++] = own;
     if (how & 1)
         thread_exits(NULL);
     race_step("passed");
-    own = built[--passed];
+    own = prepared[--passed];
     if (how & 2)
         either(cop_txn_begin(store, &more), COP_E_CLOSING, "begin more");
     end_use(own, how >> 2);

@@ -33,7 +33,7 @@ typedef struct cop_json_write_options {
  * Writes the value of an atom, or a branch with what is below it. options may be NULL. Bytes are
  * written as {"$bytes":"<base64>"}, error values as {"$error":"<message>"}, non-finite numbers as
  * null. Streams through a buffer of fixed size; no recursion; memory bounded by depth.
- * COP_E_GONE, COP_E_IO (the sink stopped), COP_E_MEMORY, COP_E_INVALID. Thread-safe; not blocking
+ * COP_E_GONE, COP_E_EXPIRED, COP_E_IO (the sink stopped), COP_E_MEMORY, COP_E_INVALID. Thread-safe; not blocking
  * but for the sink. O(output).
  */
 COP_PUBLIC cop_status cop_json_write(const cop_snapshot *snapshot, cop_atom atom,

@@ -35,7 +35,7 @@ typedef struct cop_json_stream cop_json_stream;
  * failure. Memory, counted as "other": about 1.3 KiB, and 32 bytes for each level of open branches beyond
  * the sixteenth.
  *
- * COP_E_GONE, COP_E_MEMORY, COP_E_LIMIT (snapshots.max), COP_E_INVALID, COP_E_FORKED, and for an atom that is
+ * COP_E_GONE, COP_E_EXPIRED, COP_E_MEMORY, COP_E_LIMIT (snapshots.max), COP_E_INVALID, COP_E_FORKED, and for an atom that is
  * lazy itself, which is evaluated, the errors of cop_get. Thread-safe; takes a short lock; O(1).
  */
 COP_PUBLIC cop_status cop_json_stream_open(const cop_snapshot *snapshot, cop_atom atom,
@@ -48,7 +48,8 @@ COP_PUBLIC cop_status cop_json_stream_open(const cop_snapshot *snapshot, cop_ato
  * come; both are set after a failure, too. The end is where *more is false and not where *written is 0: a
  * step also ends when it has passed over `size` lazy members that are left out.
  *
- * COP_E_MEMORY: nothing was written; the step may be tried again. COP_E_INVALID (size 0 or an argument
+ * COP_E_MEMORY: nothing was written; the step may be tried again. COP_E_EXPIRED: the snapshot was revoked between
+ * two steps; the text does not go on. COP_E_INVALID (size 0 or an argument
  * missing), COP_E_FORKED; with options.lazy the errors of cop_get, and the same atom is tried again in the
  * next step.
  * Wait-free but for the allocator, which is asked when more than 16 branches are open; with options.lazy it

@@ -35,7 +35,8 @@ typedef struct cop_rope cop_rope;
  * changed costs O(1), one that has what changed in it. A version older than the newest one asked for is
  * written whole.
  *
- * COP_E_GONE, COP_E_MEMORY, COP_E_INVALID, COP_E_FORKED. Thread-safe; blocking: one thread at a time
+ * COP_E_GONE, COP_E_EXPIRED, COP_E_MEMORY, COP_E_INVALID, COP_E_FORKED. The store may hold the version for its pieces
+ * until a newer one is asked for, also when the snapshot is revoked meanwhile. Thread-safe; blocking: one thread at a time
  * writes for a store, and whoever asks meanwhile waits for it.
  */
 COP_PUBLIC cop_status cop_json_rope(const cop_snapshot *snapshot, cop_atom atom, cop_rope **rope);

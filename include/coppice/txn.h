@@ -100,7 +100,7 @@ COP_PUBLIC cop_status cop_txn_find(cop_txn *txn, const char *path, size_t length
 COP_PUBLIC cop_status cop_txn_each(cop_txn *txn, cop_atom branch, cop_each_function function,
                                    void *context, int *stopped);
 /* The version that the reads are of, for reading without keeping conditions; lives until the
- * transaction ends. */
+ * transaction ends, and can be revoked as one of cop_snapshot_take. */
 COP_PUBLIC cop_status cop_txn_snapshot(cop_txn *txn, const cop_snapshot **snapshot);
 /* Conditions without reading: the branch has not changed since `version` (with anything below it);
  * the value equals; nothing is at the path / something is. Failing one is COP_E_CONFLICT. */
@@ -110,7 +110,8 @@ COP_PUBLIC cop_status cop_txn_require_path(cop_txn *txn, const char *path, size_
                                            bool present, cop_error *error);
 
 /* Commits now and waits for the outcome: COP_OK and the version in *version (may be NULL; without a
- * net change the version it equals), COP_E_CONFLICT, COP_E_MEMORY, COP_E_CLOSING, COP_E_IN_EVALUATION,
+ * net change the version it equals), COP_E_CONFLICT, COP_E_EXPIRED (the snapshot that it read in was revoked
+ * before its conditions could be checked), COP_E_MEMORY, COP_E_CLOSING, COP_E_IN_EVALUATION,
  * or the status of the operation that could not be applied. Consumes txn in every case. Blocking. */
 COP_PUBLIC cop_status cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error *error);
 

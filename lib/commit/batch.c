@@ -329,8 +329,8 @@ cop__batch_single(cop_store *store, cop_txn *txn, cop__attempt attempt)
 {
     cop__batch one = {0};
     struct cop__region *region = store->graph.region;
-    bool clean, freeing = attempt == COP_ATTEMPT_FREEING;
-    store->tree.strict = attempt == COP_ATTEMPT;
+    bool clean, freeing = attempt == COP_ATTEMPT_FREEING, strict = store->tree.strict;
+    store->tree.strict = strict && attempt == COP_ATTEMPT;
     if (freeing) { /* the reserve is this thread's, so that the pool cannot help */
         store->only_freeing = true;
         store->used_before = cop__pool_used(&store->tree.pool);
@@ -352,7 +352,7 @@ cop__batch_single(cop_store *store, cop_txn *txn, cop__attempt attempt)
         store->graph.region = region;
         store->only_freeing = false;
     }
-    store->tree.strict = true;
+    store->tree.strict = strict;
     return status != COP_E_MEMORY;
 }
 

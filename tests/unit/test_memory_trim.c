@@ -366,7 +366,7 @@ START_TEST(moved_texts_run_no_effect)
     cop_unpin(pin);
     ck_assert_uint_eq(l.runs, 1);
     CHECK_OK(cop_txn_begin(store, &txn));
-    set_steady(txn, l.atom, 6000);
+    set_steady(txn, l.atom, written[l.atom] + 1);
     CHECK_OK(cop_txn_commit(txn, NULL, NULL));
     CHECK_OK(cop_effects_settle(store, cop_deadline_in_ms(20000)));
     ck_assert_uint_eq(l.runs, 2);

@@ -206,6 +206,7 @@ START_TEST(refused_at_commit)
         t_put(store, "", document);
         CHECK_OK(cop_txn_begin(store, &txn));
         CHECK_OK(cop_patch_apply(txn, P(""), COP_PATCH_JSON, patch.at, patch.length, NULL));
+        atomic_store(&memory->fail_for_ever, true); /* once is made good by another try */
         atomic_store(&memory->fail_countdown, k);
         cop_status status = cop_txn_commit(txn, NULL, NULL);
         atomic_store(&memory->fail_countdown, -1);

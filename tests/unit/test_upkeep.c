@@ -376,7 +376,7 @@ submit_two(cop_store *store, const char *path, const char *missing)
 }
 
 /* The second of three fails behind a change, so that the batch is undone and the first applied
- * again; each request for memory on the way is refused once. */
+ * again; from each request for memory on, all are refused. */
 START_TEST(undoing_without_memory)
 {
     cop_store *store = t_open();
@@ -389,9 +389,10 @@ START_TEST(undoing_without_memory)
         uint64_t before = cop_store_version(store), abandoned = stats(store).batches_abandoned;
         for (int i = 0; i < 3; i++)
             tickets[i] = submit_two(store, paths[i], i == 1 ? "nothing" : NULL);
+        atomic_store(&cop__store_memory(store)->fail_for_ever, true);
         atomic_store(&cop__store_memory(store)->fail_countdown, k);
         CHECK_OK(cop_store_poll(store));
-        fired = atomic_load(&cop__store_memory(store)->fail_countdown) < 0;
+        fired = atomic_load(&cop__store_memory(store)->fail_countdown) == 0;
         atomic_store(&cop__store_memory(store)->fail_countdown, -1);
         tree_of_store_is_right(store);
         uint64_t versions = 0;

@@ -111,9 +111,10 @@ slots_erase(cop__tree *tree, uint32_t number, uint32_t mask)
     if (!cop__id_free(tree, number, mask))
         return false;
     if (n == entry->live && entry->birth != tree->stamp) {
-        bool dropped = cop__draft_drop(tree, COP_SPACE_VALUES, number, COP_FATE_DIES_WHOLE);
+        if (!cop__draft_drop(tree, COP_SPACE_VALUES, number, COP_FATE_DIES_WHOLE))
+            return false; /* perhaps before there was a record to restore it by */
         entry->live = 0;
-        return dropped;
+        return true;
     }
     cop__slot *page = cop__draft_edit(tree, COP_SPACE_VALUES, number);
     if (page == NULL)

@@ -419,6 +419,41 @@ END_TEST
 
 /* --- what the host's loop sees ---------------------------------------------------- */
 
+/* Whatever is refused on the way, the atoms are still there and counted. */
+START_TEST(erasing_a_branch_without_memory)
+{
+    enum { CHILDREN = 3000 };
+    cop_store *store = t_open();
+    cop_status status = COP_E_MEMORY;
+    cop_value value = cop_i64(7);
+    cop_txn *txn = NULL;
+    unsigned refused = 0;
+    char path[16];
+    for (int i = 0; i < CHILDREN; i++) { /* by few: the log of a draft is still short */
+        if (i % 50 == 0)
+            txn = t_begin(store);
+        snprintf(path, sizeof path, "b/%d", i);
+        CHECK_OK(cop_txn_set_at(txn, path, strlen(path), &value, NULL));
+        if (i % 50 == 49)
+            t_commit(txn);
+    }
+    for (int64_t k = 0; status == COP_E_MEMORY && k < 2000; k++) {
+        txn = t_begin(store);
+        CHECK_OK(cop_txn_erase_at(txn, P("b"), NULL));
+        atomic_store(&cop__store_memory(store)->fail_for_ever, true);
+        atomic_store(&cop__store_memory(store)->fail_countdown, k);
+        status = cop_txn_commit(txn, NULL, NULL);
+        atomic_store(&cop__store_memory(store)->fail_countdown, -1);
+        refused += status == COP_E_MEMORY;
+        tree_of_store_is_right(store);
+        ck_assert_uint_eq(stats(store).atoms, status == COP_OK ? 0 : CHILDREN + 1);
+    }
+    CHECK_OK(status);
+    ck_assert_uint_gt(refused, 2);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(there_is_one_descriptor)
 {
     cop_store *store = t_open();
@@ -645,6 +680,7 @@ add(TCase *tests)
     tcase_add_test(tests, commits_free_as_they_go);
     tcase_add_test(tests, settling_ends);
     tcase_add_test(tests, undoing_without_memory);
+    tcase_add_test(tests, erasing_a_branch_without_memory);
     tcase_add_test(tests, there_is_one_descriptor);
     tcase_add_test(tests, transact_gets_through);
     tcase_add_test(tests, atoms_never_published_have_no_handles);

@@ -236,11 +236,15 @@ START_TEST(the_rest_is_published_and_the_next_wave_tries_again)
 {
     unsigned unfit[TEXTS] = {0};
     char *expected = undisturbed(0);
-    int64_t k = 0;
+    unsigned missed = TEXTS;
 
-    while (!refuse_one(k, unfit, expected, _i - 1)) {
-        k++;
-        ck_assert_int_lt(k, 5000);
+    /* Where a text's request comes varies a little, with how names fall into the directory. */
+    for (int round = 0; round < 20 && missed > 0; round++) {
+        for (int64_t k = 0; !refuse_one(k, unfit, expected, _i - 1); k++)
+            ck_assert_int_lt(k, 5000);
+        missed = 0;
+        for (int i = 0; i < TEXTS; i++)
+            missed += unfit[i] == 0;
     }
     for (int i = 0; i < TEXTS; i++)
         ck_assert_msg(unfit[i] > 0, "%s was never without memory", texts[i]);

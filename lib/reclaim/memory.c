@@ -2,11 +2,8 @@
 /*
  * Accounting of a store's memory, and the libc allocator.
  *
- * A request is counted first: fetch_add on `held`, and taken back when the sum is over the limit.
- * So `held` bounds what the allocator gave out at every moment, whatever threads do at once; never
- * the other way round, where a burst of threads could each see room and pass the limit together.
- * The price: of two requests that would fit one at a time, both may be refused when they collide at
- * the limit. Counters are relaxed: they order nothing, each is exact by itself. Allocation and
+ * A request is counted first, by a compare-and-swap of `held` that refuses what would pass the limit.
+ * So `held` bounds what the allocator gave out at every moment, whatever threads do at once. Counters are relaxed: they order nothing, each is exact by itself. Allocation and
  * release of one block are ordered by whoever hands the block over.
  *
  * Progress: lock-free but for the allocator.
@@ -93,19 +90,22 @@ may_reserve(cop__memory *memory, cop_memory_kind kind, uint64_t held)
            held <= limit - half;
 }
 
+/* held never passes what it may be, not for a moment. */
 static bool
 count(cop__memory *memory, cop_memory_kind kind, size_t size)
 {
+    uint64_t held = cop__load_relaxed(&memory->held);
     /* No object is greater than PTRDIFF_MAX; without this the sum could wrap. */
     if (size > PTRDIFF_MAX)
         return false;
-    uint64_t held = cop__add_relaxed(&memory->held, size) + size;
-    if (cop__unlikely(held > cop__load_relaxed(&memory->most)) && !may_reserve(memory, kind, held)) {
-        cop__sub_relaxed(&memory->held, size);
-        return false;
-    }
+    do {
+        if (cop__unlikely(held + size > cop__load_relaxed(&memory->most)) &&
+            !may_reserve(memory, kind, held + size))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&memory->held, &held, held + size,
+                                                    memory_order_relaxed, memory_order_relaxed));
     cop__add_relaxed(&memory->by_kind[kind], size);
-    raise_peak(memory, held);
+    raise_peak(memory, held + size);
     return true;
 }
 

@@ -19,6 +19,7 @@
 #define COMMIT_SHARE 32u          /* of the limit: what is to give way for a commit that did not fit */
 #define STEP_ITEMS ((size_t)8192) /* freed by one commit after a step let versions go, or parked */
 #define FREE_SHARE 8u             /* of the soft mark: what may lie free in chunks when more is held */
+#define RIGHT_NS UINT64_C(50000000) /* for which who builds a transaction waits for the right */
 #define DEAD_SOFT 512u            /* dead things that make a scan worth while, by level */
 #define DEAD_FULL 64u
 #define PARK_STEPS 64u            /* of so many items, when a commit did not fit */
@@ -209,7 +210,8 @@ cop__relieve_for_commit(cop_store *store, cop__relief *relief)
 bool
 cop__relieve_now(cop_store *store, cop__relief *relief)
 {
-    if (!cop__right_try(store))
+    /* Not by who has the right already: the function of a transact. */
+    if (cop__evaluating || cop__right_wait(store, cop__clock_ns() + RIGHT_NS) != COP_OK)
         return false;
     bool relieved = cop__relieve_for_commit(store, relief);
     cop__right_leave(store);

@@ -23,8 +23,8 @@ typedef struct cop__relief {
 bool cop__relieve_for_commit(cop_store *store, cop__relief *relief);
 /* It does not fit, though nothing more can give way. */
 void cop__relieve_failed(cop_store *store);
-/* Something that a thread without the right and without locks wants does not fit: the same, if the right is free
- * now. True: it is worth another try. */
+/* Something that a thread without the right and without locks wants does not fit: the same, once the right is
+ * to be had. Blocking. True: it is worth another try. */
 bool cop__relieve_now(cop_store *store, cop__relief *relief);
 /* After the right was given back: tells who wants to know of levels. */
 void cop__relieve_tell(cop_store *store);

@@ -43,6 +43,7 @@ diff_page_skipped       | tests/unit/test_patch_random
 patch_array_order       | tests/unit/test_difference
 patch_array_order       | tests/unit/test_patch_random
 history_pruned_used     | tests/stress/stress_kept --seconds 3
+reserve_used            | tests/unit/test_memory_limit
 count_not_returned      | tests/unit/test_pool_trim
 count_not_returned      | tests/stress/stress_memory --seconds 3
 revoked_early           | tests/stress/stress_revoke --seconds 5

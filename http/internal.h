@@ -230,7 +230,7 @@ bool cop__http_argument(const char *text, char decoded[COP_PATH_MAX + 1], size_t
 bool cop__http_pattern(const char *rest, char path[COP_PATH_MAX + 1], size_t *length,
                        struct cop__problem *problem);
 
-/* state.c, write.c, transaction.c, snapshots.c, history.c, history_file.c, stats.c, monitor.c, metrics.c, options.c, graph.c, why.c,
+/* state.c, write.c, transaction.c, snapshots.c, history.c, history_file.c, stats.c, memory.c, monitor.c, metrics.c, options.c, graph.c, why.c,
  * watch.c, trace.c: the routes. */
 enum MHD_Result cop__http_state(struct cop__http_request *request);
 enum MHD_Result cop__http_state_write(struct cop__http_request *request);
@@ -240,6 +240,8 @@ enum MHD_Result cop__http_history(struct cop__http_request *request);
 enum MHD_Result cop__http_history_export(struct cop__http_request *request);
 enum MHD_Result cop__http_history_import(struct cop__http_request *request);
 enum MHD_Result cop__http_metrics(struct cop__http_request *request);
+enum MHD_Result cop__http_memory(struct cop__http_request *request);
+enum MHD_Result cop__http_memory_trim(struct cop__http_request *request);
 enum MHD_Result cop__http_monitor(struct cop__http_request *request);
 enum MHD_Result cop__http_stats(struct cop__http_request *request);
 enum MHD_Result cop__http_health(struct cop__http_request *request);

@@ -24,6 +24,8 @@ static const struct cop__http_route routes[] = {
     {"/v1/diff", false, COP_HTTP_GET, cop__http_diff, NULL},
     {"/v1/graph", false, COP_HTTP_GET, cop__http_graph, NULL},
     {"/v1/graph/why", false, COP_HTTP_GET, cop__http_why, NULL},
+    {"/v1/memory", false, COP_HTTP_GET, cop__http_memory, NULL},
+    {"/v1/memory/trim", false, COP_HTTP_POST, cop__http_memory_trim, NULL},
     {"/v1/monitor", false, COP_HTTP_GET, cop__http_monitor, NULL},
     {"/v1/stats", false, COP_HTTP_GET, cop__http_stats, NULL},
     {"/v1/trace", false, COP_HTTP_GET | COP_HTTP_POST | COP_HTTP_DELETE, cop__http_trace, NULL},

@@ -22,6 +22,7 @@ int run_export(const struct command *command, int argc, char **argv);
 int run_import(const struct command *command, int argc, char **argv);
 int run_stats(const struct command *command, int argc, char **argv);   /* stats_cmd.c */
 int run_top(const struct command *command, int argc, char **argv);     /* top_cmd.c */
+int run_doctor(const struct command *command, int argc, char **argv);  /* doctor_cmd.c */
 int run_options(const struct command *command, int argc, char **argv); /* options_cmd.c */
 int run_options_set(int argc, char **argv);                            /* options_set.c */
 int run_options_get(int argc, char **argv);

@@ -52,6 +52,9 @@ static const struct command commands[] = {
      "the Performance panel of Chromium's developer tools and in Perfetto.\n"},
     {"top", "[OPTION...]", "Shows a server's rates, percentiles and warnings, live", run_top,
      "Percentiles need the server's option performance.monitor.\n"},
+    {"doctor", "[OPTION...]", "Says what holds a server's memory, and what to do", run_doctor,
+     "Exit codes: 0 healthy, 1 the memory is full or something is stalled, 2 wrong usage, or the\n"
+     "server could not be asked.\n"},
 #endif
     {"options", OPTIONS_USAGE, "Lists the store's options; gets or sets those of a server",
      run_options,
@@ -92,7 +95,7 @@ print_usage(FILE *to)
     for (const struct command *command = commands; command->name; command++)
         fprintf(to, "  %-10s %s\n", command->name, command->help);
     fprintf(to, "\n'coppice COMMAND --help' says more about a command. Exit codes: 0 done,\n"
-                "1 failed, 2 wrong usage.\n");
+                "1 failed, 2 wrong usage; 'doctor' has its own.\n");
 }
 
 /* What is still in stdio's buffer must get out for the command to have succeeded. */

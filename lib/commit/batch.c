@@ -55,6 +55,8 @@ cop__decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version,
         cop__count_add(&store->count.operations, txn->op_count);
     if (txn->alone)
         return;
+    if (cop__unlikely(txn->stalled_until != 0))
+        cop__sub_relaxed(&store->stalled.count, UINT64_C(1));
     uint32_t before = cop__swap_seq_cst(&txn->state, (uint32_t)COP_TXN_DONE);
     if (before & COP_TXN_SLEEP)
         cop__futex_wake(&txn->state, 64);

@@ -20,7 +20,6 @@ stall(cop_store *store, cop_txn *txn)
     else
         store->stalled.first = txn;
     store->stalled.last = txn;
-    cop__add_relaxed(&store->stalled.count, UINT64_C(1));
 }
 
 static cop_txn *
@@ -28,7 +27,6 @@ stalled_take_all(cop_store *store)
 {
     cop_txn *chain = store->stalled.first;
     store->stalled.first = store->stalled.last = NULL;
-    cop__store_relaxed(&store->stalled.count, UINT64_C(0));
     return chain;
 }
 
@@ -60,12 +58,15 @@ alarm_set(cop_store *store)
         (void)cop__timer_set(&store->timers, &store->stalled.alarm, due);
 }
 
-/* Its time begins when it is stalled for the first time. */
+/* Its time begins when it is stalled for the first time. From then on it counts as waiting until it is decided,
+ * while it is being tried again, too: a large one is most of the time. */
 static void
 stall_until(cop_store *store, cop_txn *txn)
 {
-    if (txn->stalled_until == 0)
+    if (txn->stalled_until == 0) {
         txn->stalled_until = cop__clock_ns() + store->options.memory_wait_ms * MS_NS;
+        cop__add_relaxed(&store->stalled.count, UINT64_C(1));
+    }
     back_to_queued(txn);
     stall(store, txn);
 }

@@ -271,7 +271,8 @@ search_all(search *s)
     pthread_mutex_lock(&store->snapshot_lock);
     s->capacity = pins + store->held_records * COP_HOLDER_KINDS + store->holds;
     pthread_mutex_unlock(&store->snapshot_lock);
-    s->list = cop__memory_alloc(store->memory, COP_MEMORY_MONITOR, (s->capacity + 1) * sizeof *s->list, 16);
+    /* Of the kind that may have of the reserve: who holds the memory is asked when there is none. */
+    s->list = cop__memory_alloc(store->memory, COP_MEMORY_READERS, (s->capacity + 1) * sizeof *s->list, 16);
     if (s->list == NULL)
         return COP_E_MEMORY;
     find_pins(s);
@@ -316,7 +317,7 @@ cop_holders_each(cop_store *store, uint64_t deadline, cop_holder_function functi
     if (status == COP_OK) {
         qsort(s.list, s.count, sizeof *s.list, compare);
         tell(&s, function, context);
-        cop__memory_free(store->memory, COP_MEMORY_MONITOR, s.list, (s.capacity + 1) * sizeof *s.list,
+        cop__memory_free(store->memory, COP_MEMORY_READERS, s.list, (s.capacity + 1) * sizeof *s.list,
                          16);
     }
     cop__gate_end_use(gate);

@@ -288,6 +288,8 @@ slab_cut(cop__carver *carver, cop__pool_chunk *chunk, cop__shelf *shelf, uint32_
     *slab = (cop__slab){.memory = slab->memory, .shelf = shelf, .item = item,
                         .items = (uint32_t)(bytes / item), .evacuated = chunk->evacuated};
     slab->free = slab->items;
+    if (COP_POOL_POISON) /* it may have had items of another size */
+        cop__pool_unpoison(slab->memory, bytes);
     list_enter(slab, list_of(slab));
     chunk->free_slabs--;
     carver->free_slabs -= !chunk->evacuated;

@@ -116,7 +116,7 @@ def test_usage(s):
                       ("why",), ("why", "a", "b"), ("why", "--wait", "x", "a"), ("graph", "x"),
                       ("graph", "--dot", "--json"), ("graph", "--depth", "65"), ("options", "set"),
                       ("options", "set", "a"), ("options", "set", "a=1", "b"),
-                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("top", "--interval-ms", "49"),
+                      ("options", "--set", "batch.window_ms=99999999"), ("top", "x"), ("doctor", "x"), ("doctor", "--trim=1"), ("top", "--interval-ms", "49"),
                       ("top", "--once", "--pages", "2"), ("stress", "x"),
                       ("stress", "--atoms", "1"), ("stress", "--churn", "101"),
                       ("stress", "--seconds", "0"), ("stress", "--skew", "x"), ("tune", "x"),
@@ -127,7 +127,7 @@ def test_usage(s):
             check(err.startswith("coppice: ") and err.count("\n") == 1, "one line: %r" % (arguments,),
                   err)
     for command in ("serve", "get", "set", "erase", "load", "diff", "patch", "stats", "why", "graph", "top",
-                    "stress", "tune", "options", "version"):
+                    "doctor", "stress", "tune", "options", "version"):
         code, out, err = run(command, "--help")
         check(code == 0 and out.startswith("usage: coppice " + command) and "--help" in out and
               err == "", command + " --help", (code, err))
@@ -526,12 +526,12 @@ def test_reload():
         equal(options_of(s)["batch.window_ms"], 8, "as in the file")
         s.call("PATCH", "/v1/options", {"batch.max_transactions": 5})
         rewrite("batch = { window_ms = 5; };\nworkers = { threads = 2; };\nsnapshots = { max = 10; };\n"
-                "memory = { wait_ms = 5; };\nreaders = { max = 99; };\n")
+                "effects = { rounds = 5; };\nreaders = { max = 99; };\n")
         wait_for(lambda: len(s.output) >= 3, "it is told what has changed")
         equal(s.output, ["coppice: batch.window_ms = 5, was 8\n", "coppice: batch.max_transactions = 1024, was 5\n",
                          "coppice: workers.threads = 2, was 0\n"], "live ones take effect, the command line stands")
         equal(s.complaints, ["coppice: %s: %s until a restart, not %s: it is not live\n" % (file.name, stays, wanted)
-                             for stays, wanted in (("memory.wait_ms stays 100", 5), ("readers.max stays 4096", 99))],
+                             for stays, wanted in (("effects.rounds stays 100", 5), ("readers.max stays 4096", 99))],
               "the others are named")
         before = options_of(s)
         equal((before["batch.window_ms"], before["snapshots.max"], before["readers.max"], before["workers.threads"]),

@@ -18,6 +18,7 @@ import graph_tests
 import history_tests
 import host_tests
 import limit_tests
+import memory_tests
 import metrics_tests
 import patch_tests
 import program_tests
@@ -40,6 +41,7 @@ SHARED = (tests_of(state_tests, "state paths query head etags put_delete patch c
           + tests_of(history_tests, "history history_restore history_refusals history_file history_command")
           + tests_of(refusal_tests, "host_header origin content_types routes stats keep_alive "
                                     "malformed")
+          + tests_of(memory_tests, "memory memory_holders memory_trim")
           + tests_of(limit_tests, "streams") + tests_of(metrics_tests, "metrics metrics_held monitor trace") + tests_of(program_tests, "client usage")
           + tests_of(patch_tests, "json_patch diff watch_patches")
           + tests_of(watch_tests, "watch watch_erased watch_patterns watch_resume watch_reset "
@@ -51,6 +53,7 @@ OWN = (tests_of(transaction_tests, "lease_end") + tests_of(history_tests, "histo
                                  "stress_server_faults stress_bar stress_faults tune top options options_set "
                                  "reload ports load_and_feed")
        + tests_of(metrics_tests, "monitor_large")
+       + tests_of(memory_tests, "memory_limit memory_full memory_waiting memory_many doctor doctor_old doctor_pressure doctor_behind")
        + tests_of(watch_tests, "watch_log watch_places watch_slow watch_command")
        + tests_of(host_tests, "host_source status_line")
        + tests_of(graph_tests, "derived why why_at_the_end graph live_options threads_under_load"))

@@ -326,3 +326,18 @@ cop__txn_holds(const cop_txn *txn, const cop__tree *tree)
             return COP_E_CONFLICT;
     return COP_OK;
 }
+
+/* Without a pin to take the newest version by, the old one stays. */
+cop_status
+cop__txn_read_anew(cop_txn *txn)
+{
+    const cop_snapshot *read = txn->snapshot, *newest;
+    if (read == NULL)
+        return COP_OK;
+    cop_status status = cop__txn_holds(txn, &txn->store->tree);
+    if (status == COP_OK && cop__snapshot_take_root(txn->store, &newest) == COP_OK) {
+        txn->snapshot = newest;
+        cop_snapshot_drop(read);
+    }
+    return status;
+}

@@ -7,7 +7,9 @@
 #include "store/relieve.h"
 
 #define MS_NS UINT64_C(1000000)
-#define RETRY_NS (2 * MS_NS) /* after which stalled ones are tried though nothing was seen to be freed */
+#define RETRY_NS (2 * MS_NS) /* after which stalled ones are tried though nothing was seen to be freed, */
+#define REST_SHARE 4u        /* or so many times what the last try took, */
+#define FREED_SHARE 64u      /* and before that when so much of the limit was */
 
 /* ---- the list ---- */
 
@@ -53,9 +55,22 @@ back_to_queued(cop_txn *txn)
 static void
 alarm_set(cop_store *store)
 {
-    uint64_t due = cop__clock_ns() + RETRY_NS;
+    uint64_t due = cop__clock_ns() + store->stalled.rest_ns;
     if (store->stalled.first != NULL)
         (void)cop__timer_set(&store->timers, &store->stalled.alarm, due);
+}
+
+/* What it read must not hold the version that it waits for: if all of that still holds, it has read the
+ * newest one; if not, that is how it will be decided when its turn comes, and it holds none. Not while a
+ * draft is under way. */
+static void
+read_anew(cop_txn *txn)
+{
+    txn->lost = cop__txn_read_anew(txn);
+    if (txn->lost == COP_OK)
+        return;
+    cop_snapshot_drop(txn->snapshot);
+    txn->snapshot = NULL;
 }
 
 /* Its time begins when it is stalled for the first time. From then on it counts as waiting until it is decided,
@@ -110,6 +125,9 @@ cop__commit_scarce(cop_store *store, cop_txn *txn, bool tried)
             refuse(store, txn);
     } else {
         cop__count_add(&store->count.waited_memory, 1u);
+        if (store->stalled.first == NULL)
+            store->stalled.rest_ns = RETRY_NS;
+        read_anew(txn);
         stall_until(store, txn);
         alarm_set(store);
     }
@@ -144,19 +162,28 @@ take_again(cop_store *store, cop_txn *txn)
 static void
 stalled_try(cop_store *store, cop_txn *txn, uint64_t now, bool last)
 {
+    bool over = last || now >= txn->stalled_until;
     if (!last && is_behind_stalled(store, txn)) {
+        if (txn->lost == COP_OK)
+            read_anew(txn);
         stall(store, txn);
         return;
     }
-    if (!take_again(store, txn) || cop__batch_single(store, txn, COP_ATTEMPT_LAST) ||
+    if (!take_again(store, txn))
+        return;
+    if (txn->lost != COP_OK) {
+        cop__decide(store, txn, txn->lost, store->tree.root->version, false);
+        return;
+    }
+    if (cop__batch_single(store, txn, over ? COP_ATTEMPT_LAST : COP_ATTEMPT) ||
         cop__batch_single(store, txn, COP_ATTEMPT_FREEING))
         return;
-    if (last || now >= txn->stalled_until) {
+    if (over) {
         refuse(store, txn);
-    } else {
-        back_to_queued(txn);
-        stall(store, txn);
+        return;
     }
+    read_anew(txn);
+    stall_until(store, txn);
 }
 
 static void
@@ -169,15 +196,18 @@ stalled_try_all(cop_store *store, bool last)
         stalled_try(store, txn, now, last);
         txn = next;
     }
-    store->stalled.tried_ns = now;
+    uint64_t end = cop__clock_ns(), rest = (end - now) * REST_SHARE;
+    store->stalled.rest_ns = rest > RETRY_NS ? rest : RETRY_NS;
+    store->stalled.tried_ns = end;
     store->stalled.tried_used = cop__used_bytes(store);
 }
 
 void
 cop__stalled_retry(cop_store *store)
 {
-    if (cop__used_bytes(store) >= store->stalled.tried_used &&
-        cop__clock_ns() - store->stalled.tried_ns < RETRY_NS)
+    uint64_t freed = cop__load_relaxed(&store->memory->limit) / FREED_SHARE;
+    if (cop__used_bytes(store) + freed >= store->stalled.tried_used &&
+        cop__clock_ns() - store->stalled.tried_ns < store->stalled.rest_ns)
         return;
     cop__relief relief = {0};
     (void)cop__relieve_for_commit(store, &relief);

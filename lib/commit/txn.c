@@ -180,6 +180,7 @@ txn_reset(cop_txn *txn)
     txn->gathered_bytes = 0;
     cop__store_relaxed(&txn->call, (struct cop__ticket_call *)NULL);
     txn->stalled_until = 0;
+    txn->lost = COP_OK;
     txn->alone = false;
     txn->wants_fresh = txn->ends_version = false;
     txn->failed_op = 0;

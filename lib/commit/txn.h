@@ -132,6 +132,7 @@ struct cop_txn {
     _Atomic(struct cop__ticket_call *) call; /* who is to be told; set at most once */
     uint32_t round; /* of the effects that its changes make due */
     uintptr_t submitter; /* the same for all that one thread submits */
+    cop_status lost; /* stalled: why it cannot be committed any more; COP_OK: it can */
     uint64_t stalled_until; /* 0: it has not been stalled; else when it is refused (scarce.h) */
     bool may_wait; /* alone: its owner will queue it when it does not fit */
     bool alone; /* never queued: its owner commits it and waits for nobody */
@@ -178,6 +179,9 @@ void cop__txn_free_spare(cop_txn *txn, cop__memory *memory);
 /* Runs the transaction's conditions against the draft, with the right. COP_E_CONFLICT; COP_E_EXPIRED: the
  * version that it read has been let go. */
 cop_status cop__txn_holds(const cop_txn *txn, const cop__tree *tree);
+/* If its conditions hold in what is published, with no draft under way, it has read the newest version from
+ * here on and holds the one that it had read no more. COP_E_CONFLICT, COP_E_EXPIRED: they do not. */
+cop_status cop__txn_read_anew(cop_txn *txn);
 /* Applies one operation to the draft. On any failure but COP_E_MEMORY nothing was changed by it. */
 cop_status cop__txn_apply(cop_txn *txn, size_t op, cop__tree *tree);
 /* The same for a step of a patch; what fails may have changed the draft. */

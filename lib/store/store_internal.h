@@ -98,7 +98,7 @@ struct cop_store {
     uint64_t used_before; /* then: of the pools, before it */
     struct {
         struct cop_txn *first, *last; /* in the order of submission */
-        uint64_t tried_ns, tried_used; /* when they were tried last, and what was used then */
+        uint64_t tried_ns, tried_used, rest_ns; /* when they were tried last, what was used then, and how long not again */
         _Atomic uint64_t count;
         cop__alarm alarm;
     } stalled; /* transactions that wait for memory: see commit/scarce.h */

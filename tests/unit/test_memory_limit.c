@@ -297,6 +297,43 @@ START_TEST(one_thread_is_served_in_order)
 }
 END_TEST
 
+/* It has read what is to be erased for it, and something else that stays. */
+START_TEST(who_waits_does_not_hold_what_it_waits_for)
+{
+    int64_t read = 0;
+    open_limited(4 * MIB, WAIT, 0);
+    t_set_at(store, "stays", cop_i64(7));
+    (void)fill(10000);
+    cop_options options = COP_OPTIONS_INIT;
+    CHECK_OK(cop_store_options(store, &options));
+    options.memory_wait_ms = 20000;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    char *bytes = t_bytes(10000, 3);
+    cop_value value = cop_bytes(bytes, 10000);
+    cop_ticket *ticket[2];
+    for (int i = 0; i < 2; i++) {
+        cop_txn *txn = t_begin(store);
+        cop_value had;
+        CHECK_OK(cop_txn_get(txn, t_find(store, i == 0 ? "stays" : "fill/0"), &had));
+        read += had.type == COP_I64 ? cop_value_i64(&had) : 0;
+        CHECK_OK(cop_txn_set_at(txn, P("late"), &value, NULL));
+        CHECK_OK(cop_txn_submit(txn, &ticket[i]));
+    }
+    CHECK_OK(cop_store_poll(store));
+    ck_assert_uint_eq(stats().memory_waiting, 2);
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, erase_soon, NULL), 0);
+    CHECK_OK(cop_ticket_wait(ticket[0], cop_deadline_in_ms(15000), NULL, NULL));
+    CHECK_STATUS(cop_ticket_wait(ticket[1], cop_deadline_in_ms(15000), NULL, NULL), COP_E_CONFLICT);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(read, 7);
+    for (int i = 0; i < 2; i++)
+        cop_ticket_release(ticket[i]);
+    free(bytes);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(who_waits_can_be_cancelled)
 {
     open_limited(4 * MIB, WAIT, 0);
@@ -570,6 +607,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_commit_waits_for_memory);
     tcase_add_test(tests, a_wait_ends);
     tcase_add_test(tests, one_thread_is_served_in_order);
+    tcase_add_test(tests, who_waits_does_not_hold_what_it_waits_for);
     tcase_add_test(tests, who_waits_can_be_cancelled);
     tcase_add_test(tests, polling_serves_who_waits);
     tcase_add_test(tests, history_gives_way);

@@ -20,6 +20,7 @@
 #define STEP_ITEMS ((size_t)8192) /* freed by one commit after a step let versions go, or parked */
 #define FREE_SHARE 8u             /* of the soft mark: what may lie free in chunks when more is held */
 #define RIGHT_NS UINT64_C(50000000) /* for which who builds a transaction waits for the right */
+#define CHUNKS_NS UINT64_C(20000000) /* between two looks for free chunks: what is parked is slower to take */
 #define DEAD_SOFT 512u            /* dead things that make a scan worth while, by level */
 #define DEAD_FULL 64u
 #define PARK_STEPS 64u            /* of so many items, when a commit did not fit */
@@ -167,8 +168,11 @@ cop__relieve(cop_store *store)
         (void)cop__settle(store, STEP_ITEMS);
     if (cop__manager_wants(manager, cop__used_bytes(store), now) > 0)
         give_way(store, now);
-    else if (cop__pool_free_bytes(&store->tree.pool) > cop__load_relaxed(&manager->soft) / FREE_SHARE)
+    else if (cop__pool_free_bytes(&store->tree.pool) > cop__load_relaxed(&manager->soft) / FREE_SHARE &&
+             now - store->chunks_given_ns > CHUNKS_NS) {
+        store->chunks_given_ns = now;
         give_free_chunks(store, 1);
+    }
     store->level_posted |= cop__manager_look(manager, cop__used_bytes(store), false);
 }
 

@@ -96,6 +96,7 @@ struct cop_store {
     bool level_posted; /* who is told of levels is to be, when the right is given back */
     bool only_freeing; /* what is being committed may have the reserve, and must free memory */
     uint64_t used_before; /* then: of the pools, before it */
+    uint64_t chunks_given_ns; /* when free chunks were last looked for because much was held */
     struct {
         struct cop_txn *first, *last; /* in the order of submission */
         uint64_t tried_ns, tried_used, rest_ns; /* when they were tried last, what was used then, and how long not again */

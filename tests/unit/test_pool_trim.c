@@ -399,7 +399,8 @@ START_TEST(mapped_chunks)
     trim();
     after = resident_bytes();
     ck_assert_uint_gt(peak - before, 30 << 20);
-    ck_assert_uint_lt(after, before + (4 << 20));
+    if (!COP_ASAN) /* which keeps notes of its own on what was mapped */
+        ck_assert_uint_lt(after, before + (4 << 20));
     ck_assert_uint_eq(held(COP_MEMORY_PAGES), 0);
 }
 END_TEST

@@ -31,9 +31,9 @@ block_bytes(uint64_t tagged)
     uint64_t class = tagged >> 48;
     if (class == COP_DEAD_ROOT)
         return COP_ROOT_BYTES;
-    if (class == COP_DEAD_LARGE || class == COP_DEAD_LARGE_NAME)
+    if (class == COP_DEAD_LARGE)
         return cop__pool_large_bytes((const void *)(uintptr_t)(tagged & ADDRESS_MASK));
-    return (class & ~(uint64_t)COP_DEAD_OF_NAMES) * COP_CLASS_STEP;
+    return cop__pool_class_bytes(class & ~(uint64_t)COP_DEAD_OF_NAMES);
 }
 
 static void
@@ -278,13 +278,10 @@ free_block(cop__dead *dead, uint64_t tagged)
         cop__pool_root_free(dead->pool, block);
     else if (class == COP_DEAD_LARGE)
         cop__pool_large_free(dead->pool, &dead->pool->values, block);
-    else if (class == COP_DEAD_LARGE_NAME)
-        cop__pool_large_free(dead->pool, &dead->pool->names, block);
     else if (class & COP_DEAD_OF_NAMES)
-        cop__pool_block_free(dead->pool, &dead->pool->names, block,
-                             (class & ~(uint64_t)COP_DEAD_OF_NAMES) * COP_CLASS_STEP);
+        cop__pool_block_push(&dead->pool->names, block, class & ~(uint64_t)COP_DEAD_OF_NAMES);
     else
-        cop__pool_block_free(dead->pool, &dead->pool->values, block, class * COP_CLASS_STEP);
+        cop__pool_block_push(&dead->pool->values, block, class);
 }
 
 static void

@@ -33,10 +33,10 @@
 /* What a limbo record's upper 16 bits say: a block's size class, or one of these. */
 #define COP_DEAD_OF_NAMES 0x200u /* flag beside a class: the block is a name */
 #define COP_DEAD_LARGE 0xffffu
-#define COP_DEAD_LARGE_NAME 0xfffbu
 #define COP_DEAD_PAGE 0xfffeu
 #define COP_DEAD_ROOT 0xfffcu           /* a root record; its own first word is its header */
 #define COP_DEAD_PAGE_OF_VALUES 0xfffdu /* a page that dies with the long values in it */
+_Static_assert(COP_CLASSES <= COP_DEAD_OF_NAMES, "the flag is not in a class");
 
 typedef struct cop__limbo_item {
     uint64_t tagged; /* address, and in the upper 16 bits the tag above */
@@ -114,13 +114,13 @@ cop__dead_block(cop__dead *dead, void *block, size_t bytes, uint64_t death)
     cop__dead_push(dead, block, class < COP_CLASSES ? class : COP_DEAD_LARGE, birth, death);
 }
 
-/* A name's header holds more than its birth. */
+/* A name's header holds more than its birth. Names are never large. */
 static inline void
 cop__dead_name(cop__dead *dead, void *name, size_t bytes, uint64_t birth, uint64_t death)
 {
     size_t class = cop__pool_class(bytes);
-    cop__dead_push(dead, name, class < COP_CLASSES ? class | COP_DEAD_OF_NAMES : COP_DEAD_LARGE_NAME,
-                   birth, death);
+    COP_ASSERT(class < COP_CLASSES);
+    cop__dead_push(dead, name, class | COP_DEAD_OF_NAMES, birth, death);
 }
 
 static inline void

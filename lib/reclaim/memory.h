@@ -83,6 +83,14 @@ bool cop__memory_permit(cop__memory *memory);
  * RLIMIT_AS. */
 uint64_t cop__memory_default_limit(void);
 
+/* What is left of the limit, the reserve left out. Of another moment when it is read. */
+static inline uint64_t
+cop__memory_left(const cop__memory *memory)
+{
+    uint64_t most = cop__load_relaxed(&memory->most), held = cop__load_relaxed(&memory->held);
+    return most > held ? most - held : 0;
+}
+
 /* How many things to make room for, where there was room for `had` and is to be for `need`. */
 static inline size_t
 cop__memory_more(size_t had, size_t need)

@@ -4,9 +4,11 @@
  * thread-safe, nothing here blocks but the allocator behind it.
  *
  * Pages are 512 bytes, last in first out, cut from chunks that the kernel is advised to back with
- * huge pages. Blocks (long values, names, small child lists) come from size classes 8 bytes apart;
- * each begins with an 8-byte header that its owner uses for the birth stamp and, once the block is
- * dead, the dead lists use for their link.
+ * huge pages. Blocks (long values, names, small child lists) come from size classes: up to 1 KiB 8 bytes
+ * apart, from there on to 16 KiB eight to each doubling (MIDDLE, in chunks with longer slabs). Each begins
+ * with an 8-byte header that its owner uses for the birth stamp and, once the block is dead, the dead lists
+ * use for their link. What is larger comes one by one: from the allocator, or from 64 KiB on as a mapping
+ * of its own, which no other thread's heap keeps when it is freed.
  *
  * Taking and freeing are a pop and a push of a list; where the chunks are and how memory is given back
  * is said in slab.h. Nothing is given back but by cop__pool_trim.
@@ -18,13 +20,17 @@
 
 #define COP_PAGE_BYTES 512u
 #define COP_CLASS_STEP 8u
-#define COP_CLASS_MAX 1024u /* larger blocks come from the allocator one by one */
-#define COP_CLASSES (COP_CLASS_MAX / COP_CLASS_STEP + 1)
+#define COP_CLASS_MAX 1024u /* the last of the small classes */
+#define COP_SMALL_CLASSES (COP_CLASS_MAX / COP_CLASS_STEP + 1)
+#define COP_MIDDLE_MAX 16384u
+#define COP_MIDDLE_STEPS 8u /* classes to a doubling */
+#define COP_CLASSES (COP_SMALL_CLASSES + 4 * COP_MIDDLE_STEPS)
 
 typedef struct cop__blocks { /* blocks of one kind */
     cop__free_item *free[COP_CLASSES];
     uint64_t bytes_used;
-    cop__carver carver;
+    cop__carver carver; /* of the small classes */
+    cop__carver middle;
     cop__shelf shelf[COP_CLASSES];
     _Atomic uint64_t large_bytes; /* of bytes_used: in large blocks. Any thread may read it */
 } cop__blocks;
@@ -63,8 +69,9 @@ void cop__pool_root_free(cop__pool *pool, void *root);
 /* NULL when refused. Not zeroed. */
 void *cop__pool_page_slow(cop__pool *pool);
 void *cop__pool_block_slow(cop__pool *pool, cop__blocks *blocks, size_t bytes);
+void cop__pool_block_free_slow(cop__pool *pool, cop__blocks *blocks, void *block, size_t bytes);
 void cop__pool_large_free(cop__pool *pool, cop__blocks *blocks, void *block);
-/* What it holds of the allocator. */
+/* What it holds of the allocator, or of a mapping. */
 size_t cop__pool_large_bytes(const void *block);
 /* Bytes in use: of pages, blocks and large blocks, what is dead but not freed yet among them. Root records
  * are left out. */
@@ -136,10 +143,62 @@ cop__page_copy(void *to, const void *from)
     memcpy(to, from, bytes);
 }
 
+/* The class of a block of so many bytes, above COP_CLASS_MAX; COP_CLASSES: of none, it is large. */
+size_t cop__pool_middle_class(size_t bytes);
+
+static inline size_t
+cop__pool_small_class(size_t bytes)
+{
+    return (bytes + COP_CLASS_STEP - 1) / COP_CLASS_STEP;
+}
+
 static inline size_t
 cop__pool_class(size_t bytes)
 {
-    return (bytes + COP_CLASS_STEP - 1) / COP_CLASS_STEP;
+    size_t class = cop__pool_small_class(bytes);
+    return cop__likely(class < COP_SMALL_CLASSES) ? class : cop__pool_middle_class(bytes);
+}
+
+/* Bytes of each block of a class. */
+static inline size_t
+cop__pool_class_bytes(size_t class)
+{
+    if (cop__likely(class < COP_SMALL_CLASSES))
+        return class * COP_CLASS_STEP;
+    size_t middle = class - COP_SMALL_CLASSES;
+    return (COP_MIDDLE_STEPS + 1 + middle % COP_MIDDLE_STEPS) * (COP_CLASS_MAX / COP_MIDDLE_STEPS)
+           << middle / COP_MIDDLE_STEPS;
+}
+
+/* Whether a block of so many bytes is in a chunk that is being evacuated. */
+static inline bool
+cop__pool_evacuated(cop__blocks *blocks, const void *block, size_t bytes)
+{
+    bool small = bytes <= COP_CLASS_MAX;
+    return cop__carver_evacuated(small ? &blocks->carver : &blocks->middle, block);
+}
+
+/* From and to the list of a class. */
+static inline void *
+cop__pool_block_pop(cop__blocks *blocks, size_t class)
+{
+    cop__free_item *item = blocks->free[class];
+    if (COP_POOL_POISON)
+        cop__pool_unpoison(item, cop__pool_class_bytes(class));
+    blocks->free[class] = item->next;
+    blocks->bytes_used += cop__pool_class_bytes(class);
+    return item;
+}
+
+static inline void
+cop__pool_block_push(cop__blocks *blocks, void *block, size_t class)
+{
+    cop__free_item *item = block;
+    item->next = blocks->free[class];
+    blocks->free[class] = item;
+    blocks->bytes_used -= cop__pool_class_bytes(class);
+    if (COP_POOL_POISON)
+        cop__pool_poison(block, cop__pool_class_bytes(class));
 }
 
 /* A block of at least `bytes`, header included, from pool->values or pool->names. NULL when
@@ -147,33 +206,22 @@ cop__pool_class(size_t bytes)
 static inline void *
 cop__pool_block(cop__pool *pool, cop__blocks *blocks, size_t bytes)
 {
-    size_t class = cop__pool_class(bytes);
-    if (cop__unlikely(class >= COP_CLASSES || blocks->free[class] == NULL ||
+    size_t class = cop__pool_small_class(bytes);
+    if (cop__unlikely(class >= COP_SMALL_CLASSES || blocks->free[class] == NULL ||
                       !cop__pool_permit(pool)))
         return cop__pool_block_slow(pool, blocks, bytes);
-    cop__free_item *item = blocks->free[class];
-    if (COP_POOL_POISON)
-        cop__pool_unpoison(item, class * COP_CLASS_STEP);
-    blocks->free[class] = item->next;
-    blocks->bytes_used += class * COP_CLASS_STEP;
-    return item;
+    return cop__pool_block_pop(blocks, class);
 }
 
-/* bytes as asked for; a block of COP_CLASS_MAX or less goes to its free list. */
+/* bytes as asked for; a block of COP_MIDDLE_MAX or less goes to its free list. */
 static inline void
 cop__pool_block_free(cop__pool *pool, cop__blocks *blocks, void *block, size_t bytes)
 {
-    size_t class = cop__pool_class(bytes);
-    if (cop__unlikely(class >= COP_CLASSES)) {
-        cop__pool_large_free(pool, blocks, block);
-        return;
-    }
-    cop__free_item *item = block;
-    item->next = blocks->free[class];
-    blocks->free[class] = item;
-    blocks->bytes_used -= class * COP_CLASS_STEP;
-    if (COP_POOL_POISON)
-        cop__pool_poison(block, class * COP_CLASS_STEP);
+    size_t class = cop__pool_small_class(bytes);
+    if (cop__unlikely(class >= COP_SMALL_CLASSES))
+        cop__pool_block_free_slow(pool, blocks, block, bytes);
+    else
+        cop__pool_block_push(blocks, block, class);
 }
 
 #endif

@@ -3,8 +3,10 @@
  * Chunks and slabs: the idea is in slab.h.
  *
  * The first chunk of a kind is small and later ones are as large as all before them, up to the option
- * memory.chunk_bytes, so that a small store stays small and a large one gets huge pages. Slabs are a
- * sixteenth of their chunk, up to 32 KiB.
+ * memory.chunk_bytes, so that a small store stays small and a large one gets huge pages. Near the limit none
+ * takes more than a quarter of what is left, for other kinds need some too, and one that is refused is asked
+ * for again at half its size, down to what one item needs: a store goes up to its limit. Slabs are a
+ * sixteenth of their chunk, up to 32 KiB; long ones are of 64 KiB.
  */
 #include "reclaim/slab.h"
 
@@ -13,12 +15,17 @@
 #define FIRST_CHUNK_BYTES ((size_t)32 * 1024)
 #define SLAB_SHIFT_LEAST 11u /* an item of COP_CLASS_MAX fits twice */
 #define SLAB_SHIFT_MOST 15u
+#define LONG_SLAB_SHIFT 16u
 #define NO_SHIFT 63u /* of a chunk that is one slab */
 #define CHUNK_SLABS_SHIFT 4u /* slabs in a chunk, while they are not longer than the most */
-#define CUT_AT_ONCE 16u      /* items */
+#define CUT_AT_ONCE 16u      /* items, */
+#define CUT_BYTES 16384u     /* up to so many bytes */
+#define CHUNK_UNIT ((size_t)4096)
+#define LEFT_SHARE 4u        /* of the limit, that a chunk may take of what is left */
 #define CHUNK_COST_SHIFT 11u /* giving a chunk back takes as long as parking so many items */
 
 _Static_assert(COP_CLASS_MAX << 1 == 1u << SLAB_SHIFT_LEAST, "what a slab has room for");
+_Static_assert(COP_MIDDLE_MAX << 2 == 1u << LONG_SLAB_SHIFT, "what a long slab has room for");
 
 void
 cop__carver_init(cop__carver *carver, cop__memory *memory, cop_memory_kind kind,
@@ -120,7 +127,9 @@ cop__carver_find(cop__carver *carver, const void *p)
 static size_t
 next_chunk_bytes(const cop__carver *carver)
 {
-    uint64_t all = cop__load_relaxed(&carver->bytes) + FIRST_CHUNK_BYTES;
+    bool longer = carver->cutting == COP_CUT_LONG_SLABS;
+    size_t first = longer ? (size_t)1 << LONG_SLAB_SHIFT : FIRST_CHUNK_BYTES;
+    uint64_t all = cop__load_relaxed(&carver->bytes) + first;
     size_t bytes = (size_t)1 << (63 - __builtin_clzll(all));
     if (carver->cutting == COP_CUT_WHOLE_WIPED)
         return COP_ROOT_SLAB_BYTES;
@@ -130,6 +139,8 @@ next_chunk_bytes(const cop__carver *carver)
 static uint32_t
 slab_shift_for(const cop__carver *carver, size_t bytes)
 {
+    if (carver->cutting == COP_CUT_LONG_SLABS)
+        return bytes < (size_t)2 << LONG_SLAB_SHIFT ? NO_SHIFT : LONG_SLAB_SHIFT;
     if (carver->cutting != COP_CUT_SLABS || bytes < (size_t)2 << SLAB_SHIFT_LEAST)
         return NO_SHIFT;
     uint32_t shift = 63 - (uint32_t)__builtin_clzll(bytes) - CHUNK_SLABS_SHIFT;
@@ -213,16 +224,14 @@ count_chunk(cop__carver *carver, uint64_t bytes, uint64_t one)
     cop__store_relaxed(&carver->count, cop__load_relaxed(&carver->count) + one);
 }
 
-/* A chunk more, all its slabs free. */
+/* A chunk of so many bytes, all its slabs free; there is room for it in the table. */
 static cop__pool_chunk *
-chunk_add(cop__carver *carver)
+chunk_new(cop__carver *carver, size_t bytes)
 {
-    size_t bytes = next_chunk_bytes(carver);
     uint32_t shift = slab_shift_for(carver, bytes);
     uint32_t slabs = shift == NO_SHIFT ? 1 : (uint32_t)(bytes >> shift);
-    cop__pool_chunk *chunk = table_reserve(carver) ? cop__memory_zalloc(carver->memory, COP_MEMORY_TABLES,
-                                                                   chunk_record_bytes(slabs), 16)
-                                              : NULL;
+    cop__pool_chunk *chunk =
+        cop__memory_zalloc(carver->memory, COP_MEMORY_TABLES, chunk_record_bytes(slabs), 16);
     if (chunk == NULL)
         return NULL;
     chunk->slabs = chunk->free_slabs = slabs;
@@ -239,6 +248,37 @@ chunk_add(cop__carver *carver)
     table_insert(carver, chunk);
     carver->free_slabs += slabs;
     count_chunk(carver, bytes, 1);
+    return chunk;
+}
+
+/* The least chunk for an item: of whole pages, or of an eighth of one where the option is less. */
+static size_t
+least_chunk_bytes(const cop__carver *carver, uint32_t item)
+{
+    bool short_ones = carver->cutting != COP_CUT_WHOLE_WIPED && carver->chunk_bytes < CHUNK_UNIT;
+    size_t unit = short_ones ? COP_PAGE_BYTES : CHUNK_UNIT;
+    return (item + unit - 1) & ~(unit - 1);
+}
+
+static size_t
+half_chunk_bytes(const cop__carver *carver, size_t bytes)
+{
+    return bytes / 2 & ~(least_chunk_bytes(carver, 1) - 1);
+}
+
+static cop__pool_chunk *
+chunk_add(cop__carver *carver, uint32_t item)
+{
+    size_t least = least_chunk_bytes(carver, item), bytes = next_chunk_bytes(carver);
+    uint64_t most = cop__memory_left(carver->memory) / LEFT_SHARE;
+    cop__pool_chunk *chunk = NULL;
+    if (!table_reserve(carver))
+        return NULL;
+    while (bytes > most && bytes > least)
+        bytes = half_chunk_bytes(carver, bytes);
+    for (bytes = bytes > least ? bytes : least; chunk == NULL && bytes >= least;
+         bytes = half_chunk_bytes(carver, bytes))
+        chunk = chunk_new(carver, bytes);
     return chunk;
 }
 
@@ -277,19 +317,23 @@ cop__carver_end(cop__carver *carver)
 
 /* ---- taking ---- */
 
+static size_t
+slab_bytes(const cop__pool_chunk *chunk)
+{
+    return chunk->slab_shift == NO_SHIFT ? chunk->bytes : (size_t)1 << chunk->slab_shift;
+}
+
 static cop__slab *
 slab_cut(cop__carver *carver, cop__pool_chunk *chunk, cop__shelf *shelf, uint32_t item)
 {
     cop__slab *slab = chunk->slab;
     while (slab->item != 0)
         slab++;
-    size_t bytes =
-        chunk->slab_shift == NO_SHIFT ? chunk->bytes : (size_t)1 << chunk->slab_shift;
     *slab = (cop__slab){.memory = slab->memory, .shelf = shelf, .item = item,
-                        .items = (uint32_t)(bytes / item), .evacuated = chunk->evacuated};
+                        .items = (uint32_t)(slab_bytes(chunk) / item), .evacuated = chunk->evacuated};
     slab->free = slab->items;
     if (COP_POOL_POISON) /* it may have had items of another size */
-        cop__pool_unpoison(slab->memory, bytes);
+        cop__pool_unpoison(slab->memory, slab_bytes(chunk));
     list_enter(slab, list_of(slab));
     chunk->free_slabs--;
     carver->free_slabs -= !chunk->evacuated;
@@ -323,15 +367,21 @@ slab_find(cop__carver *carver, cop__shelf *shelf, uint32_t item)
     if (chunk == NULL && carver->evacuated > 0)
         chunk = chunk_with_free_slab(carver, true);
     if (chunk == NULL)
-        chunk = chunk_add(carver);
+        chunk = chunk_add(carver, item);
     return chunk != NULL ? slab_cut(carver, chunk, shelf, item) : NULL;
+}
+
+static uint32_t
+least_of(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Some at once: the first is returned, the others go to *hot. */
 static void *
 cut_some(cop__slab *slab, cop__free_item **hot)
 {
-    uint32_t n = slab->items - slab->cut < CUT_AT_ONCE ? slab->items - slab->cut : CUT_AT_ONCE;
+    uint32_t n = least_of(slab->items - slab->cut, least_of(CUT_AT_ONCE, CUT_BYTES / slab->item));
     char *first = slab->memory + (size_t)slab->cut * slab->item;
     for (uint32_t i = n - 1; i > 0; i--) {
         cop__free_item *item = (cop__free_item *)(void *)(first + (size_t)i * slab->item);
@@ -435,15 +485,18 @@ chunk_mark(cop__carver *carver, cop__pool_chunk *chunk, bool evacuated)
         slab_mark(&chunk->slab[i], evacuated);
 }
 
-static uint64_t
-chunk_live(const cop__pool_chunk *chunk)
+static void
+chunk_weigh(cop__pool_chunk *chunk)
 {
-    uint64_t live = 0;
+    chunk->live = 0;
+    chunk->room = chunk->bytes;
     for (uint32_t i = 0; i < chunk->slabs; i++) {
         const cop__slab *slab = &chunk->slab[i];
-        live += slab->item != 0 ? (uint64_t)(slab->items - slab->free) * slab->item : 0;
+        if (slab->item == 0)
+            continue;
+        chunk->live += (uint64_t)(slab->items - slab->free) * slab->item;
+        chunk->room -= slab_bytes(chunk) - (uint64_t)slab->free * slab->item;
     }
-    return live;
 }
 
 /* The sparsest first, in steps of an eighth; a chunk that is fuller is not worth its copying. A sixteenth
@@ -459,13 +512,13 @@ cop__carver_evacuate(cop__carver *carver)
 
     for (uint32_t i = 0; i < carver->chunks; i++) {
         cop__pool_chunk *chunk = carver->chunk[i];
-        chunk->live = chunk_live(chunk);
-        room += chunk->bytes - chunk->live;
+        chunk_weigh(chunk);
+        room += chunk->room;
     }
     for (uint32_t eighths = 1; eighths <= EIGHTHS_MOST; eighths++)
         for (uint32_t i = 0; i < carver->chunks; i++) {
             cop__pool_chunk *chunk = carver->chunk[i];
-            uint64_t left = room - (chunk->bytes - chunk->live);
+            uint64_t left = room - chunk->room;
             if (chunk->evacuated || chunk->live * 8 > chunk->bytes * eighths ||
                 moved + chunk->live > left - left / 16)
                 continue;

@@ -54,6 +54,7 @@ typedef struct cop__pool_chunk {
     uint32_t slabs, free_slabs;
     uint32_t slab_shift;
     uint64_t live; /* scratch of choosing what to evacuate: bytes that are neither parked nor uncut */
+    uint64_t room; /* the same: bytes that are, what is too short for an item left out */
     bool evacuated;
     cop__slab slab[];
 } cop__pool_chunk;
@@ -61,7 +62,8 @@ typedef struct cop__pool_chunk {
 typedef enum cop__cutting {
     COP_CUT_WHOLE,       /* a chunk is one slab */
     COP_CUT_WHOLE_WIPED, /* the same, in memory that reads as zero in a forked child */
-    COP_CUT_SLABS
+    COP_CUT_SLABS,
+    COP_CUT_LONG_SLABS /* for items that are no longer than COP_MIDDLE_MAX */
 } cop__cutting;
 
 typedef struct cop__carver { /* the chunks of one kind */

@@ -81,7 +81,9 @@ fill_chunks(cop_store *store, cop_stats *stats)
                     cop__load_relaxed(&pool->names.large_bytes);
     stats->chunks = cop__load_relaxed(&pool->pages.count) +
                     cop__load_relaxed(&pool->values.carver.count) +
-                    cop__load_relaxed(&pool->names.carver.count);
+                    cop__load_relaxed(&pool->values.middle.count) +
+                    cop__load_relaxed(&pool->names.carver.count) +
+                    cop__load_relaxed(&pool->names.middle.count);
     stats->chunk_bytes = cop__pool_bytes(pool);
     stats->chunk_free = stats->chunk_bytes > used ? stats->chunk_bytes - used : 0;
     stats->chunk_given_back = cop__pool_given_back(pool);

@@ -5,6 +5,13 @@
 #define COST_SLOTS 4u /* looking at the slots of a page */
 #define COST_COPY 15u
 #define COST_BLOCK 8u
+#define COST_BYTES 64u /* of a block: copying them costs one more */
+
+static uint32_t
+values_evacuated(const cop__pool *pool)
+{
+    return pool->values.carver.evacuated + pool->values.middle.evacuated;
+}
 
 /* ---- long values and child lists ---- */
 
@@ -16,8 +23,7 @@ blocks_to_move(cop__tree *tree, const cop__slot *page, uint64_t held)
     for (unsigned i = 0; i < COP_SLOTS; i++) {
         size_t bytes;
         const uint64_t *block = cop__slot_block(&page[i], &bytes);
-        if (block != NULL && cop__carver_evacuated(&tree->pool.values.carver, block) &&
-            *block > held)
+        if (block != NULL && cop__pool_evacuated(&tree->pool.values, block, bytes) && *block > held)
             mask |= UINT32_C(1) << i;
     }
     return mask;
@@ -32,7 +38,8 @@ slot_set_block(cop__slot *slot, uint64_t *block)
         cop__slot_set_branch_block(slot, (cop__child_block *)block, cop__slot_changed(slot));
 }
 
-static bool
+/* Returns what it cost, 0 when refused. */
+static size_t
 block_move(cop__tree *tree, cop__slot *slot)
 {
     size_t bytes = 0;
@@ -42,13 +49,13 @@ block_move(cop__tree *tree, cop__slot *slot)
                           : NULL;
     if (block == NULL) {
         tree->failed = COP_E_MEMORY;
-        return false;
+        return 0;
     }
     memcpy(block, old, bytes);
     *block = tree->stamp;
     slot_set_block(slot, block);
     cop__dead_block(&tree->dead, old, bytes, tree->stamp);
-    return true;
+    return COST_BLOCK + bytes / COST_BYTES;
 }
 
 static size_t
@@ -58,10 +65,11 @@ blocks_move(cop__tree *tree, uint32_t number, uint32_t mask)
     size_t cost = 0;
     for (uint32_t left = mask; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        if (!block_move(tree, &((cop__slot *)entry->page)[i]))
+        size_t one = block_move(tree, &((cop__slot *)entry->page)[i]);
+        if (one == 0)
             break;
         entry->touched |= UINT32_C(1) << i; /* abandoning the draft frees the new one */
-        cost += COST_BLOCK;
+        cost += one;
     }
     return cost;
 }
@@ -76,7 +84,7 @@ page_move(cop__tree *tree, unsigned space, uint32_t number, uint64_t held)
     uint32_t mask = 0;
     if (entry->page == NULL || entry->birth <= held)
         return cost;
-    if (space == COP_SPACE_VALUES && tree->pool.values.carver.evacuated > 0) {
+    if (space == COP_SPACE_VALUES && values_evacuated(&tree->pool) > 0) {
         mask = blocks_to_move(tree, entry->page, held);
         cost += COST_SLOTS;
     }
@@ -137,6 +145,7 @@ cop__compact_begin(cop__tree *tree)
     cop__compact_end(tree);
     uint32_t chosen = cop__carver_evacuate(&tree->pool.pages);
     chosen += cop__carver_evacuate(&tree->pool.values.carver);
+    chosen += cop__carver_evacuate(&tree->pool.values.middle);
     tree->compaction = (cop__compaction){.running = chosen > 0, .began = tree->root->stamp};
     return chosen > 0;
 }
@@ -163,7 +172,7 @@ cop__compact_step(cop__tree *tree, size_t quota)
 bool
 cop__compact_again(cop__tree *tree)
 {
-    if (tree->pool.pages.evacuated + tree->pool.values.carver.evacuated == 0)
+    if (tree->pool.pages.evacuated + values_evacuated(&tree->pool) == 0)
         return false;
     tree->compaction = (cop__compaction){.running = true, .began = tree->compaction.began};
     return true;
@@ -174,5 +183,6 @@ cop__compact_end(cop__tree *tree)
 {
     cop__carver_stay(&tree->pool.pages);
     cop__carver_stay(&tree->pool.values.carver);
+    cop__carver_stay(&tree->pool.values.middle);
     tree->compaction.running = false;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The tree's beginning and end. See tree.h. */
+#include <coppice/path.h>
+
 #include "tree/atoms.h"
 
 /* What dies with a value page: the block of every slot. */
@@ -62,6 +64,8 @@ vector_free(cop__tree *tree, void *vector, size_t bytes)
     cop__memory_table_free(tree->memory, COP_MEMORY_TABLES, vector, bytes);
 }
 
+_Static_assert(offsetof(cop__name, segment) + COP_PATH_MAX <= COP_MIDDLE_MAX, "no name is a large block");
+
 /* Frees the blocks that are not in size classes; all else goes with the chunks. */
 static void
 free_large_blocks(cop__tree *tree)
@@ -78,24 +82,6 @@ free_large_blocks(cop__tree *tree)
     }
 }
 
-/* The same for names: long segments are large blocks. */
-static void
-free_large_names(cop__tree *tree, unsigned space, uint32_t number)
-{
-    while (number < tree->space[space].count) {
-        const void *page = tree->space[space].entry[number].page;
-        for (unsigned i = 0; page != NULL && i < COP_DIRECTORY_WORDS; i++) {
-            cop__name *name = cop__directory_name(cop__directory_word(page, i));
-            if (name != NULL && cop__pool_class(cop__name_bytes(name->length)) >= COP_CLASSES)
-                cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
-        }
-        number = page != NULL ? cop__directory_overflow(page) : 0;
-        if (number == 0)
-            return;
-        space = COP_SPACE_LISTS;
-    }
-}
-
 void
 cop__tree_end(cop__tree *tree)
 {
@@ -103,8 +89,6 @@ cop__tree_end(cop__tree *tree)
         return;
     cop__dead_end(&tree->dead);
     free_large_blocks(tree);
-    for (uint32_t i = 0; i < tree->space[COP_SPACE_NAMES].count; i++)
-        free_large_names(tree, COP_SPACE_NAMES, i);
     for (unsigned i = 0; i < COP_SPACES; i++) {
         cop__space *s = &tree->space[i];
         vector_free(tree, s->entry, s->capacity * sizeof *s->entry);

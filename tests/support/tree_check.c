@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/support/dump.h"
+#include "tests/support/pool_bytes.h"
 #include "tree/directory.h"
 #include "tree/list.h"
 
@@ -36,15 +37,6 @@ hold(check *c, bool holds, const char *format, ...)
     va_end(list);
     c->wrong = complaint;
     return false;
-}
-
-/* What a block of so many bytes takes. */
-static uint64_t
-block_bytes(size_t bytes)
-{
-    size_t class = cop__pool_class(bytes);
-
-    return class < COP_CLASSES ? class * COP_CLASS_STEP : bytes + sizeof(uint64_t);
 }
 
 /* --- spaces ----------------------------------------------------------------------- */
@@ -133,7 +125,7 @@ check_slot(check *c, uint32_t id, const cop__slot *slot, unsigned generation)
     if (block == NULL)
         return;
     hold(c, *block > 0 && *block <= c->tree->root->stamp, "atom %u: birth of its block", id);
-    c->value_bytes += block_bytes(bytes);
+    c->value_bytes += pool_block_bytes(bytes);
 }
 
 static void
@@ -392,7 +384,7 @@ check_bucket_page(check *c, uint32_t bucket, const void *page)
             check_hash(c, bucket, word);
         c->names++;
         c->stale += stale;
-        c->name_bytes += block_bytes(cop__name_bytes(name->length));
+        c->name_bytes += pool_block_bytes(cop__name_bytes(name->length));
     }
 }
 

@@ -87,7 +87,7 @@ make_all(void)
         }
         for (unsigned k = CHILDREN - i % 30; k < CHILDREN; k++) {
             ck_assert(cop__atom_create(&tree, &(cop_value){.type = COP_NULL}, &child[i][k]));
-            write_text(i, k, 1200, 0); /* above the classes */
+            write_text(i, k, k % 8 == 0 ? 20000 : 1200, 0); /* above the classes, and of the middle ones */
         }
     }
     array = tree_child(0, "array", cop_array());
@@ -168,7 +168,7 @@ static const size_t quotas[] = {1, 300, 1000000};
 
 START_TEST(sparse_chunks_go)
 {
-    uint64_t pages, values, version, least, least_values;
+    uint64_t pages, values, middle, version, least, least_values;
 
     make_all();
     trim();
@@ -177,6 +177,7 @@ START_TEST(sparse_chunks_go)
     scatter(0);
     pages = bytes_of(COP_MEMORY_PAGES);
     values = tree.pool.values.carver.bytes;
+    middle = tree.pool.values.middle.bytes;
     version = tree.root->version;
     ck_assert_uint_gt(cop__pool_bytes(&tree.pool), least * 2);
     ck_assert(cop__compact_begin(&tree));
@@ -185,9 +186,12 @@ START_TEST(sparse_chunks_go)
     ck_assert_uint_lt(bytes_of(COP_MEMORY_PAGES), pages / 2);
     ck_assert_uint_gt(values, least_values * 2);
     ck_assert_uint_lt(tree.pool.values.carver.bytes, values * 2 / 3); /* slabs of 60 classes */
+    ck_assert_uint_lt(tree.pool.values.middle.bytes, middle / 2);
     ck_assert_uint_lt(cop__pool_bytes(&tree.pool), least * 3 / 2);
     ck_assert_uint_eq(tree.root->version, version);
-    ck_assert_uint_eq(tree.pool.pages.evacuated + tree.pool.values.carver.evacuated, 0);
+    ck_assert_uint_eq(tree.pool.pages.evacuated + tree.pool.values.carver.evacuated +
+                          tree.pool.values.middle.evacuated,
+                      0);
     check_texts();
 }
 END_TEST

@@ -3,6 +3,7 @@
  * The dead lists against the rule itself: what was born at b and died at d may be freed exactly
  * when no held stamp v has b <= v < d. What is freed is seen in the pool's counters and free lists.
  */
+#include "tests/support/pool_bytes.h"
 #include "tests/support/tree_test.h"
 
 enum { THINGS = 4000, HELD = 12, IN_A_PAGE = 4 };
@@ -67,7 +68,7 @@ teardown(void)
 {
     for (unsigned i = 0; i < count; i++)
         if (things[i].death == 0 && things[i].kind == LARGE)
-            cop__pool_large_free(&pool, &pool.values, things[i].memory);
+            cop__pool_block_free(&pool, &pool.values, things[i].memory, things[i].bytes);
     cop__dead_end(&dead);
     cop__pool_end(&pool);
     cop__memory_unref(memory);
@@ -129,7 +130,7 @@ page_of_values(void)
         uint64_t birth = 1 + tree_random(now);
         if (tree_random(4) == 0)
             continue;
-        value = make(large ? LARGE : BLOCK, large ? 1500 : 9 + tree_random(1000));
+        value = make(large ? LARGE : BLOCK, large ? 17000 : 9 + tree_random(1000));
         value->birth = birth;
         memcpy(value->memory, &birth, sizeof birth);
         value->page = page;
@@ -237,8 +238,7 @@ all_others_are_free(void)
         if (t->kind == PAGE || t->kind == PAGE_OF_VALUES)
             pages++;
         else
-            bytes += t->kind == LARGE ? t->bytes + sizeof(uint64_t)
-                                      : cop__pool_class(t->bytes) * COP_CLASS_STEP;
+            bytes += pool_block_bytes(t->bytes);
     }
     for (size_t i = 0; i < dead.held_count; i++)
         for (uint32_t k = 0; k < dead.held[i].subs; k++)
@@ -307,7 +307,7 @@ publish(unsigned made)
             page_of_values();
             break;
         case 1:
-            make(LARGE, 1100 + tree_random(100));
+            make(LARGE, COP_MIDDLE_MAX + 1 + tree_random(100));
             break;
         case 2:
             make(ROOT, COP_ROOT_BYTES);
@@ -317,7 +317,7 @@ publish(unsigned made)
             make(PAGE, COP_PAGE_BYTES);
             break;
         default:
-            make(BLOCK, 9 + tree_random(COP_CLASS_MAX - 8));
+            make(BLOCK, 9 + tree_random(tree_random(3) == 0 ? COP_MIDDLE_MAX - 8 : COP_CLASS_MAX - 8));
             break;
         }
     }
@@ -494,6 +494,19 @@ START_TEST(many_things_at_once_wait_for_their_quota)
 }
 END_TEST
 
+START_TEST(only_what_is_held_is_marked)
+{
+    held[held_count++] = now;
+    ck_assert(scan());
+    ck_assert(cop__dead_mark_kept(&dead, now));
+    ck_assert(!cop__dead_mark_kept(&dead, now - 1));
+    ck_assert(!cop__dead_mark_kept(&dead, now + 1));
+    held_count = 0;
+    ck_assert(scan());
+    ck_assert(!cop__dead_mark_kept(&dead, now));
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
@@ -504,6 +517,7 @@ add(TCase *tests)
     tcase_add_test(tests, no_more_is_freed_than_the_quota);
     tcase_add_test(tests, a_page_of_values_costs_more_of_the_quota);
     tcase_add_test(tests, many_things_at_once_wait_for_their_quota);
+    tcase_add_test(tests, only_what_is_held_is_marked);
 }
 
 int

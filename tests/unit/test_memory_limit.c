@@ -12,6 +12,9 @@
 
 #define MIB (UINT64_C(1) << 20)
 
+/* Of a large value: when one is refused, no chunk has room for another. */
+enum { LONG = 20000 };
+
 static cop_store *store;
 
 static cop_stats
@@ -95,10 +98,10 @@ START_TEST(refused_with_a_reason)
 {
     cop_error error = COP_ERROR_INIT;
     open_limited(4 * MIB, FAIL, 0);
-    unsigned n = fill(10000);
-    ck_assert_uint_gt(n, 200);
+    unsigned n = fill(LONG);
+    ck_assert_uint_gt(n, 150);
     uint64_t version = cop_store_version(store);
-    CHECK_STATUS(set_bytes("one/more", 10000, &error), COP_E_MEMORY);
+    CHECK_STATUS(set_bytes("one/more", LONG, &error), COP_E_MEMORY);
     CHECK_STATUS(error.status, COP_E_MEMORY);
     ck_assert_msg(strncmp(error.message, "out of memory: ", 15) == 0, "%s", error.message);
     ck_assert_ptr_nonnull(strstr(error.message, " of 4.0 MiB held: values "));
@@ -113,7 +116,7 @@ START_TEST(refused_with_a_reason)
     for (unsigned i = 0; i < n / 2; i++)
         CHECK_OK(erase_one(numbered("fill/%u", i)));
     ck_assert_int_eq(cop_memory_level_now(store), COP_MEMORY_NORMAL);
-    CHECK_OK(set_bytes("one/more", 10000, &error));
+    CHECK_OK(set_bytes("one/more", LONG, &error));
     t_close(store);
 }
 END_TEST
@@ -214,11 +217,11 @@ START_TEST(a_commit_waits_for_memory)
     CHECK_OK(cop_store_options(store, &options));
     options.memory_wait_ms = 0;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
-    (void)fill(10000);
+    (void)fill(LONG);
     options.memory_wait_ms = 20000;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
     ck_assert_int_eq(pthread_create(&thread, NULL, erase_soon, NULL), 0);
-    CHECK_OK(set_bytes("late", 10000, NULL));
+    CHECK_OK(set_bytes("late", LONG, NULL));
     pthread_join(thread, NULL);
     cop_stats s = stats();
     ck_assert_uint_eq(s.memory_waited, 1);
@@ -231,9 +234,9 @@ START_TEST(a_wait_ends)
 {
     cop_error error = COP_ERROR_INIT;
     open_limited(4 * MIB, WAIT, 30);
-    (void)fill(10000);
+    (void)fill(LONG);
     uint64_t begun = cop__clock_ns();
-    CHECK_STATUS(set_bytes("late", 10000, &error), COP_E_MEMORY);
+    CHECK_STATUS(set_bytes("late", LONG, &error), COP_E_MEMORY);
     uint64_t waited = cop__clock_ns() - begun;
     ck_assert_uint_ge(waited, UINT64_C(15000000));
     ck_assert_uint_lt(waited, UINT64_C(5000000000));
@@ -276,10 +279,10 @@ START_TEST(one_thread_is_served_in_order)
     CHECK_OK(cop_store_options(store, &options));
     options.memory_on_limit = FAIL;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
-    (void)fill(10000);
+    (void)fill(LONG);
     options.memory_on_limit = WAIT;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
-    cop_ticket *first = submit_bytes("late", 10000), *second = submit_bytes("small", 30);
+    cop_ticket *first = submit_bytes("late", LONG), *second = submit_bytes("small", 30);
     CHECK_OK(cop_store_poll(store));
     CHECK_STATUS(cop_ticket_poll(first, NULL), COP_E_PENDING);
     CHECK_STATUS(cop_ticket_poll(second, NULL), COP_E_PENDING);
@@ -303,13 +306,13 @@ START_TEST(who_waits_does_not_hold_what_it_waits_for)
     int64_t read = 0;
     open_limited(4 * MIB, WAIT, 0);
     t_set_at(store, "stays", cop_i64(7));
-    (void)fill(10000);
+    (void)fill(LONG);
     cop_options options = COP_OPTIONS_INIT;
     CHECK_OK(cop_store_options(store, &options));
     options.memory_wait_ms = 20000;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
-    char *bytes = t_bytes(10000, 3);
-    cop_value value = cop_bytes(bytes, 10000);
+    char *bytes = t_bytes(LONG, 3);
+    cop_value value = cop_bytes(bytes, LONG);
     cop_ticket *ticket[2];
     for (int i = 0; i < 2; i++) {
         cop_txn *txn = t_begin(store);
@@ -337,12 +340,12 @@ END_TEST
 START_TEST(who_waits_can_be_cancelled)
 {
     open_limited(4 * MIB, WAIT, 0);
-    (void)fill(10000);
+    (void)fill(LONG);
     cop_options options = COP_OPTIONS_INIT;
     CHECK_OK(cop_store_options(store, &options));
     options.memory_wait_ms = 20000;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
-    cop_ticket *first = submit_bytes("late", 10000), *second = submit_bytes("later", 10000);
+    cop_ticket *first = submit_bytes("late", LONG), *second = submit_bytes("later", LONG);
     CHECK_OK(cop_store_poll(store));
     CHECK_OK(cop_ticket_cancel(first));
     CHECK_STATUS(cop_ticket_cancel(first), COP_E_STATE);
@@ -363,12 +366,12 @@ START_TEST(polling_serves_who_waits)
     open_limited(4 * MIB, WAIT, 0);
     int fd;
     CHECK_OK(cop_store_fd(store, &fd));
-    (void)fill(10000);
+    (void)fill(LONG);
     cop_options options = COP_OPTIONS_INIT;
     CHECK_OK(cop_store_options(store, &options));
     options.memory_wait_ms = 20;
     CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
-    cop_ticket *ticket = submit_bytes("late", 10000);
+    cop_ticket *ticket = submit_bytes("late", LONG);
     uint64_t end = cop_deadline_in_ms(10000);
     while (cop_ticket_poll(ticket, NULL) == COP_E_PENDING) {
         CHECK_OK(cop_store_poll(store));

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The pool: pages, blocks by size class, large blocks, root records; what is counted and kept. */
+#include "tests/support/pool_bytes.h"
+#include "tests/support/resident.h"
 #include "tests/support/tree_test.h"
 
 enum { FIRST_CHUNK = 32 * 1024, CHUNK = 128 * 1024 };
@@ -43,6 +45,14 @@ static void
 refuse(int64_t k)
 {
     atomic_store(&memory->fail_countdown, k);
+}
+
+/* And all that follow. */
+static void
+refuse_from(int64_t k)
+{
+    atomic_store(&memory->fail_for_ever, true);
+    refuse(k);
 }
 
 START_TEST(chunks_double_up_to_the_option)
@@ -119,7 +129,7 @@ START_TEST(blocks_of_all_sizes)
         ck_assert_ptr_nonnull(block[n]);
         ck_assert_uint_eq((uintptr_t)block[n] % 8, 0);
         memset(block[n], (int)(n & 255), n);
-        used += n <= COP_CLASS_MAX ? (n + 7) / 8 * 8 : n + 8;
+        used += pool_block_bytes(n);
         ck_assert_uint_eq(blocks->bytes_used, used);
     }
     ck_assert_uint_eq(others->bytes_used, 0);
@@ -140,17 +150,187 @@ END_TEST
 /* A large block is the allocator's business at once. */
 START_TEST(large_blocks_are_given_back)
 {
-    void *a = cop__pool_block(&pool, &pool.values, COP_CLASS_MAX + 1);
+    void *a = cop__pool_block(&pool, &pool.values, COP_MIDDLE_MAX + 1);
     uint64_t bytes = held(COP_MEMORY_VALUES);
     void *b = cop__pool_block(&pool, &pool.values, 100000);
 
-    ck_assert_uint_eq(held(COP_MEMORY_VALUES), bytes + 100008);
-    ck_assert_uint_eq(pool.values.bytes_used, COP_CLASS_MAX + 9 + 100008);
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), bytes + 102400); /* whole pages */
+    ck_assert_uint_eq(pool.values.bytes_used, COP_MIDDLE_MAX + 9 + 102400);
+    ck_assert_uint_eq(cop__pool_large_bytes(b), 102400);
     cop__pool_block_free(&pool, &pool.values, b, 100000);
     ck_assert_uint_eq(held(COP_MEMORY_VALUES), bytes);
-    cop__pool_block_free(&pool, &pool.values, a, COP_CLASS_MAX + 1);
+    cop__pool_block_free(&pool, &pool.values, a, COP_MIDDLE_MAX + 1);
     ck_assert_uint_eq(held(COP_MEMORY_VALUES), 0);
     ck_assert_uint_eq(pool.values.bytes_used, 0);
+}
+END_TEST
+
+/* A process may have so many mappings only: what cannot be mapped comes from the allocator. */
+START_TEST(a_large_block_that_is_not_mapped)
+{
+    void *a;
+
+    refuse(0);
+    a = cop__pool_block(&pool, &pool.names, 100000);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_uint_eq(held(COP_MEMORY_NAMES), 100008);
+    ck_assert_uint_eq(cop__pool_large_bytes(a), 100008);
+    memset(a, 1, 100000);
+    cop__pool_block_free(&pool, &pool.names, a, 100000);
+    ck_assert_uint_eq(held(COP_MEMORY_NAMES), 0);
+    ck_assert_uint_eq(pool.names.bytes_used, 0);
+}
+END_TEST
+
+/* What is freed between others is no longer resident, whatever the C library would have kept. */
+START_TEST(large_blocks_are_mapped)
+{
+    enum { MANY = 200, BYTES = 200000 };
+    void *block[MANY], *volatile raises = malloc(4 << 20);
+    uint64_t before, peak, after;
+
+    free(raises); /* the C library takes what is shorter from its heap, from here on */
+    teardown();
+    memory = cop__memory_new(NULL, UINT64_MAX);
+    ck_assert_ptr_nonnull(memory);
+    cop__pool_init(&pool, memory, CHUNK, false);
+    before = resident_bytes();
+    for (unsigned i = 0; i < MANY; i++) {
+        ck_assert_ptr_nonnull(block[i] = cop__pool_block(&pool, &pool.values, BYTES));
+        memset(block[i], 1, BYTES);
+    }
+    peak = resident_bytes();
+    for (unsigned i = 0; i < MANY; i++)
+        if (i % 10 != 9)
+            cop__pool_block_free(&pool, &pool.values, block[i], BYTES);
+    after = resident_bytes();
+    for (unsigned i = 9; i < MANY; i += 10)
+        cop__pool_block_free(&pool, &pool.values, block[i], BYTES);
+    ck_assert_uint_gt(peak - before, (uint64_t)MANY * BYTES / 10 * 9);
+    ck_assert_uint_lt(after - before, (peak - before) / 5);
+}
+END_TEST
+
+/* ---- middle classes ---- */
+
+START_TEST(middle_classes)
+{
+    size_t last = COP_SMALL_CLASSES - 1;
+
+    for (size_t n = COP_CLASS_MAX + 1; n <= COP_MIDDLE_MAX; n++) {
+        size_t class = cop__pool_class(n);
+        ck_assert(class == last || class == last + 1);
+        ck_assert_uint_eq(cop__pool_class_bytes(class), pool_block_bytes(n));
+        ck_assert_uint_le(cop__pool_class_bytes(class), n + n / 8);
+        last = class;
+    }
+    ck_assert_uint_eq(last, COP_CLASSES - 1);
+    ck_assert_uint_eq(cop__pool_class(COP_MIDDLE_MAX + 1), COP_CLASSES);
+    ck_assert_uint_eq(cop__pool_class((size_t)1 << 40), COP_CLASSES);
+}
+END_TEST
+
+/* As large as asked for, not overlapping, counted by class, reused last in first out. */
+START_TEST(middle_blocks)
+{
+    enum { MANY = 400, STEP = 38 };
+    cop__blocks *blocks = _i == 0 ? &pool.values : &pool.names;
+    unsigned char *block[MANY];
+    uint64_t used = 0;
+
+    for (size_t i = 0; i < MANY; i++) {
+        size_t n = COP_CLASS_MAX + 1 + i * STEP;
+        block[i] = cop__pool_block(&pool, blocks, n);
+        ck_assert_ptr_nonnull(block[i]);
+        ck_assert_uint_eq((uintptr_t)block[i] % 16, 0);
+        memset(block[i], (int)(i & 255), n);
+        used += pool_block_bytes(n);
+        ck_assert_uint_eq(blocks->bytes_used, used);
+    }
+    ck_assert_uint_eq(held(blocks->carver.kind), blocks->middle.bytes);
+    ck_assert_uint_eq(blocks->large_bytes, 0);
+    for (size_t i = 0; i < MANY; i++)
+        for (size_t k = 0; k < COP_CLASS_MAX + 1 + i * STEP; k++)
+            ck_assert_int_eq(block[i][k], (int)(i & 255));
+    for (size_t i = 0; i < MANY; i++)
+        cop__pool_block_free(&pool, blocks, block[i], COP_CLASS_MAX + 1 + i * STEP);
+    ck_assert_uint_eq(blocks->bytes_used, 0);
+    ck_assert_ptr_eq(cop__pool_block(&pool, blocks, COP_CLASS_MAX + 1 + (MANY - 1) * STEP),
+                     block[MANY - 1]);
+    ck_assert_uint_eq(blocks->bytes_used, pool_block_bytes(COP_CLASS_MAX + 1 + (MANY - 1) * STEP));
+}
+END_TEST
+
+/* A slab of 64 KiB for each class, and no more of it cut than is soon used. */
+START_TEST(long_slabs)
+{
+    enum { SLAB = 65536 };
+    char *a = cop__pool_block(&pool, &pool.values, 4096), *b;
+    size_t cut = 1;
+
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), SLAB);
+    for (const cop__free_item *item = pool.values.free[cop__pool_class(4096)]; item != NULL; cut++)
+        item = item->next;
+    ck_assert_uint_eq(cut, 4);
+    for (size_t i = 1; i < SLAB / 4096; i++)
+        ck_assert_ptr_eq(cop__pool_block(&pool, &pool.values, 4000), a + i * 4096);
+    b = cop__pool_block(&pool, &pool.values, 16384); /* a chunk of two slabs */
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), 3 * SLAB);
+    ck_assert_ptr_eq(cop__pool_block(&pool, &pool.values, 16383), b + 16384);
+    ck_assert_ptr_eq(cop__pool_block(&pool, &pool.values, 1025), b + SLAB);
+    ck_assert_uint_eq(held(COP_MEMORY_VALUES), 3 * SLAB);
+}
+END_TEST
+
+/* Where an item is longer than chunks are to be, chunks are as long as one. */
+START_TEST(a_chunk_holds_one_item_at_the_least)
+{
+    teardown();
+    open_pool(4096, false);
+    for (unsigned i = 1; i < 4; i++) {
+        ck_assert_ptr_nonnull(cop__pool_block(&pool, &pool.values, 13000));
+        ck_assert_uint_eq(held(COP_MEMORY_VALUES), i * 16384);
+    }
+}
+END_TEST
+
+/* ---- what does not fit ---- */
+
+static void *
+take(unsigned what)
+{
+    switch (what) {
+    case 0:
+        return cop__pool_page(&pool);
+    case 1:
+        return cop__pool_block(&pool, &pool.values, 1000);
+    case 2:
+        return cop__pool_block(&pool, &pool.names, 5000);
+    default:
+        return cop__pool_root(&pool);
+    }
+}
+
+/* A chunk that does not fit the limit is asked for at half its size, and so on: what is left of the limit is
+ * used up to what an item needs. */
+START_TEST(chunks_that_fit)
+{
+    enum { MORE = 45000, RECORDS = 1500 }; /* RECORDS: of the small chunks, a few in number */
+    static const uint32_t needs[] = {4096, 4096, 8192, 4096};
+    uint64_t limit;
+
+    teardown();
+    open_pool(1 << 20, false);
+    for (size_t i = 0; i < 1000; i++) /* the next chunk is one of 64 KiB or more */
+        ck_assert_ptr_nonnull(take((unsigned)_i));
+    limit = atomic_load(&memory->held) + MORE;
+    cop__memory_set_limit(memory, limit + limit / 63); /* behind it is the reserve */
+    for (size_t n = 0; take((unsigned)_i) != NULL; n++)
+        ck_assert_uint_lt(n, 10000);
+    ck_assert_uint_gt(atomic_load(&memory->held) + needs[_i] + RECORDS, limit);
+    ck_assert_uint_le(atomic_load(&memory->held), limit);
+    cop__memory_set_limit(memory, UINT64_MAX);
+    ck_assert_ptr_nonnull(take((unsigned)_i));
 }
 END_TEST
 
@@ -212,9 +392,10 @@ END_TEST
 START_TEST(refusals)
 {
     void *page = cop__pool_page(&pool), *block = cop__pool_block(&pool, &pool.values, 64);
-    void *root;
+    void *root, *middle = cop__pool_block(&pool, &pool.values, 6400);
+    uint64_t used = 64 + pool_block_bytes(6400);
 
-    ck_assert(page != NULL && block != NULL);
+    ck_assert(page != NULL && block != NULL && middle != NULL);
     for (int part = 0; part < 2; part++) {
         uint64_t total = atomic_load(&memory->held);
         refuse(0);
@@ -226,14 +407,17 @@ START_TEST(refusals)
         refuse(0);
         ck_assert_ptr_null(cop__pool_block(&pool, &pool.values, 6400));
         refuse(0);
+        ck_assert_ptr_null(cop__pool_block(&pool, &pool.values, 20000));
+        refuse(0);
         ck_assert_ptr_null(cop__pool_root(&pool));
         refuse(-1);
         ck_assert_uint_eq(pool.pages_used, part == 0);
-        ck_assert_uint_eq(pool.values.bytes_used, part == 0 ? 64 : 0);
+        ck_assert_uint_eq(pool.values.bytes_used, part == 0 ? used : 0);
         ck_assert_uint_eq(atomic_load(&memory->held), total);
         if (part == 0) {
             cop__pool_page_free(&pool, page);
             cop__pool_block_free(&pool, &pool.values, block, 64);
+            cop__pool_block_free(&pool, &pool.values, middle, 6400);
             root = cop__pool_root(&pool);
             ck_assert_ptr_nonnull(root);
             cop__pool_root_free(&pool, root);
@@ -246,11 +430,13 @@ END_TEST
 START_TEST(refused_chunks_leave_nothing)
 {
     for (int64_t k = 1; k < 4; k++) {
-        refuse(k);
+        refuse_from(k);
         ck_assert_ptr_null(cop__pool_page(&pool));
-        refuse(k);
+        refuse_from(k);
         ck_assert_ptr_null(cop__pool_block(&pool, &pool.names, 64));
-        refuse(k);
+        refuse_from(k);
+        ck_assert_ptr_null(cop__pool_block(&pool, &pool.values, 6400));
+        refuse_from(k);
         ck_assert_ptr_null(cop__pool_root(&pool));
         refuse(-1);
         ck_assert_uint_eq(held(COP_MEMORY_PAGES) + held(COP_MEMORY_VALUES) + held(COP_MEMORY_NAMES),
@@ -268,12 +454,16 @@ START_TEST(freed_memory_is_overwritten)
 {
     unsigned char *page = cop__pool_page(&pool), *root = cop__pool_root(&pool);
     unsigned char *block = cop__pool_block(&pool, &pool.values, 100);
+    unsigned char *middle = cop__pool_block(&pool, &pool.values, 4000);
 
     if (!COP_POOL_POISON || COP_ASAN) /* the address sanitizer forbids to look */
         return;
     cop__pool_page_free(&pool, page);
     cop__pool_root_free(&pool, root);
     cop__pool_block_free(&pool, &pool.values, block, 100);
+    cop__pool_block_free(&pool, &pool.values, middle, 4000);
+    for (size_t i = sizeof(cop__free_item); i < 4096; i++)
+        ck_assert_int_eq(middle[i], 0xdb);
     for (size_t i = sizeof(cop__free_item); i < COP_PAGE_BYTES; i++) {
         ck_assert_int_eq(page[i], 0xdb);
         ck_assert(i >= COP_ROOT_BYTES || root[i] == 0xdb);
@@ -307,6 +497,13 @@ add(TCase *tests)
     tcase_add_test(tests, freed_pages_come_back_last_first);
     tcase_add_loop_test(tests, blocks_of_all_sizes, 0, 2);
     tcase_add_test(tests, large_blocks_are_given_back);
+    tcase_add_test(tests, a_large_block_that_is_not_mapped);
+    tcase_add_test(tests, large_blocks_are_mapped);
+    tcase_add_test(tests, middle_classes);
+    tcase_add_loop_test(tests, middle_blocks, 0, 2);
+    tcase_add_test(tests, long_slabs);
+    tcase_add_test(tests, a_chunk_holds_one_item_at_the_least);
+    tcase_add_loop_test(tests, chunks_that_fit, 0, 4);
     tcase_add_test(tests, a_chunk_serves_many_classes);
     tcase_add_test(tests, short_chunks_are_of_one_class);
     tcase_add_test(tests, root_records);

@@ -129,9 +129,9 @@ def test_memory_full():
 def test_memory_waiting():
     """What waits for memory does not keep the doctor from his work."""
     with Server("--set", "memory.limit_bytes=16Mi", "--set", "memory.wait_ms=60000", "--deadline-ms", "80000") as s:
-        big = {str(i): "text %d" % i + "x" * 90 for i in range(20000)}
+        big = {str(i): "text %d" % i + "x" * 190 for i in range(20000)}
         for i in range(4):
-            s.put("/m/%d" % i, {str(k): "text %d" % k + "x" * 90 for k in range(5000)})
+            s.put("/m/%d" % i, {str(k): "text %d" % k + "x" * 290 for k in range(5000)})
         statuses = []
         writer = threading.Thread(target=lambda: statuses.append(s.put("/n", big).status))
         writer.start()

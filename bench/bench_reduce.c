@@ -252,8 +252,8 @@ static void
 name_init(cop__name *name, const cop__name *above, const char *segment)
 {
     name->above = cop__name_way_up(above, 0, 1);
-    name->length = (uint16_t)strlen(segment);
-    memcpy(name->segment, segment, name->length);
+    name->shape = (uint16_t)strlen(segment);
+    memcpy(name->text, segment, name->shape);
 }
 
 static bool

@@ -56,6 +56,7 @@ RELEVANT = {
     "lib/tree/diff.c": ["test_diff"],
     "lib/tree/difference": ["test_difference", "test_patch"],
     "lib/tree/items.c": ["test_difference", "test_patch"],
+    "lib/tree/name": ["test_name", "test_directory"],
     "lib/tree/list": ["test_list", "test_branches"],
     "lib/tree/directory.c": ["test_directory"],
     "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],

@@ -227,11 +227,11 @@ apply_set_child(cop_txn *txn, cop__op *op, cop__tree *tree)
     cop_status status = target_branch(txn, op->target, tree, COP_OBJECT, &object, &slot);
     if (status != COP_OK)
         return status;
-    const cop__name *name = cop__child_find(draft_view(tree), object.id, op->text, op->number);
+    cop__named child = cop__child_find(draft_view(tree), object.id, op->text, op->number);
     if (is_computed(slot))
         return COP_E_COMPUTED;
-    if (name != NULL)
-        return write_atom(tree, op, name->id, &op->value);
+    if (child.name != NULL)
+        return write_atom(tree, op, child.id, &op->value);
     if (!cop__name_fits(tree, object.id, op->number))
         return COP_E_LIMIT;
     return create_child(tree, op, object.id, op->text, op->number, &op->value);
@@ -454,8 +454,8 @@ apply_erase_child(cop_txn *txn, cop__op *op, cop__tree *tree)
         return status;
     if (is_computed(slot))
         return COP_E_COMPUTED;
-    const cop__name *name = cop__child_find(draft_view(tree), object.id, op->text, op->number);
-    return done(name == NULL || cop__atom_erase(tree, name->id));
+    cop__named child = cop__child_find(draft_view(tree), object.id, op->text, op->number);
+    return done(child.name == NULL || cop__atom_erase(tree, child.id));
 }
 
 /* ---- arranging ---- */

@@ -62,9 +62,9 @@ meet_child(cop__overlap *o, const cop_store *store, const cop__op *op)
     if (slot == NULL || cop__slot_type(slot) != COP_OBJECT)
         return; /* it cannot be applied */
     cop__view view = {root, NULL};
-    const cop__name *name = cop__child_find(view, op->target.id, op->text, op->number);
-    if (name != NULL)
-        meet_atom(o, &store->graph, name->id);
+    cop__named child = cop__child_find(view, op->target.id, op->text, op->number);
+    if (child.name != NULL)
+        meet_atom(o, &store->graph, child.id);
     else
         meet_text(o, op->target.id, op->text, op->number);
 }

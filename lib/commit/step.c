@@ -46,7 +46,7 @@ make_child(cop__tree *tree, uint32_t branch, const cop__item *item, uint32_t *id
 {
     if (item->key == NULL)
         return done(cop__atom_insert(tree, branch, COP_AT_END, &item->value, id));
-    if (cop__child_find(draft_view(tree), branch, item->key, item->key_length) != NULL)
+    if (cop__child_find(draft_view(tree), branch, item->key, item->key_length).name != NULL)
         return COP_E_INVALID; /* twice in one object */
     if (!cop__name_fits(tree, branch, item->key_length))
         return COP_E_LIMIT;
@@ -191,9 +191,9 @@ add(cop__tree *tree, const cop__doc_step *step, const cop__item *item, cop_atom 
     if (cop__slot_type(cop__draft_slot(tree, p.branch)) == COP_ARRAY) {
         status = add_element(tree, &p, item, &id);
     } else {
-        const cop__name *name = cop__child_find(draft_view(tree), p.branch, p.segment, p.length);
-        if (name != NULL)
-            return overwrite(tree, step, name->id, item, made);
+        cop__named child = cop__child_find(draft_view(tree), p.branch, p.segment, p.length);
+        if (child.name != NULL)
+            return overwrite(tree, step, child.id, item, made);
         status = add_member(tree, step, &p, item, &id);
     }
     if (status != COP_OK)
@@ -361,9 +361,9 @@ find_child(const cop__tree *tree, const level *top, uint32_t count, const cop__i
         *id = cop__list_at(view, cop__draft_slot(tree, top->id), count - top->left);
         return true;
     }
-    const cop__name *name = cop__child_find(view, top->id, item->key, item->key_length);
-    *id = name != NULL ? name->id : 0;
-    return name != NULL;
+    cop__named child = cop__child_find(view, top->id, item->key, item->key_length);
+    *id = child.name != NULL ? child.id : 0;
+    return child.name != NULL;
 }
 
 static bool

@@ -443,8 +443,8 @@ child_read(cop__evaluator *run, uint32_t id, uint32_t index, cop_child *child)
     const cop__name *name = cop__info_name(info);
     child->atom = (cop_atom){id, slot->reserved};
     child->index = index;
-    child->key = name != NULL ? name->segment : NULL;
-    child->key_length = name != NULL ? name->length : 0;
+    child->key = name != NULL ? cop__name_segment(name) : NULL;
+    child->key_length = name != NULL ? cop__name_length(name) : 0;
     return cop_read_slow_(&run->public, child->atom, &child->value);
 }
 

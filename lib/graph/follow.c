@@ -57,10 +57,10 @@ static cop_value
 child_value(cop__graph *graph, cop__follower *f, uint32_t object, const char *segment,
             size_t length)
 {
-    const cop__name *name = NULL;
+    cop__named child = {0};
     if (cop__slot_type(cop__draft_slot(graph->tree, object)) == COP_OBJECT)
-        name = cop__child_find(cop__follow_view(graph), object, segment, length);
-    return name != NULL ? value_of(graph, f, name->id) : absent;
+        child = cop__child_find(cop__follow_view(graph), object, segment, length);
+    return child.name != NULL ? value_of(graph, f, child.id) : absent;
 }
 
 void
@@ -74,22 +74,22 @@ cop__follow_object_is(cop__graph *graph, cop__follower *f, uint32_t id, const co
 
 /* What stands at the place of a child that goes: its successor, if it has one in the draft. */
 static cop_value
-successor(cop__graph *graph, cop__follower *f, const cop__name *name)
+successor(cop__graph *graph, cop__follower *f, cop__named was)
 {
     char path[COP_PATH_MAX];
-    size_t length = cop__name_path(name, path, sizeof path);
-    const cop__name *now = cop__directory_find(cop__follow_view(graph), 0, path, length);
-    return now != NULL && now->id != name->id ? value_of(graph, f, now->id) : absent;
+    size_t length = cop__name_path(was.name, path, sizeof path);
+    cop__named now = cop__directory_find(cop__follow_view(graph), 0, path, length);
+    return now.name != NULL && now.id != was.id ? value_of(graph, f, now.id) : absent;
 }
 
 static void
-grouped_is(cop__graph *graph, cop__follower *f, enum cop__follow_role role, const cop__name *name,
+grouped_is(cop__graph *graph, cop__follower *f, enum cop__follow_role role, cop__named child,
            bool gone)
 {
-    uint32_t object = cop__name_parent(name);
+    uint32_t object = child.name->parent;
     if (!cop__grouping_has(f->grouping, object))
         return; /* comes or goes itself */
-    cop_value value = gone ? successor(graph, f, name) : value_of(graph, f, name->id);
+    cop_value value = gone ? successor(graph, f, child) : value_of(graph, f, child.id);
     refused(graph, role == ROLE_KEY
                        ? cop__grouping_change_key(f->grouping, object, &value)
                        : cop__grouping_change_value(f->grouping, object, &value));
@@ -97,30 +97,30 @@ grouped_is(cop__graph *graph, cop__follower *f, enum cop__follow_role role, cons
 
 /* Something that a watch looks at is new, another, or gone. */
 static void
-tell(cop__graph *graph, const cop__watch *watch, const cop__name *name, bool gone)
+tell(cop__graph *graph, const cop__watch *watch, cop__named it, bool gone)
 {
     cop__follower *f = cop__follower_of(graph, watch->reader);
     bool object = watch->role == ROLE_OBJECT;
-    if (!f->scanned || cop__follow_maker(graph, name->id) == f->node)
+    if (!f->scanned || cop__follow_maker(graph, it.id) == f->node)
         return;
-    if (object && !gone && cop__grouping_has(f->grouping, name->id))
+    if (object && !gone && cop__grouping_has(f->grouping, it.id))
         return; /* its value is nothing to a group, and who computes it may stand above */
     touch(graph, f);
     switch ((enum cop__follow_role)watch->role) {
     case ROLE_MEMBER:
         if (gone)
-            refused(graph, cop__reduction_remove(f->reduction, name->id));
+            refused(graph, cop__reduction_remove(f->reduction, it.id));
         else
-            cop__follow_member_is(graph, f, name->id, name);
+            cop__follow_member_is(graph, f, it.id, it.name);
         break;
     case ROLE_OBJECT:
         if (gone)
-            refused(graph, cop__grouping_remove(f->grouping, name->id));
+            refused(graph, cop__grouping_remove(f->grouping, it.id));
         else
-            cop__follow_object_is(graph, f, name->id, name);
+            cop__follow_object_is(graph, f, it.id, it.name);
         break;
     default:
-        grouped_is(graph, f, (enum cop__follow_role)watch->role, name, gone);
+        grouped_is(graph, f, (enum cop__follow_role)watch->role, it, gone);
         break;
     }
 }
@@ -134,15 +134,15 @@ match(cop__graph *graph, const cop__name *name, size_t *count)
 
 /* Tells all watches that a name matches; how many there are. */
 static uint32_t
-tell_all(cop__graph *graph, const cop__name *name, bool gone)
+tell_all(cop__graph *graph, cop__named it, bool gone)
 {
     size_t count;
     uint32_t told = 0;
-    const uint32_t *set = match(graph, name, &count);
+    const uint32_t *set = match(graph, it.name, &count);
     for (size_t i = 0; i < count; i++)
         for (uint32_t w = graph->patterns.node[set[i]].watch; w != 0;
              w = graph->patterns.watch[w].next, told++)
-            tell(graph, &graph->patterns.watch[w], name, gone);
+            tell(graph, &graph->patterns.watch[w], it, gone);
     return told;
 }
 
@@ -193,7 +193,7 @@ cop__follow_came(cop__graph *graph, uint32_t id)
     if (name == NULL || cop__name_anchor(name) != 0)
         return;
     const cop__record *record = cop__record_of(graph, id);
-    if (tell_all(graph, name, false) > 0 && !cop__pattern_set_matched(graph, id))
+    if (tell_all(graph, (cop__named){name, id}, false) > 0 && !cop__pattern_set_matched(graph, id))
         return;
     if (record != NULL && record->node != 0 && !(record->node & COP_OWNED_CHILD))
         node_came(graph, record->node, name);
@@ -203,14 +203,15 @@ void
 cop__follow_changed_slow(cop__graph *graph, uint32_t id)
 {
     const cop__name *name = cop__info_name(cop__draft_info(graph->tree, id));
-    if (tell_all(graph, name, false) == 0)
+    if (tell_all(graph, (cop__named){name, id}, false) == 0)
         cop__pattern_clear_matched(&graph->patterns, id);
 }
 
 void
 cop__follow_went_slow(cop__graph *graph, uint32_t id)
 {
-    (void)tell_all(graph, cop__info_name(cop__root_info(graph->tree->root, id)), true);
+    const cop__name *name = cop__info_name(cop__root_info(graph->tree->root, id));
+    (void)tell_all(graph, (cop__named){name, id}, true);
 }
 
 /* ---- life ---- */

@@ -23,10 +23,10 @@ level_open(const cop__graph *graph, scan_level *level, uint32_t branch)
     } else if (level->star) {
         cop__list_walk_begin(cop__follow_view(graph), slot, &level->walk);
     } else {
-        const cop__name *name =
+        cop__named child =
             cop__child_find(cop__follow_view(graph), branch, level->segment, level->length);
-        if (name != NULL)
-            level->single = name->id;
+        if (child.name != NULL)
+            level->single = child.id;
     }
 }
 
@@ -44,13 +44,13 @@ level_next(const cop__graph *graph, scan_level *level, uint32_t *id)
 static bool
 scan_child(cop__graph *graph, cop__follower *f, uint32_t object, const char *segment, size_t length)
 {
-    const cop__name *name = NULL;
+    cop__named child = {0};
     if (cop__slot_type(cop__draft_slot(graph->tree, object)) == COP_OBJECT)
-        name = cop__child_find(cop__follow_view(graph), object, segment, length);
-    if (name == NULL)
+        child = cop__child_find(cop__follow_view(graph), object, segment, length);
+    if (child.name == NULL)
         return true;
-    uint32_t maker = cop__follow_maker(graph, name->id);
-    return cop__pattern_set_matched(graph, name->id) &&
+    uint32_t maker = cop__follow_maker(graph, child.id);
+    return cop__pattern_set_matched(graph, child.id) &&
            (maker == 0 || cop__follow_edge_make(graph, maker, f));
 }
 

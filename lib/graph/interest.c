@@ -240,7 +240,7 @@ path_leads(cop__view view, const cop__interest *interest)
 /* ---- what happened ---- */
 
 static void
-path_happened(cop__graph *graph, const cop__name *name, bool came)
+path_happened(cop__graph *graph, uint32_t id, const cop__name *name, bool came)
 {
     char path[COP_PATH_MAX];
     uint64_t key;
@@ -252,9 +252,8 @@ path_happened(cop__graph *graph, const cop__name *name, bool came)
     cop__interest *interest = &graph->interests[number];
     graph->interests_led = true;
     if (came)
-        interest->atom = (cop_atom){name->id, cop__name_generation(name)};
-    else if (interest->atom.id == name->id &&
-             interest->atom.generation == cop__name_generation(name))
+        interest->atom = (cop_atom){id, cop__name_generation(name)};
+    else if (interest->atom.id == id && interest->atom.generation == cop__name_generation(name))
         interest->atom = (cop_atom){0, 0};
     cop__dependents_mark(graph, &interest->dependents);
 }
@@ -268,7 +267,7 @@ cop__interest_came(cop__graph *graph, uint32_t id)
         return;
     cop__info info = cop__draft_info(graph->tree, id);
     uint32_t parent = cop__info_parent((cop__view){NULL, graph->tree}, info);
-    path_happened(graph, cop__info_name(info), true);
+    path_happened(graph, id, cop__info_name(info), true);
     if (parent != UINT32_MAX) /* a new child alone need not have changed its branch's slot */
         cop__interest_list_changed(graph, parent);
 }
@@ -278,7 +277,7 @@ cop__interest_went(cop__graph *graph, uint32_t id)
 {
     cop__follow_went(graph, id);
     if (graph->interests_live > 0)
-        path_happened(graph, cop__info_name(cop__root_info(graph->tree->root, id)), false);
+        path_happened(graph, id, cop__info_name(cop__root_info(graph->tree->root, id)), false);
 }
 
 void

@@ -278,8 +278,8 @@ static bool
 same_key(const cop__graph *graph, uint32_t id, const cop__own_entry *entry)
 {
     const cop__name *name = name_of(graph, id);
-    return name->length == entry->length &&
-           memcmp(name->segment, graph->own.text + entry->segment, entry->length) == 0;
+    return cop__name_length(name) == entry->length &&
+           memcmp(cop__name_segment(name), graph->own.text + entry->segment, entry->length) == 0;
 }
 
 /* The old children from `id` on find their entries. Those that have none are left in `rest`;
@@ -291,7 +291,7 @@ match_rest(cop__graph *graph, uint32_t branch, uint32_t id, cop__list_walk *walk
     cop__own *own = &graph->own;
     do {
         const cop__name *name = name_of(graph, id);
-        uint32_t k = cop__own_find(graph, branch, name->segment, name->length);
+        uint32_t k = cop__own_find(graph, branch, cop__name_segment(name), cop__name_length(name));
         ++*ranks;
         if (k == 0) {
             (void)push(graph, &own->rest, &own->rest_capacity, going, id);
@@ -386,11 +386,11 @@ cop__own_patch(cop__graph *graph, cop__node *node)
     if (!cop__own_root(graph))
         return false;
     for (uint32_t k = own->entry[0].first; k != 0; k = own->entry[k].next) {
-        const cop__name *name = cop__child_find(draft_view(graph), node->id,
-                                                own->text + own->entry[k].segment,
-                                                own->entry[k].length);
-        COP_ASSERT(name != NULL);
-        own->entry[k].id = name->id;
+        cop__named child =
+            cop__child_find(draft_view(graph), node->id, own->text + own->entry[k].segment,
+                            own->entry[k].length);
+        COP_ASSERT(child.name != NULL);
+        own->entry[k].id = child.id;
     }
     return write_entries(graph, node, 1);
 }
@@ -440,10 +440,10 @@ bool
 cop__own_put(cop__graph *graph, cop__node *node, const char *segment, size_t length,
              uint32_t position, const cop_value *value)
 {
-    const cop__name *name = cop__child_find(draft_view(graph), node->id, segment, length);
+    cop__named child = cop__child_find(draft_view(graph), node->id, segment, length);
     uint32_t id;
-    if (name != NULL)
-        return write_value(graph, node, name->id, value) && done(graph, node);
+    if (child.name != NULL)
+        return write_value(graph, node, child.id, value) && done(graph, node);
     graph->own.moved = true;
     if (!create(graph, node, node->id, position, segment, length, value, &id))
         return false;
@@ -454,11 +454,11 @@ cop__own_put(cop__graph *graph, cop__node *node, const char *segment, size_t len
 bool
 cop__own_remove(cop__graph *graph, cop__node *node, const char *segment, size_t length)
 {
-    const cop__name *name = cop__child_find(draft_view(graph), node->id, segment, length);
-    if (name == NULL)
+    cop__named child = cop__child_find(draft_view(graph), node->id, segment, length);
+    if (child.name == NULL)
         return true;
     graph->own.moved = true;
-    if (!erase(graph, name->id))
+    if (!erase(graph, child.id))
         return false;
     cop__interest_list_changed(graph, node->id);
     return done(graph, node);

@@ -165,8 +165,8 @@ key_of(const cop_snapshot *snapshot, cop_atom atom, const char **key, size_t *le
     const cop__name *name = cop__info_name(cop__root_info(snapshot, atom.id));
     if (name == NULL)
         return false;
-    *key = name->segment;
-    *length = name->length;
+    *key = cop__name_segment(name);
+    *length = cop__name_length(name);
     return true;
 }
 

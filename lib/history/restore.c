@@ -132,10 +132,11 @@ before_position(const restoring *r, cop_atom branch, uint32_t position)
 static bool
 name_is_taken(const restoring *r, const cop__edit *edit, const char *segment, size_t length)
 {
-    const cop__name *name =
+    cop__named child =
         cop__child_find((cop__view){r->newest, NULL}, edit->branch.id, segment, length);
-    return name != NULL &&
-           !cop__is_source(r->newest, (cop_atom){name->id, cop__root_slot(r->newest, name->id)->reserved});
+    return child.name != NULL &&
+           !cop__is_source(r->newest,
+                           (cop_atom){child.id, cop__root_slot(r->newest, child.id)->reserved});
 }
 
 static cop_status
@@ -156,8 +157,8 @@ add(restoring *r, const cop__edit *edit)
     cop_child child = {.atom = edit->atom, .value = cop__slot_value(edit->now)};
     cop_atom made;
     if (name != NULL) {
-        child.key = name->segment;
-        child.key_length = name->length;
+        child.key = cop__name_segment(name);
+        child.key_length = cop__name_length(name);
         if (name_is_taken(r, edit, child.key, child.key_length)) {
             r->told->left++;
             return COP_OK;

@@ -44,8 +44,8 @@ const char *
 cop__patch_key(const cop_snapshot *root, uint32_t id, size_t *length)
 {
     const cop__name *name = cop__info_name(cop__root_info(root, id));
-    *length = name->length;
-    return name->segment;
+    *length = cop__name_length(name);
+    return cop__name_segment(name);
 }
 
 cop_status

@@ -429,7 +429,7 @@ static size_t
 open_room(const cop__serializer *s, const cop__owner *owner)
 {
     const cop__name *name = cop__info_name(cop__root_info(s->base, owner->id));
-    return (name != NULL ? (size_t)name->length * 6 : 0) + COP__JSON_KEY_ROOM;
+    return (name != NULL ? cop__name_length(name) * 6 : 0) + COP__JSON_KEY_ROOM;
 }
 
 cop__leaf *

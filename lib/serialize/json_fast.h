@@ -175,7 +175,7 @@ cop__json_fast_key(char *at, char separator, const char *segment, size_t n)
     return end + 2;
 }
 
-_Static_assert(offsetof(cop__name, segment) >= 8,
+_Static_assert(offsetof(cop__name, text) >= 8,
                "eight bytes that end in a segment are the name's own");
 
 /* ---- pages ---- */
@@ -228,8 +228,8 @@ cop__json_put_begin(cop__json_out *out, cop__json_reader *reader, uint32_t id, b
         return;
     }
     const cop__name *name = cop__json_member(reader, id);
-    const char *segment = name->segment;
-    size_t n = name->length, need = n + COP__JSON_KEY_ROOM;
+    const char *segment = cop__name_segment(name);
+    size_t n = cop__name_length(name), need = n + COP__JSON_KEY_ROOM;
     if (cop__unlikely((size_t)(out->end - out->at) < need))
         cop__json_flush(out);
     char *at = cop__likely((size_t)(out->end - out->at) >= need)

@@ -124,10 +124,10 @@ put_begin(cop_json_stream *s, const level *l, uint32_t id)
         return true;
     }
     const cop__name *name = cop__json_member(&s->reader, id);
-    size_t n = name->length;
+    size_t n = cop__name_length(name);
     if (cop__unlikely(room < n + COP__JSON_KEY_ROOM))
         return false;
-    char *at = cop__json_fast_key(out->at, l->separator, name->segment, n);
+    char *at = cop__json_fast_key(out->at, l->separator, cop__name_segment(name), n);
     if (cop__unlikely(at == NULL))
         return false;
     out->at = at;
@@ -176,7 +176,7 @@ add_begin(cop_json_stream *s, const level *l, uint32_t id)
     if (l->array)
         return;
     const cop__name *name = cop__json_member(&s->reader, id);
-    cop__json_pieces_name(&s->pieces, name->segment, name->length, s->options.indent);
+    cop__json_pieces_name(&s->pieces, cop__name_segment(name), cop__name_length(name), s->options.indent);
 }
 
 static void

@@ -32,9 +32,10 @@ cop__info_edit(cop__tree *tree, uint32_t id, cop__info info)
 
 /* ---- values ---- */
 
-/* Writes a value into a slot; a long text goes to a block of the draft. On failure the slot is as it
- * was, or, in a wave, has an error value that needs no block. As two words in registers, see cop__slot_read: what was written byte by byte and is then read
- * whole waits for all stores before it, the copy of the page among them. */
+/* Writes a value into a slot; a long text goes to a block of the draft. On failure the slot is as
+ * it was, or, in a wave, has an error value that needs no block. As two words in registers, see
+ * cop__slot_read: what was written byte by byte and is then read whole waits for all stores before
+ * it, the copy of the page among them. */
 static bool
 slot_fill(cop__tree *tree, cop__slot *slot, uint8_t named, const cop_value *value)
 {
@@ -85,7 +86,8 @@ slot_before(const cop__tree *tree, uint32_t id)
     return &((const cop__slot *)entry->before)[id & (COP_SLOTS - 1)];
 }
 
-/* Two long texts of one length: comparing them waits for the old one's bytes to come from memory. */
+/* Two long texts of one length: comparing them waits for the old one's bytes to come from memory.
+ */
 static inline bool
 compare_waits(const cop__slot *now, const cop_value *value)
 {
@@ -101,9 +103,9 @@ is_back(const cop__slot *before, const cop__slot *now, const cop_value *value)
            (!cop__slot_is_branch(before) || cop__slot_list(before) == COP_LIST_NONE);
 }
 
-/* The page is brought into the draft while the bytes to compare are awaited; if they turn out equal,
- * the copy is dropped with nothing changed. A slot that this draft has not touched is as published:
- * there is nothing to go back to, and what it owns is not the draft's to free. */
+/* The page is brought into the draft while the bytes to compare are awaited; if they turn out
+ * equal, the copy is dropped with nothing changed. A slot that this draft has not touched is as
+ * published: there is nothing to go back to, and what it owns is not the draft's to free. */
 bool
 cop__atom_write(cop__tree *tree, uint32_t id, const cop_value *value)
 {
@@ -176,28 +178,62 @@ cop__name_fits(const cop__tree *tree, uint32_t branch, size_t segment_length)
     return cop__prefix_length(prefix) + segment_length <= COP_PATH_MAX;
 }
 
-/* The name of the atom that was made in the slot of this id. */
+/* Whether a new child of the branch, whose name this is, holds its segment, too: see name.h. */
+static bool
+joins(const cop__tree *tree, uint32_t branch, const cop__name *parent, size_t length)
+{
+    if (parent == NULL)
+        return false;
+    size_t prefix = cop__name_length(parent) + 1;
+    const cop__slot *slot = cop__draft_slot(tree, branch);
+    return prefix <= COP_JOINED_PREFIX && prefix + length <= COP_JOINED_TEXT &&
+           cop__list_count((cop__view){NULL, tree}, slot) < COP_JOINED_SIBLINGS;
+}
+
+static void
+join(const cop__tree *tree, cop__name *name, const cop__name *parent, uint16_t generation,
+     const char *segment, size_t length)
+{
+    size_t above = cop__name_length(parent);
+    const cop__name *next = cop__info_name(cop__draft_info(tree, parent->parent));
+    name->above = cop__name_way_up(next, parent->parent, generation);
+    name->shape = (uint16_t)(COP_NAME_JOINED | (above + 1) << 8 | (above + 1 + length));
+    memcpy(name->text, cop__name_segment(parent), above);
+    name->text[above] = '/';
+    memcpy(name->text + above + 1, segment, length);
+}
+
+/* The name of the atom that was made in the slot of this id, and is not in the branch's list yet.
+ */
 static cop__name *
 name_new(cop__tree *tree, uint32_t branch, uint32_t id, const char *segment, size_t length)
 {
     const cop__name *parent = cop__info_name(cop__draft_info(tree, branch));
-    cop__name *name = cop__pool_block(&tree->pool, &tree->pool.names, cop__name_bytes(length));
+    uint16_t generation = cop__draft_slot(tree, id)->reserved;
+    bool joined = joins(tree, branch, parent, length);
+    size_t text = joined ? cop__name_length(parent) + 1 + length : length;
+    cop__name *name =
+        cop__pool_block(&tree->pool, &tree->pool.names, cop__name_bytes_for(text, joined));
     if (name == NULL) {
         tree->failed = COP_E_MEMORY;
         return NULL;
     }
     name->header = tree->stamp; /* the directory adds to it */
-    name->above = cop__name_way_up(parent, branch, cop__draft_slot(tree, id)->reserved);
-    name->id = id;
-    name->leaf = 0;
-    name->length = (uint16_t)length;
-    memcpy(name->segment, segment, length);
+    name->parent = branch;
+    if (joined) {
+        join(tree, name, parent, generation, segment, length);
+        return name;
+    }
+    name->above = cop__name_way_up(parent, branch, generation);
+    name->shape = (uint16_t)length;
+    memcpy(name->text, segment, length);
+    cop__name_set_leaf(name, 0);
     return name;
 }
 
 bool
-cop__atom_create_child_at(cop__tree *tree, uint32_t branch, uint32_t position,
-                          const char *segment, size_t length, const cop_value *value, uint32_t *id)
+cop__atom_create_child_at(cop__tree *tree, uint32_t branch, uint32_t position, const char *segment,
+                          size_t length, const cop_value *value, uint32_t *id)
 {
     if (!cop__list_take_id(tree, branch, id) || !slot_create(tree, *id, value, COP_SLOT_NAMED))
         return false;
@@ -205,11 +241,10 @@ cop__atom_create_child_at(cop__tree *tree, uint32_t branch, uint32_t position,
     if (name == NULL)
         return false;
     if (!cop__info_edit(tree, *id, (cop__info)(uintptr_t)name)) {
-        cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
+        cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name));
         return false;
     }
-    return cop__directory_add(tree, name) &&
-           cop__list_insert(tree, branch, position, *id);
+    return cop__directory_add(tree, *id, name) && cop__list_insert(tree, branch, position, *id);
 }
 
 bool
@@ -223,8 +258,7 @@ bool
 cop__atom_insert(cop__tree *tree, uint32_t array, uint32_t position, const cop_value *value,
                  uint32_t *id)
 {
-    return cop__list_take_id(tree, array, id) &&
-           slot_create(tree, *id, value, COP_SLOT_NAMED) &&
+    return cop__list_take_id(tree, array, id) && slot_create(tree, *id, value, COP_SLOT_NAMED) &&
            cop__list_insert(tree, array, position, *id);
 }
 

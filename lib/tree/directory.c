@@ -9,8 +9,6 @@
 
 #include "tree/path.h"
 
-#define PARENT_BYTES 32 /* about, of a name that lies in front of its child's */
-
 uint64_t
 cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length)
 {
@@ -65,33 +63,35 @@ eight_bytes(const char *p)
     return x;
 }
 
-/* Whether path[at .. at + n), n < 8, is what ends at `end`, in front of which are eight readable bytes
- * (a name's fields, if the segment is short). A path of eight bytes or more is read by a load that
- * stays inside of it. */
+/* Whether path[at .. at + n), n < 8, is what ends at `end`. The eight bytes in front of `end` are
+ * readable (a name's fields, if the text is short); of the path, those are read that stay inside of
+ * it. */
 static inline bool
 same_short(const char *path, size_t length, size_t at, const char *end, size_t n)
 {
-    if (cop__unlikely(n == 0 || length < sizeof(uint64_t)))
-        return memcmp(path + at, end - n, n) == 0;
-    size_t from = at < length - sizeof(uint64_t) ? at : length - sizeof(uint64_t);
-    uint64_t have = eight_bytes(path + from) >> 8 * (at - from);
     uint64_t want = eight_bytes(end - sizeof(uint64_t));
-    return (have << (64 - 8 * n)) >> (64 - 8 * n) == want >> (64 - 8 * n);
+    if (cop__unlikely(n == 0))
+        return true;
+    if (at + n >= sizeof(uint64_t))
+        return (eight_bytes(path + at + n - sizeof(uint64_t)) ^ want) >> (64 - 8 * n) == 0;
+    if (at + sizeof(uint64_t) <= length)
+        return (eight_bytes(path + at) ^ want >> (64 - 8 * n)) << (64 - 8 * n) == 0;
+    return memcmp(path + at, end - n, n) == 0;
 }
 
-_Static_assert(offsetof(cop__name, segment) >= sizeof(uint64_t), "fields in front of a segment");
+_Static_assert(offsetof(cop__name, text) >= sizeof(uint64_t), "fields in front of a text");
 
-/* Whether path[at .. at + n) is the segment: words, no call. */
+/* Whether path[at .. at + n) is the text: words, no call. */
 static inline bool
-same_segment(const char *path, size_t length, size_t at, const char *segment, size_t n)
+same_text(const char *path, size_t length, size_t at, const char *text, size_t n)
 {
     if (n < sizeof(uint64_t))
-        return same_short(path, length, at, segment + n, n);
+        return same_short(path, length, at, text + n, n);
     const char *have = path + at;
     for (size_t i = 0; i + sizeof(uint64_t) < n; i += sizeof(uint64_t))
-        if (eight_bytes(have + i) != eight_bytes(segment + i))
+        if (eight_bytes(have + i) != eight_bytes(text + i))
             return false;
-    return eight_bytes(have + n - sizeof(uint64_t)) == eight_bytes(segment + n - sizeof(uint64_t));
+    return eight_bytes(have + n - sizeof(uint64_t)) == eight_bytes(text + n - sizeof(uint64_t));
 }
 
 /* A path that is looked for. */
@@ -109,8 +109,8 @@ same_path(const sought *s, const cop__name *name)
 {
     size_t left = s->length;
     for (;;) {
-        size_t n = name->length;
-        if (n > left || !same_segment(s->path, s->length, left - n, name->segment, n))
+        size_t n = cop__name_text_length(name);
+        if (n > left || !same_text(s->path, s->length, left - n, name->text, n))
             return false;
         left -= n;
         const cop__name *above = cop__name_above(name);
@@ -138,23 +138,25 @@ line_matches(const cop__directory_line *line, uint64_t tag)
     return matches;
 }
 
+static const cop__named none;
+
 /* The slot is asked for before the name is looked into: the two cache misses overlap. */
-__attribute__((always_inline)) static inline const cop__name *
+__attribute__((always_inline)) static inline cop__named
 find_in_line(cop__view view, const cop__directory_line *line, const sought *s,
              const cop__slot **found)
 {
     for (unsigned left = line_matches(line, s->tag); left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
         const cop__name *name = cop__directory_name(line->word[i]);
-        __builtin_prefetch((const char *)name - PARENT_BYTES);
+        __builtin_prefetch(name);
         const cop__slot *slot = slot_of(view, line->id[i]);
         if (cop__likely(slot != NULL && slot->reserved == cop__name_generation(name) &&
                         cop__slot_alive(slot) && same_path(s, name))) {
             *found = slot;
-            return name;
+            return (cop__named){name, line->id[i]};
         }
     }
-    return NULL;
+    return none;
 }
 
 /* Every bucket has its pages. */
@@ -169,7 +171,7 @@ bucket_line(cop__view view, uint32_t bucket, unsigned at)
 }
 
 /* The pages that a bucket overflows into. */
-static const cop__name *
+static cop__named
 find_in_overflow(cop__view view, const sought *s, const cop__slot **found)
 {
     const void *first = bucket_line(view, s->bucket, 0);
@@ -177,50 +179,50 @@ find_in_overflow(cop__view view, const sought *s, const cop__slot **found)
         const cop__directory_page *page = cop__view_page(view, COP_SPACE_LISTS, next);
         for (unsigned i = 0, at = home_of(s->tag); i < COP_DIRECTORY_LINES; i++, at++) {
             const cop__directory_line *line = &page->line[at % COP_DIRECTORY_LINES];
-            const cop__name *name = find_in_line(view, line, s, found);
-            if (name != NULL || line->passed == 0)
-                return name;
+            cop__named named = find_in_line(view, line, s, found);
+            if (named.name != NULL || line->passed == 0)
+                return named;
         }
         next = cop__directory_overflow(page);
     }
-    return NULL;
+    return none;
 }
 
 /* Names went past the line that the hash says. */
-static __attribute__((noinline)) const cop__name *
+static __attribute__((noinline)) cop__named
 find_further(cop__view view, const sought *s, const cop__slot **found)
 {
     for (unsigned i = 1, at = home_of(s->tag); i < COP_BUCKET_REACH; i++) {
         const cop__directory_line *line = bucket_line(view, s->bucket, ++at % COP_BUCKET_LINES);
-        const cop__name *name = find_in_line(view, line, s, found);
-        if (name != NULL || line->passed == 0)
-            return name;
+        cop__named named = find_in_line(view, line, s, found);
+        if (named.name != NULL || line->passed == 0)
+            return named;
     }
     return find_in_overflow(view, s, found);
 }
 
 /* Compiled once for readers and once for the draft. */
-__attribute__((always_inline)) static inline const cop__name *
+__attribute__((always_inline)) static inline cop__named
 find(cop__view view, uint64_t seed, uint32_t buckets, uint32_t anchor, const char *path,
      size_t length, const cop__slot **found)
 {
     uint64_t hash = cop__path_hash(seed, anchor, path, length);
     sought s = {path, length, anchor, bucket_of((uint32_t)hash, buckets), tag_of(hash)};
     const cop__directory_line *line = bucket_line(view, s.bucket, home_of(s.tag));
-    const cop__name *name = find_in_line(view, line, &s, found);
-    if (cop__likely(name != NULL || line->passed == 0))
-        return name;
+    cop__named named = find_in_line(view, line, &s, found);
+    if (cop__likely(named.name != NULL || line->passed == 0))
+        return named;
     return find_further(view, &s, found);
 }
 
-const cop__name *
+cop__named
 cop__directory_lookup(const cop_snapshot *root, const char *path, size_t length,
                       const cop__slot **slot)
 {
     return find((cop__view){root, NULL}, root->hash_seed, root->buckets, 0, path, length, slot);
 }
 
-const cop__name *
+cop__named
 cop__directory_find(cop__view view, uint32_t anchor, const char *path, size_t length)
 {
     const cop__slot *slot;
@@ -246,18 +248,17 @@ cop__prefix_length(cop__prefix prefix)
     return prefix.name != NULL ? cop__name_path_length(prefix.name) + 1 : 0;
 }
 
-const cop__name *
+cop__named
 cop__child_find(cop__view view, uint32_t object, const char *segment, size_t length)
 {
     char path[COP_PATH_MAX + 1];
     cop__prefix prefix = cop__prefix_of(view, object);
     if (prefix.name == NULL)
-        return length <= COP_PATH_MAX
-                   ? cop__directory_find(view, prefix.anchor, segment, length)
-                   : NULL;
+        return length <= COP_PATH_MAX ? cop__directory_find(view, prefix.anchor, segment, length)
+                                      : none;
     size_t above = cop__name_path(prefix.name, path, COP_PATH_MAX);
     if (above + 1 + length > COP_PATH_MAX)
-        return NULL;
+        return none;
     path[above] = '/';
     memcpy(path + above + 1, segment, length);
     return cop__directory_find(view, prefix.anchor, path, above + 1 + length);
@@ -270,16 +271,16 @@ step(cop__view view, uint32_t *at, uint32_t *anchor, size_t *anchor_from, const 
 {
     const cop__slot *slot = slot_of(view, *at);
     if (cop__slot_type(slot) == COP_OBJECT) {
-        const cop__name *name =
+        cop__named named =
             cop__directory_find(view, *anchor, path + *anchor_from, to - *anchor_from);
-        if (name == NULL)
+        if (named.name == NULL)
             return false;
-        *at = name->id;
+        *at = named.id;
         return true;
     }
     uint32_t index;
-    if (cop__slot_type(slot) != COP_ARRAY ||
-        !cop__segment_index(path + from, to - from, &index) || index >= cop__list_count(view, slot))
+    if (cop__slot_type(slot) != COP_ARRAY || !cop__segment_index(path + from, to - from, &index) ||
+        index >= cop__list_count(view, slot))
         return false;
     *at = cop__list_at(view, slot, index);
     *anchor = *at;
@@ -307,9 +308,9 @@ cop__path_resolve(cop__view view, const char *path, size_t length)
 {
     if (length == 0)
         return (cop__found){.found = true, .id = 0};
-    const cop__name *name = cop__directory_find(view, 0, path, length);
-    if (name != NULL)
-        return (cop__found){.found = true, .id = name->id};
+    cop__named named = cop__directory_find(view, 0, path, length);
+    if (named.name != NULL)
+        return (cop__found){.found = true, .id = named.id};
     return resolve_by_steps(view, path, length);
 }
 
@@ -345,12 +346,12 @@ leg_line(cop__tree *tree, leg l, unsigned at)
 }
 
 static bool
-line_put(cop__directory_line *line, uint64_t word)
+line_put(cop__directory_line *line, cop__directory_entry place)
 {
     for (unsigned i = 0; i < COP_LINE_NAMES; i++)
         if (line->word[i] == 0) {
-            line->word[i] = word;
-            line->id[i] = cop__directory_name(word)->id;
+            line->word[i] = place.word;
+            line->id[i] = place.id;
             return true;
         }
     return false;
@@ -367,18 +368,19 @@ line_take(cop__directory_line *line, uint64_t word)
     return false;
 }
 
-/* Puts a word into the first line with room, or takes it out of the line where it is; the lines before
- * that count one more that went past them, or one less. *done: false when it went past all that it may stand in. */
+/* Puts a word into the first line with room, or takes it out of the line where it is; the lines
+ * before that count one more that went past them, or one less. *done: false when it went past all
+ * that it may stand in. */
 static bool
-leg_edit(cop__tree *tree, leg l, uint64_t word, bool put, bool *done)
+leg_edit(cop__tree *tree, leg l, cop__directory_entry place, bool put, bool *done)
 {
-    unsigned at = home_of(word >> 48);
+    unsigned at = home_of(place.word >> 48);
     *done = false;
     for (unsigned i = 0; i < l.reach; i++) {
         cop__directory_line *line = leg_line(tree, l, at + i);
         if (line == NULL)
             return false;
-        *done = put ? line_put(line, word) : line_take(line, word);
+        *done = put ? line_put(line, place) : line_take(line, place.word);
         if (*done)
             return true;
         line->passed = (uint16_t)(put ? line->passed + 1 : line->passed - 1);
@@ -401,13 +403,14 @@ leg_overflow(cop__tree *tree, leg l, bool put)
     return next;
 }
 
-/* Puts a word into a bucket or takes it out, or in or out of the first page of its chain that fits. */
+/* Puts a word into a bucket or takes it out, or in or out of the first page of its chain that fits.
+ */
 static bool
-bucket_edit(cop__tree *tree, uint32_t bucket, uint64_t word, bool put)
+bucket_edit(cop__tree *tree, uint32_t bucket, cop__directory_entry place, bool put)
 {
     leg l = leg_of_bucket(bucket);
     bool done;
-    while (leg_edit(tree, l, word, put, &done)) {
+    while (leg_edit(tree, l, place, put, &done)) {
         if (done)
             return true;
         uint32_t next = leg_overflow(tree, l, put);
@@ -427,7 +430,8 @@ scratch_add(cop__tree *tree, const cop__directory_page *page, size_t *n)
         return false;
     for (unsigned i = 0; i < COP_DIRECTORY_WORDS; i++)
         if (cop__directory_word(page, i) != 0)
-            tree->scratch[(*n)++] = cop__directory_word(page, i);
+            tree->scratch[(*n)++] =
+                (cop__directory_entry){cop__directory_word(page, i), cop__directory_id(page, i)};
     return true;
 }
 
@@ -466,8 +470,8 @@ static bool
 scratch_put_back(cop__tree *tree, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        uint64_t word = tree->scratch[i];
-        if (!bucket_edit(tree, bucket_of(hash_of(word), tree->now.buckets), word, true))
+        cop__directory_entry place = tree->scratch[i];
+        if (!bucket_edit(tree, bucket_of(hash_of(place.word), tree->now.buckets), place, true))
             return false;
     }
     return true;
@@ -518,12 +522,12 @@ name_hash(const cop__tree *tree, const cop__name *name)
 }
 
 bool
-cop__directory_add(cop__tree *tree, cop__name *name)
+cop__directory_add(cop__tree *tree, uint32_t id, cop__name *name)
 {
     uint64_t hash = name_hash(tree, name);
     name->header = header_of(tree->stamp, hash);
-    uint64_t word = tag_of(hash) << 48 | (uintptr_t)name;
-    if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), word, true))
+    cop__directory_entry place = {tag_of(hash) << 48 | (uintptr_t)name, id};
+    if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), place, true))
         return false;
     tree->now.names++;
     tree->now.made++;
@@ -534,8 +538,8 @@ bool
 cop__directory_remove(cop__tree *tree, const cop__name *name)
 {
     uint64_t hash = name_hash(tree, name);
-    uint64_t word = tag_of(hash) << 48 | (uintptr_t)name;
-    if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), word, false))
+    cop__directory_entry place = {.word = tag_of(hash) << 48 | (uintptr_t)name};
+    if (!bucket_edit(tree, bucket_of((uint32_t)hash, tree->now.buckets), place, false))
         return false;
     tree->now.names--;
     uint64_t least = (uint64_t)tree->now.buckets * COP_BUCKET_FILL / 2;
@@ -551,23 +555,23 @@ cop__name_dies(cop__tree *tree, cop__name *name)
         tree->failed = COP_E_MEMORY;
         return false;
     }
-    cop__dead_name(&tree->dead, name, cop__name_bytes(name->length), cop__name_birth(name),
-                   tree->stamp);
+    cop__dead_name(&tree->dead, name, cop__name_bytes(name), cop__name_birth(name), tree->stamp);
     return true;
 }
 
 static bool
-is_stale(const cop__tree *tree, const cop__name *name)
+is_stale(const cop__tree *tree, cop__directory_entry place)
 {
-    return cop__draft_atom(tree, (cop_atom){name->id, cop__name_generation(name)}) == NULL;
+    uint16_t generation = cop__name_generation(cop__directory_name(place.word));
+    return cop__draft_atom(tree, (cop_atom){place.id, generation}) == NULL;
 }
 
 static bool
 page_has_stale(const cop__tree *tree, const cop__directory_page *page)
 {
     for (unsigned i = 0; i < COP_DIRECTORY_WORDS; i++) {
-        const cop__name *name = cop__directory_name(cop__directory_word(page, i));
-        if (name != NULL && is_stale(tree, name))
+        cop__directory_entry place = {cop__directory_word(page, i), cop__directory_id(page, i)};
+        if (place.word != 0 && is_stale(tree, place))
             return true;
     }
     return false;
@@ -602,12 +606,12 @@ bucket_sweep(cop__tree *tree, uint32_t bucket)
     if (!bucket_take(tree, bucket, &n))
         return false;
     for (size_t i = 0; i < n; i++) {
-        cop__name *name = cop__directory_name(tree->scratch[i]);
-        if (!is_stale(tree, name)) {
-            tree->scratch[kept++] = tree->scratch[i];
+        cop__directory_entry place = tree->scratch[i];
+        if (!is_stale(tree, place)) {
+            tree->scratch[kept++] = place;
             continue;
         }
-        if (!cop__name_dies(tree, name))
+        if (!cop__name_dies(tree, cop__directory_name(place.word)))
             return false;
         tree->now.names--;
         tree->now.stale--;

@@ -20,9 +20,8 @@
  * below them in the header of the name's block, which no reader looks at. With more than 2^16 buckets
  * (4 million names) the tag's lowest bits become the same in all of a bucket, one for each doubling.
  *
- * A path is compared from its end, segment by segment on the name's way up (name.h), once the slot
- * has shown that the atom lives: only then are the names above it sure to be there. A name made right
- * after its parent's lies right behind it, so the memory in front of a name is asked for with it.
+ * A path is compared from its end, name by name on the way up (name.h), once the slot has shown that
+ * the atom lives: only then are the names above it sure to be there.
  *
  * Paths count from an ANCHOR: the root, or the array element nearest above, since positions are
  * never part of a name. The hash covers anchor and path.
@@ -64,12 +63,11 @@ _Static_assert(sizeof(cop__directory_page) == COP_PAGE_BYTES, "eight of them are
 
 uint64_t cop__path_hash(uint64_t seed, uint32_t anchor, const char *path, size_t length);
 
-/* The name of the living atom at this path from this anchor, or NULL. Wait-free for readers. */
-const cop__name *cop__directory_find(cop__view view, uint32_t anchor, const char *path,
-                                     size_t length);
+/* The living atom at this path from this anchor, if there is one. Wait-free for readers. */
+cop__named cop__directory_find(cop__view view, uint32_t anchor, const char *path, size_t length);
 /* The same below the root of a published version, telling the atom's slot too. */
-const cop__name *cop__directory_lookup(const cop_snapshot *root, const char *path, size_t length,
-                                       const cop__slot **slot);
+cop__named cop__directory_lookup(const cop_snapshot *root, const char *path, size_t length,
+                                 const cop__slot **slot);
 
 /* What a path leads to. */
 typedef struct cop__found {
@@ -82,8 +80,8 @@ typedef struct cop__found {
 
 /* Resolves a path, through arrays; "-" leads nowhere. The path has been checked. */
 cop__found cop__path_resolve(cop__view view, const char *path, size_t length);
-/* The child of a living object by its escaped segment, or NULL. */
-const cop__name *cop__child_find(cop__view view, uint32_t object, const char *segment, size_t length);
+/* The child of a living object by its escaped segment, if there is one. */
+cop__named cop__child_find(cop__view view, uint32_t object, const char *segment, size_t length);
 
 /* Where the children of a branch are named: by its name, or from an anchor that it is itself. */
 typedef struct cop__prefix {
@@ -117,8 +115,15 @@ cop__directory_word(const void *page, unsigned i)
     return p->line[i / COP_LINE_NAMES].word[i % COP_LINE_NAMES];
 }
 
+static inline uint32_t
+cop__directory_id(const void *page, unsigned i)
+{
+    const cop__directory_page *p = page;
+    return p->line[i / COP_LINE_NAMES].id[i % COP_LINE_NAMES];
+}
+
 /* Draft operations; false: out of memory. */
-bool cop__directory_add(cop__tree *tree, cop__name *name);
+bool cop__directory_add(cop__tree *tree, uint32_t id, cop__name *name);
 bool cop__directory_remove(cop__tree *tree, const cop__name *name);
 /* Takes the stale names out of the next `buckets` buckets, while there are any. */
 bool cop__directory_sweep(cop__tree *tree, uint32_t buckets);

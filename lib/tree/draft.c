@@ -328,7 +328,7 @@ free_draft_names(cop__tree *tree, const cop__info *page)
         const cop__name *name = cop__info_name(page[i]);
         if (name != NULL && cop__name_birth(name) == tree->stamp)
             cop__pool_block_free(&tree->pool, &tree->pool.names, (void *)(uintptr_t)page[i],
-                                 cop__name_bytes(name->length));
+                                 cop__name_bytes(name));
     }
 }
 
@@ -373,7 +373,7 @@ free_unborn_names(cop__tree *tree)
     while (tree->names_unborn != NULL) {
         cop__name *name = tree->names_unborn;
         tree->names_unborn = (cop__name *)(uintptr_t)name->header;
-        cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name->length));
+        cop__pool_block_free(&tree->pool, &tree->pool.names, name, cop__name_bytes(name));
     }
 }
 

@@ -54,7 +54,7 @@ append(cop__items *items, cop__view view, uint32_t id, bool member)
     const cop__name *name = member ? name_at(view, id) : NULL;
     cop_value value = cop__slot_is_lazy(slot) ? cop_null() : cop__slot_value(slot);
     size_t length = cop__slot_is_long(slot) ? cop_value_length(&value) : 0;
-    size_t need = items->text_used + length + (name != NULL ? name->length : 0) + 1;
+    size_t need = items->text_used + length + (name != NULL ? cop__name_length(name) : 0) + 1;
     if (!grow(items, &items->item, &items->capacity, items->count + 1, sizeof *items->item) ||
         !grow(items, &items->text, &items->text_capacity, need, 1))
         return false;
@@ -65,8 +65,8 @@ append(cop__items *items, cop__view view, uint32_t id, bool member)
         memcpy(&item->value.small.words[1], &at, sizeof at);
     }
     if (name != NULL) {
-        item->key_length = name->length;
-        item->key = keep(items, name->segment, item->key_length);
+        item->key_length = (uint32_t)cop__name_length(name);
+        item->key = keep(items, cop__name_segment(name), item->key_length);
     }
     return true;
 }

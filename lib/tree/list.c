@@ -86,7 +86,7 @@ cop__info_parent(cop__view view, cop__info info)
 {
     const cop__name *name = cop__info_name(info);
     if (name != NULL)
-        return cop__name_parent(name);
+        return name->parent;
     switch (info & 3) {
     case 1:
         return cop__list_owner(view, (uint32_t)(info >> 2));

@@ -5,8 +5,9 @@
  * Up to COP_BLOCK_CHILDREN ids stand in one block. Longer lists are a B+ tree of numbered pages with
  * counts, so that a child is found by position, inserted and removed in O(log n). Pages refer to
  * each other by number, and numbers are stable: an edit copies the pages it changes and nothing
- * above them but counts. Each child knows the leaf that lists it (names in cop__name.leaf, array
- * elements in their info word), so that it can be removed without a search.
+ * above them but counts. Each child knows the leaf that lists it (names behind their text, array
+ * elements in their info word), so that it can be removed without a search; but for the few whose
+ * names are joined (name.h), which were there before the list was pages.
  */
 #ifndef COP_TREE_LIST_H
 #define COP_TREE_LIST_H
@@ -58,6 +59,8 @@ uint32_t cop__list_count(cop__view view, const cop__slot *branch);
 uint64_t cop__list_changed(cop__view view, const cop__slot *branch);
 /* The id at a position below the count. */
 uint32_t cop__list_at(cop__view view, const cop__slot *branch, uint32_t position);
+/* The leaf page that lists a child, of a list of pages in the draft. O(1), O(pages) for a joined name. */
+uint32_t cop__list_leaf(const cop__tree *tree, uint32_t branch, uint32_t id);
 /* The position of an id that the leaf page lists. O(pages above it). */
 uint32_t cop__list_position(cop__view view, uint32_t leaf, uint32_t id);
 /* The position of a leaf page's first id. O(pages above it). */

@@ -44,18 +44,36 @@ leaf_set(cop__tree *tree, uint32_t branch, uint32_t id, uint32_t leaf)
     cop__info info = cop__draft_info(tree, id);
     cop__name *name = (cop__name *)(uintptr_t)cop__info_name(info);
     if (name != NULL) {
-        name->leaf = leaf;
+        cop__name_set_leaf(name, leaf);
         return true;
     }
-    return cop__info_edit(tree, id, leaf != 0 ? (cop__info)leaf << 2 | 1 : (cop__info)branch << 2 | 3);
+    return cop__info_edit(tree, id,
+                          leaf != 0 ? (cop__info)leaf << 2 | 1 : (cop__info)branch << 2 | 3);
 }
 
+/* O(pages): the leaf that lists a child which does not say so. */
 static uint32_t
-leaf_of(const cop__tree *tree, uint32_t id)
+leaf_search(const cop__tree *tree, const cop__slot *branch, uint32_t id)
+{
+    cop__list_walk walk;
+    uint32_t at, leaf = 0;
+    cop__list_walk_begin(draft_view(tree), branch, &walk);
+    do {
+        if (walk.place == walk.count)
+            leaf = walk.next_leaf;
+    } while (cop__list_walk_next(draft_view(tree), &walk, &at) && at != id);
+    return leaf;
+}
+
+uint32_t
+cop__list_leaf(const cop__tree *tree, uint32_t branch, uint32_t id)
 {
     cop__info info = cop__draft_info(tree, id);
     const cop__name *name = cop__info_name(info);
-    return name != NULL ? name->leaf : (uint32_t)(info >> 2);
+    if (name == NULL)
+        return (uint32_t)(info >> 2);
+    return cop__name_joined(name) ? leaf_search(tree, branch_slot(tree, branch), id)
+                                  : cop__name_leaf(name);
 }
 
 void
@@ -65,9 +83,10 @@ cop__list_claim(cop__tree *tree, uint32_t number)
     if (page == NULL || page->kind != COP_LIST_IS_LEAF)
         return;
     for (unsigned i = 0; i < page->count; i++) {
-        cop__name *name = (cop__name *)(uintptr_t)cop__info_name(cop__draft_info(tree, page->id[i]));
+        cop__name *name =
+            (cop__name *)(uintptr_t)cop__info_name(cop__draft_info(tree, page->id[i]));
         if (name != NULL)
-            name->leaf = number;
+            cop__name_set_leaf(name, number);
     }
 }
 
@@ -86,7 +105,8 @@ leaf_claim(cop__tree *tree, uint32_t number)
 static cop__child_block *
 block_new(cop__tree *tree, uint32_t capacity)
 {
-    cop__child_block *block = cop__pool_block(&tree->pool, &tree->pool.values, cop__child_block_bytes(capacity));
+    cop__child_block *block =
+        cop__pool_block(&tree->pool, &tree->pool.values, cop__child_block_bytes(capacity));
     if (block == NULL) {
         tree->failed = COP_E_MEMORY;
         return NULL;
@@ -102,7 +122,8 @@ static void
 block_free_draft(cop__tree *tree, cop__child_block *block)
 {
     if (block != NULL && block->birth == tree->stamp)
-        cop__pool_block_free(&tree->pool, &tree->pool.values, block, cop__child_block_bytes(block->capacity));
+        cop__pool_block_free(&tree->pool, &tree->pool.values, block,
+                             cop__child_block_bytes(block->capacity));
 }
 
 /* A block of the draft with the branch's children and room for `room` more, in the slot. */
@@ -479,7 +500,7 @@ leaf_join(cop__tree *tree, uint32_t number)
 static bool
 pages_remove(cop__tree *tree, uint32_t branch, uint32_t id)
 {
-    uint32_t number = leaf_of(tree, id);
+    uint32_t number = cop__list_leaf(tree, branch, id);
     cop__list_page *leaf = page_edit(tree, number);
     if (leaf == NULL)
         return false;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Child lists: a child goes to another place among its siblings. O(log n) but for what the edits copy. */
+/* Child lists: a child goes to another place among its siblings. O(log n) but for what the edits
+ * copy. */
 #include "tree/list.h"
 
 static const cop__slot *
@@ -12,11 +13,8 @@ static uint32_t
 position_of(const cop__tree *tree, uint32_t branch, uint32_t id)
 {
     cop__view view = {NULL, tree};
-    if (cop__slot_list(branch_slot(tree, branch)) == COP_LIST_PAGES) {
-        cop__info info = cop__draft_info(tree, id);
-        const cop__name *name = cop__info_name(info);
-        return cop__list_position(view, name != NULL ? name->leaf : (uint32_t)(info >> 2), id);
-    }
+    if (cop__slot_list(branch_slot(tree, branch)) == COP_LIST_PAGES)
+        return cop__list_position(view, cop__list_leaf(tree, branch, id), id);
     const cop__child_block *block = cop__slot_child_block(branch_slot(tree, branch));
     uint32_t position = 0;
     while (block->id[position] != id)

@@ -18,26 +18,35 @@ cop__name_anchor(const cop__name *name)
 size_t
 cop__name_path_length(const cop__name *name)
 {
-    size_t length = name->length;
+    size_t length = cop__name_text_length(name);
     while ((name = cop__name_above(name)) != NULL)
-        length += (size_t)name->length + 1;
+        length += cop__name_text_length(name) + 1;
     return length;
+}
+
+/* Writes the path below `base`, which is above the name or NULL, up to `end`. Returns where it
+ * begins. */
+static char *
+write_below(const cop__name *name, const cop__name *base, char *end)
+{
+    for (;;) {
+        size_t length = cop__name_text_length(name);
+        end -= length;
+        memcpy(end, name->text, length);
+        name = cop__name_above(name);
+        if (name == base)
+            return end;
+        *--end = '/';
+    }
 }
 
 size_t
 cop__name_path(const cop__name *name, char *buffer, size_t capacity)
 {
-    size_t length = cop__name_path_length(name), at = length;
-    if (length > capacity)
-        return length;
-    for (;;) {
-        at -= name->length;
-        memcpy(buffer + at, name->segment, name->length);
-        name = cop__name_above(name);
-        if (name == NULL)
-            return length;
-        buffer[--at] = '/';
-    }
+    size_t length = cop__name_path_length(name);
+    if (length <= capacity)
+        write_below(name, NULL, buffer + length);
+    return length;
 }
 
 size_t
@@ -52,59 +61,54 @@ cop__name_describe(const cop__name *name, uint32_t id, char *text, size_t room)
 
 /* ---- order ---- */
 
+static int
+compare_bytes(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    int order = memcmp(a, b, a_length < b_length ? a_length : b_length);
+    return order != 0 ? order : (a_length > b_length) - (a_length < b_length);
+}
+
+#define LEVELS 16u
+
+/* The way up, the name itself last, if it has no more than LEVELS; else 0. */
 static unsigned
-depth_of(const cop__name *name)
+levels_of(const cop__name *name, const cop__name *level[LEVELS])
 {
-    unsigned depth = 0;
-    while ((name = cop__name_above(name)) != NULL)
-        depth++;
-    return depth;
+    unsigned n = 0;
+    for (const cop__name *at = name; at != NULL; at = cop__name_above(at), n++)
+        if (n == LEVELS)
+            return 0;
+    for (unsigned i = n; i-- > 0; name = cop__name_above(name))
+        level[i] = name;
+    return n;
 }
 
+/* A name that both ways up lead by, the lowest one that is neither of the two; NULL: none, or it
+ * was not looked for. */
 static const cop__name *
-lift(const cop__name *name, unsigned steps)
+base_of(const cop__name *a, const cop__name *b)
 {
-    while (steps-- > 0)
-        name = cop__name_above(name);
-    return name;
+    const cop__name *of_a[LEVELS], *of_b[LEVELS];
+    unsigned a_levels = levels_of(a, of_a), b_levels = levels_of(b, of_b), n = 0;
+    while (n + 1 < a_levels && n + 1 < b_levels && of_a[n] == of_b[n])
+        n++;
+    return n > 0 ? of_a[n - 1] : NULL;
 }
 
-/* Where two names differ by address and not by text: an atom that went, and its successor. */
 static __attribute__((noinline)) int
 compare_written(const cop__name *a, const cop__name *b)
 {
     char a_path[COP_PATH_MAX], b_path[COP_PATH_MAX];
-    size_t a_length = cop__name_path(a, a_path, sizeof a_path);
-    size_t b_length = cop__name_path(b, b_path, sizeof b_path);
-    int order = memcmp(a_path, b_path, a_length < b_length ? a_length : b_length);
-    return order != 0 ? order : (a_length > b_length) - (a_length < b_length);
-}
-
-/* Two segments at one place, of which `a` is the shorter one, and begins the other; a_ends: its path
- * ends with it. */
-static int
-compare_prefix(const cop__name *a, const cop__name *b, bool a_ends)
-{
-    return a_ends || '/' < (unsigned char)b->segment[a->length] ? -1 : 1;
+    char *a_end = a_path + sizeof a_path, *b_end = b_path + sizeof b_path;
+    const cop__name *base = base_of(a, b);
+    const char *x = write_below(a, base, a_end), *y = write_below(b, base, b_end);
+    return compare_bytes(x, (size_t)(a_end - x), y, (size_t)(b_end - y));
 }
 
 int
 cop__name_compare(const cop__name *a, const cop__name *b)
 {
-    unsigned a_depth = depth_of(a), b_depth = depth_of(b);
-    const cop__name *x = lift(a, a_depth > b_depth ? a_depth - b_depth : 0);
-    const cop__name *y = lift(b, b_depth > a_depth ? b_depth - a_depth : 0);
-    if (x == y)
-        return (a_depth > b_depth) - (a_depth < b_depth);
-    while (cop__name_above(x) != cop__name_above(y)) {
-        x = cop__name_above(x);
-        y = cop__name_above(y);
-    }
-    size_t least = x->length < y->length ? x->length : y->length;
-    int order = memcmp(x->segment, y->segment, least);
-    if (order != 0)
-        return order;
-    if (x->length == y->length)
+    if (((a->above ^ b->above) & COP_NAME_ADDRESS) != 0)
         return compare_written(a, b);
-    return x->length < y->length ? compare_prefix(x, y, x == a) : -compare_prefix(y, x, y == b);
+    return compare_bytes(a->text, cop__name_text_length(a), b->text, cop__name_text_length(b));
 }

@@ -250,11 +250,11 @@ find_rare(const cop_snapshot *snapshot, const char *path, size_t length, cop_ato
 
 /* A path that is found is well-formed, since only well-formed ones get in: misses are checked. In a
  * forked child there is no bucket (and none would be indexed by a count of 0). */
-static inline const cop__name *
+static inline cop__named
 lookup(const cop_snapshot *snapshot, const char *path, size_t length, const cop__slot **slot)
 {
     if (cop__unlikely(length == 0 || length > COP_PATH_MAX || snapshot->buckets == 0))
-        return NULL;
+        return (cop__named){0};
     return cop__directory_lookup(snapshot, path, length, slot);
 }
 
@@ -262,10 +262,10 @@ cop_status
 cop_find(const cop_snapshot *snapshot, const char *path, size_t length, cop_atom *atom)
 {
     const cop__slot *slot;
-    const cop__name *name = lookup(snapshot, path, length, &slot);
-    if (cop__unlikely(name == NULL))
+    cop__named named = lookup(snapshot, path, length, &slot);
+    if (cop__unlikely(named.name == NULL))
         return find_rare(snapshot, path, length, atom);
-    *atom = (cop_atom){name->id, cop__name_generation(name)};
+    *atom = (cop_atom){named.id, slot->reserved};
     return COP_OK;
 }
 
@@ -273,7 +273,7 @@ cop_status
 cop_get_at(const cop_snapshot *snapshot, const char *path, size_t length, cop_value *value)
 {
     const cop__slot *slot;
-    if (cop__likely(lookup(snapshot, path, length, &slot) != NULL)) {
+    if (cop__likely(lookup(snapshot, path, length, &slot).name != NULL)) {
         uint64_t word[2];
         memcpy(word, slot, sizeof word);
         if (cop__unlikely((word[0] & COP_SLOT_TYPE) >= COP_OBJECT))
@@ -354,10 +354,10 @@ cop_child_named(const cop_snapshot *snapshot, cop_atom branch, const char *key, 
     size_t written;
     if (cop_path_escape(key, length, segment, sizeof segment, &written, NULL) != COP_OK)
         return COP_E_ABSENT; /* no child can have such a key */
-    const cop__name *name = cop__child_find(view_of(snapshot), branch.id, segment, written);
-    if (name == NULL)
+    cop__named child = cop__child_find(view_of(snapshot), branch.id, segment, written);
+    if (child.name == NULL)
         return COP_E_ABSENT;
-    *atom = (cop_atom){name->id, cop__name_generation(name)};
+    *atom = (cop_atom){child.id, cop__name_generation(child.name)};
     return COP_OK;
 }
 
@@ -396,8 +396,8 @@ child_fill(const cop_snapshot *snapshot, uint32_t id, uint32_t index, cop_child 
     const cop__name *name = cop__info_name(cop__root_info(snapshot, id));
     child->atom = (cop_atom){id, slot->reserved};
     child->value = cop__slot_value(slot);
-    child->key = name != NULL ? name->segment : NULL;
-    child->key_length = name != NULL ? name->length : 0;
+    child->key = name != NULL ? cop__name_segment(name) : NULL;
+    child->key_length = name != NULL ? cop__name_length(name) : 0;
     child->index = index;
 }
 
@@ -500,7 +500,7 @@ write_name(path_writer *writer, const cop__name *name)
 {
     for (;;) {
         const cop__name *above = cop__name_above(name);
-        write_before(writer, name->segment, name->length);
+        write_before(writer, name->text, cop__name_text_length(name));
         if (above == NULL)
             return cop__name_own_anchor(name);
         name = above;

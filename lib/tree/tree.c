@@ -64,7 +64,8 @@ vector_free(cop__tree *tree, void *vector, size_t bytes)
     cop__memory_table_free(tree->memory, COP_MEMORY_TABLES, vector, bytes);
 }
 
-_Static_assert(offsetof(cop__name, segment) + COP_PATH_MAX <= COP_MIDDLE_MAX, "no name is a large block");
+_Static_assert(offsetof(cop__name, text) + COP_PATH_MAX + sizeof(uint32_t) <= COP_MIDDLE_MAX,
+               "no name is a large block");
 
 /* Frees the blocks that are not in size classes; all else goes with the chunks. */
 static void

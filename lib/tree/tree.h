@@ -97,6 +97,12 @@ typedef struct cop__freed { /* ids of one value page */
     uint32_t page, mask;
 } cop__freed;
 
+/* A name in the directory: see directory.h. */
+typedef struct cop__directory_entry {
+    uint64_t word;
+    uint32_t id;
+} cop__directory_entry;
+
 /* What a draft counts, restored when it is abandoned. */
 typedef struct cop__counts {
     uint64_t atoms;
@@ -149,7 +155,7 @@ typedef struct cop__tree {
     size_t spare_list_capacity;
     uint32_t *sparing; /* freed by this draft */
     size_t sparing_count, sparing_capacity;
-    uint64_t *scratch; /* words of a bucket that is being split or joined */
+    cop__directory_entry *scratch; /* names of a bucket that is being split or joined */
     size_t scratch_capacity;
     cop__compaction compaction;
     cop__name *names_unborn; /* made and taken out by this draft, linked through their headers */

@@ -21,17 +21,19 @@ room(void)
     return true;
 }
 
-/* id: 1 for what is above a name, which is shared. */
+#define SHARED 1u /* as the parent's number: of what is above a name, which is shared */
+#define OWN 2u
+
 static const cop__name *
-make(const cop__name *above, const char *segment, size_t length, uint32_t id)
+make(const cop__name *above, const char *segment, size_t length, uint32_t mark)
 {
-    cop__name *name = room() ? calloc(1, sizeof(*name) + length) : NULL;
+    cop__name *name = room() ? calloc(1, cop__name_bytes_for(length, false)) : NULL;
     if (name == NULL)
         return NULL;
     name->above = cop__name_way_up(above, 0, 1);
-    name->id = id;
-    name->length = (uint16_t)length;
-    memcpy(name->segment, segment, length);
+    name->parent = mark;
+    name->shape = (uint16_t)length;
+    memcpy(name->text, segment, length);
     return names[count++] = name;
 }
 
@@ -39,10 +41,10 @@ static const cop__name *
 shared(const cop__name *above, const char *segment, size_t length)
 {
     for (size_t i = forgotten; i < count; i++)
-        if (names[i]->id == 1 && cop__name_above(names[i]) == above &&
-            names[i]->length == length && memcmp(names[i]->segment, segment, length) == 0)
+        if (names[i]->parent == SHARED && cop__name_above(names[i]) == above &&
+            cop__name_length(names[i]) == length && memcmp(names[i]->text, segment, length) == 0)
             return names[i];
-    return make(above, segment, length, 1);
+    return make(above, segment, length, SHARED);
 }
 
 const cop__name *
@@ -56,7 +58,7 @@ path_name(const char *path, size_t length)
             return NULL;
         path = slash + 1;
     }
-    return make(above, path, (size_t)(end - path), 2);
+    return make(above, path, (size_t)(end - path), OWN);
 }
 
 void

@@ -149,17 +149,38 @@ check_values(check *c)
     hold(c, c->tree->root->atoms == c->tree->now.atoms, "another number of atoms is published");
 }
 
+/* A joined name begins with the segment of its parent, and leads to what is above that. */
+static void
+check_way_up(check *c, uint32_t id, const cop__name *name, const cop__name *parent)
+{
+    size_t prefix = cop__name_prefix(name);
+
+    if (prefix == 0) {
+        hold(c, cop__name_above(name) == parent, "name of %u: way up", id);
+        return;
+    }
+    if (!hold(c, parent != NULL && prefix == cop__name_length(parent) + 1, "name of %u: prefix",
+              id))
+        return;
+    hold(c,
+         memcmp(name->text, cop__name_segment(parent), prefix - 1) == 0 &&
+             name->text[prefix - 1] == '/',
+         "name of %u: the prefix is another's", id);
+    hold(c, cop__name_above(name) == cop__prefix_of(c->view, parent->parent).name,
+         "joined name of %u: way up", id);
+}
+
 /* The name of a child of an object leads to the parent's, or says that the parent is the anchor. */
 static void
 check_name(check *c, uint32_t id, const cop__name *name)
 {
-    uint32_t above = cop__name_parent(name);
+    uint32_t above = name->parent;
     const cop__slot *parent = living(c, above), *slot = living(c, id);
     char path[COP_PATH_MAX];
     cop__prefix prefix;
     size_t length;
 
-    hold(c, name->id == id && slot != NULL && cop__name_generation(name) == slot->reserved,
+    hold(c, slot != NULL && cop__name_generation(name) == slot->reserved,
          "the name of atom %u is another's", id);
     hold(c, cop__name_birth(name) > 0 && cop__name_birth(name) <= c->tree->root->stamp,
          "name of %u: birth", id);
@@ -167,13 +188,16 @@ check_name(check *c, uint32_t id, const cop__name *name)
               "atom %u has no object above it", id))
         return;
     prefix = cop__prefix_of(c->view, above);
-    hold(c, cop__name_above(name) == prefix.name, "name of %u: way up", id);
+    check_way_up(c, id, name, prefix.name);
     hold(c, cop__name_anchor(name) == prefix.anchor, "name of %u: anchor", id);
     length = cop__name_path(name, path, sizeof(path));
-    hold(c, length == cop__prefix_length(prefix) + name->length, "name of %u: length", id);
-    hold(c, memcmp(path + length - name->length, name->segment, name->length) == 0,
+    hold(c, length == cop__prefix_length(prefix) + cop__name_length(name), "name of %u: length",
+         id);
+    hold(c,
+         memcmp(path + length - cop__name_length(name), cop__name_segment(name),
+                cop__name_length(name)) == 0,
          "name of %u: path", id);
-    hold(c, cop__directory_find(c->view, prefix.anchor, path, length) == name,
+    hold(c, cop__directory_find(c->view, prefix.anchor, path, length).name == name,
          "name of %u is not found", id);
 }
 
@@ -226,8 +250,8 @@ check_child(check *c, uint32_t branch, uint32_t leaf, uint32_t id)
     hold(c, cop__info_parent(c->view, info) == branch, "atom %u has another parent", id);
     /* A draft that made pages of a block and was abandoned leaves its mark in the names. */
     if (name != NULL)
-        hold(c, leaf == 0 || name->leaf == leaf, "atom %u: name says leaf %u, not %u", id,
-             name->leaf, leaf);
+        hold(c, leaf == 0 || cop__name_joined(name) || cop__name_leaf(name) == leaf,
+             "atom %u: name says leaf %u, not %u", id, cop__name_leaf(name), leaf);
     else
         hold(c, info == (leaf != 0 ? (cop__info)leaf << 2 | 1 : (cop__info)branch << 2 | 3),
              "atom %u: info word", id);
@@ -376,15 +400,19 @@ check_bucket_page(check *c, uint32_t bucket, const void *page)
     for (unsigned i = 0; i < COP_DIRECTORY_WORDS; i++) {
         uint64_t word = cop__directory_word(page, i);
         const cop__name *name = cop__directory_name(word);
+        cop_atom atom;
         bool stale;
         if (word == 0)
             continue;
-        stale = cop__draft_atom(c->tree, (cop_atom){name->id, cop__name_generation(name)}) == NULL;
+        atom = (cop_atom){cop__directory_id(page, i), cop__name_generation(name)};
+        stale = cop__draft_atom(c->tree, atom) == NULL;
+        hold(c, stale || cop__info_name(cop__draft_info(c->tree, atom.id)) == name,
+             "the directory says %u of another's name", atom.id);
         if (!stale)
             check_hash(c, bucket, word);
         c->names++;
         c->stale += stale;
-        c->name_bytes += pool_block_bytes(cop__name_bytes(name->length));
+        c->name_bytes += pool_block_bytes(cop__name_bytes(name));
     }
 }
 
@@ -525,9 +553,7 @@ digest_page(uint64_t hash, unsigned space, const void *page)
         const cop__name *name = cop__info_name(info[i]);
         if (name == NULL)
             continue;
-        hash = dump_fnv(hash, name, offsetof(cop__name, leaf));
-        hash = dump_fnv(hash, &name->length,
-                        cop__name_bytes(name->length) - offsetof(cop__name, length));
+        hash = dump_fnv(hash, name, offsetof(cop__name, text) + cop__name_text_length(name));
     }
     return hash;
 }

@@ -58,14 +58,14 @@ some_changes(void)
 
     for (unsigned i = 0; i < 1 + tree_random(300); i++) {
         int n = snprintf(name, sizeof name, "n%u", (unsigned)tree_random(4000));
-        const cop__name *there = cop__child_find(tree_view(), 0, name, (size_t)n);
-        if (there == NULL)
+        cop__named there = cop__child_find(tree_view(), 0, name, (size_t)n);
+        if (there.name == NULL)
             (void)tree_child(0, name, cop_i64((int64_t)i));
         else if (tree_random(3) == 0)
-            ck_assert(cop__atom_erase(&tree, there->id));
+            ck_assert(cop__atom_erase(&tree, there.id));
         else {
             cop_value value = cop_i64((int64_t)tree_random(1000));
-            ck_assert(cop__atom_write(&tree, there->id, &value));
+            ck_assert(cop__atom_write(&tree, there.id, &value));
         }
     }
 }

@@ -258,7 +258,7 @@ add_below(uint32_t id)
         return;
     }
     int length = snprintf(name, sizeof name, "k%u", (unsigned)tree_random(KEYS));
-    if (cop__child_find(tree_view(), id, name, (size_t)length) == NULL)
+    if (cop__child_find(tree_view(), id, name, (size_t)length).name == NULL)
         ck_assert(
             cop__atom_create_child_at(&tree, id, position, name, (size_t)length, &value, &made));
 }

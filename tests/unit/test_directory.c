@@ -31,22 +31,28 @@ segment(unsigned i, bool crowd)
     return text;
 }
 
+static cop__named
+find_named(const char *path)
+{
+    return cop__directory_find(tree_view(), 0, P(path));
+}
+
 static const cop__name *
 find(const char *path)
 {
-    return cop__directory_find(tree_view(), 0, P(path));
+    return find_named(path).name;
 }
 
 /* As readers of the published version see it. */
 static bool
 published(const char *path)
 {
-    const cop__name *name = cop__directory_find((cop__view){tree.root, NULL}, 0, P(path));
+    cop__named named = cop__directory_find((cop__view){tree.root, NULL}, 0, P(path));
     cop__found found = cop__path_resolve((cop__view){tree.root, NULL}, P(path));
 
-    ck_assert(found.found == (name != NULL));
-    ck_assert(name == NULL || found.id == name->id);
-    return name != NULL;
+    ck_assert(found.found == (named.name != NULL));
+    ck_assert(named.name == NULL || found.id == named.id);
+    return named.name != NULL;
 }
 
 static void
@@ -68,7 +74,7 @@ START_TEST(names_are_found_while_the_directory_grows_and_shrinks)
     most = tree.now.buckets;
     ck_assert_uint_eq(most, (NAMES + COP_BUCKET_FILL - 1) / COP_BUCKET_FILL);
     for (unsigned i = 0; i < NAMES; i++)
-        ck_assert_uint_eq(find(segment(i, false))->id, ids[i]);
+        ck_assert_uint_eq(find_named(segment(i, false)).id, ids[i]);
     ck_assert(!published("s3000"));
     for (unsigned from = 0; from < NAMES; from += 100) {
         cop__draft_begin(&tree);
@@ -98,9 +104,9 @@ START_TEST(a_crowded_bucket_overflows)
     fill(NAMES, true, ids);
     ck_assert_uint_ge(tree.space[COP_SPACE_LISTS].count - 1, 3 + 1); /* and the root's list */
     for (unsigned i = 0; i < NAMES; i++) {
-        const cop__name *name = find(segment(i, true));
-        ck_assert_ptr_nonnull(name);
-        ck_assert_uint_eq(name->id, ids[i]);
+        cop__named named = find_named(segment(i, true));
+        ck_assert_ptr_nonnull(named.name);
+        ck_assert_uint_eq(named.id, ids[i]);
     }
     spare = tree.now.spare_lists;
     for (unsigned k = 0; k < 4; k++) {
@@ -120,14 +126,13 @@ END_TEST
 /* --- names ----------------------------------------------------------------------------------
  */
 
-/* As memcmp of the paths, a prefix first: also where a segment goes on with less than a slash, where
- * one path ends in the other, and where the names above are others of the same text. */
+/* As memcmp of the paths, a prefix first: also where a segment goes on with less than a slash,
+ * where one path ends in the other, and where the names above are others of the same text. */
 START_TEST(names_are_ordered_as_their_paths)
 {
-    static const char *const paths[] = {"a",       "a/b",      "a-/b",  "a/b/c", "a!",
-                                        "a0/b",    "ab",       "b",     "",      "a/",
-                                        "a//b",    "a/b!/c",   "a/b/c", "a/b0",  "users/1/x",
-                                        "users/1", "users/10", "a/\xff"};
+    static const char *const paths[] = {
+        "a",  "a/b",  "a-/b",   "a/b/c", "a!",   "a0/b",      "ab",      "b",        "",
+        "a/", "a//b", "a/b!/c", "a/b/c", "a/b0", "users/1/x", "users/1", "users/10", "a/\xff"};
     enum { PATHS = sizeof paths / sizeof *paths };
     const cop__name *name[2 * PATHS];
     char path[COP_PATH_MAX];
@@ -230,7 +235,8 @@ START_TEST(segments_of_all_lengths_are_found)
             for (unsigned i = 0; i < above + 1 + n; i++) {
                 strcpy(other, path);
                 other[i] = '~';
-                ck_assert_ptr_null(cop__directory_find((cop__view){tree.root, NULL}, 0, P(other)));
+                ck_assert_ptr_null(
+                    cop__directory_find((cop__view){tree.root, NULL}, 0, P(other)).name);
             }
         }
 }
@@ -298,7 +304,7 @@ START_TEST(stale_names_hide_nothing)
     stamps[1] = tree.root->stamp;
     ck_assert(cop__dead_scan(&tree.dead, stamps, 2));
     cop__dead_free(&tree.dead, SIZE_MAX);
-    ck_assert_ptr_nonnull(cop__directory_find((cop__view){old, NULL}, 0, P("x/s99")));
+    ck_assert_ptr_nonnull(cop__directory_find((cop__view){old, NULL}, 0, P("x/s99")).name);
     ck_assert(!published("x/s99"));
     cop__draft_begin(&tree);
     branch = tree_child(0, "x", cop_object());
@@ -309,7 +315,7 @@ START_TEST(stale_names_hide_nothing)
         char path[24];
         snprintf(path, sizeof path, "x/%s", segment(i, false));
         ck_assert(published(path) == (i % 3 == 0));
-        ck_assert_ptr_nonnull(cop__directory_find((cop__view){old, NULL}, 0, P(path)));
+        ck_assert_ptr_nonnull(cop__directory_find((cop__view){old, NULL}, 0, P(path)).name);
     }
     cop__draft_begin(&tree);
     ck_assert(cop__directory_sweep(&tree, UINT32_MAX));
@@ -393,18 +399,18 @@ START_TEST(the_longest_names)
     ck_assert(cop__name_fits(&tree, object, room));
     ck_assert(!cop__name_fits(&tree, object, room + 1));
     long_one[room] = '\0';
-    ck_assert_ptr_null(cop__child_find(tree_view(), object, P(long_one)));
+    ck_assert_ptr_null(cop__child_find(tree_view(), object, P(long_one)).name);
     tree_child(object, long_one, cop_i64(1));
-    ck_assert_ptr_nonnull(cop__child_find(tree_view(), object, P(long_one)));
+    ck_assert_ptr_nonnull(cop__child_find(tree_view(), object, P(long_one)).name);
     long_one[room] = 'n';
     long_one[room + 1] = '\0';
-    ck_assert_ptr_null(cop__child_find(tree_view(), object, P(long_one)));
+    ck_assert_ptr_null(cop__child_find(tree_view(), object, P(long_one)).name);
     long_one[room + 1] = 'n';
     long_one[COP_PATH_MAX] = '\0';
     tree_child(0, long_one, cop_i64(2));
-    ck_assert_ptr_nonnull(cop__child_find(tree_view(), 0, P(long_one)));
+    ck_assert_ptr_nonnull(cop__child_find(tree_view(), 0, P(long_one)).name);
     long_one[COP_PATH_MAX] = 'n';
-    ck_assert_ptr_null(cop__child_find(tree_view(), 0, P(long_one)));
+    ck_assert_ptr_null(cop__child_find(tree_view(), 0, P(long_one)).name);
     tree_commit();
     cop__draft_begin(&tree);
     ck_assert(cop__atom_clear(&tree, 0));

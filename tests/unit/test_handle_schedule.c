@@ -46,7 +46,7 @@ struct record {
 struct handle {
     _Alignas(64) struct cop__handle_pins pins;
     _Atomic(void *) of;
-    enum { FREE, LIVE, REVOKED, EMPTY } life;
+    enum life { FREE, LIVE, REVOKED, EMPTY } life;
     struct record *record; /* held */
     uint64_t version;
     unsigned users;
@@ -220,7 +220,7 @@ publish(void)
 }
 
 static void
-let_go(struct handle *handle, int life)
+let_go(struct handle *handle, enum life life)
 {
     handle->life = life;
     handle->record = NULL;

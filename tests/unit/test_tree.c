@@ -120,7 +120,7 @@ op_child(void)
                                 (unsigned)tree_random(KEYS));
 
     if (cop__slot_type(cop__draft_slot(&tree, object)) != COP_OBJECT ||
-        cop__child_find(tree_view(), object, segment, n) != NULL ||
+        cop__child_find(tree_view(), object, segment, n).name != NULL ||
         !cop__name_fits(&tree, object, n))
         return true;
     return cop__atom_create_child(&tree, object, segment, n, &value, &id);

@@ -10,7 +10,8 @@
  *   soft     used > memory.soft_percent of the limit   what can be made again, or is kept for convenience, gives way:
  *   full     a commit does not fit                     commits wait or fail; what can be lost gives way
  *
- * A level ends when used bytes are a thirty-second of the limit below its mark. GIVING WAY, in this order,
+ * A level ends when used bytes are a thirty-second of the limit below its mark. Another limit means another level
+ * at once (cop_store_reconfigure): full, too, if more is used than it allows. GIVING WAY, in this order,
  * each for what is still missing: cached JSON fragments and values of lazy atoms, those not asked for
  * longest first; versions that the history keeps, those not used for longest first; free pages, back to the
  * system; the change log of watchers, and the versions of weak ones that are behind (they are told a gap).
@@ -61,9 +62,9 @@ COP_PUBLIC cop_memory_level cop_memory_level_now(cop_store *store);
 /* "normal", "soft", "full"; static storage. */
 COP_PUBLIC const char *cop_memory_level_name(cop_memory_level level);
 
-/* Called after the level has changed, by the thread that found out (it committed, polled or waited), which
- * holds nothing of the store: all calls are allowed. Calls never overlap; one that would is not made, and
- * the level of the moment is told after the one under way. used and limit in bytes. */
+/* Called after the level has changed, by the thread that found out (it committed, polled, waited or changed
+ * options), which holds nothing of the store: all calls are allowed. Calls never overlap; one that would is
+ * not made, and the level of the moment is told after the one under way. used and limit in bytes. */
 typedef void (*cop_memory_function)(void *context, cop_store *store, cop_memory_level level,
                                     uint64_t used, uint64_t limit);
 /* Who is told of levels from here on, in the place of who was before; function NULL: nobody. destroy (may

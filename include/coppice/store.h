@@ -80,8 +80,8 @@ COP_PUBLIC cop_status cop_store_options(cop_store *store, cop_options *options);
 /*
  * Changes the options that are live (cop_option_info); all or nothing. Others must be as they are
  * (COP_E_STATE names one that is not). memory.limit_bytes below what is held refuses commits until
- * enough is free again. workers.threads is only noted: whoever runs the pool resizes it
- * (cop_pool_resize). COP_E_INVALID, COP_E_RANGE, COP_E_TIMEOUT (the commit right was not to be had by
+ * enough is free again; what lies free or can be made again goes first. workers.threads is only noted:
+ * whoever runs the pool resizes it (cop_pool_resize). COP_E_INVALID, COP_E_RANGE, COP_E_TIMEOUT (the commit right was not to be had by
  * the deadline), COP_E_CLOSING, COP_E_FORKED, COP_E_IN_EVALUATION. Thread-safe, blocking.
  */
 COP_PUBLIC cop_status cop_store_reconfigure(cop_store *store, const cop_options *options,

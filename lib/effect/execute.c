@@ -47,17 +47,7 @@
 bool
 cop__executor_room(cop__executor *e, void *vector, size_t *capacity, size_t need, size_t element)
 {
-    void **p = vector;
-    if (cop__likely(need <= *capacity))
-        return true;
-    size_t wide = cop__memory_more(*capacity, need);
-    void *grown = cop__memory_realloc(e->frame.store->memory, COP_MEMORY_GRAPH, *p,
-                                      *capacity * element, wide * element);
-    if (grown == NULL)
-        return false;
-    *p = grown;
-    *capacity = wide;
-    return true;
+    return cop__memory_grow(e->frame.store->memory, COP_MEMORY_GRAPH, vector, capacity, need, element);
 }
 
 /* ---- names for the log ---- */

@@ -58,18 +58,11 @@ cop__run_end(cop__evaluator *run)
 static bool
 list_room(cop__evaluator *run, size_t more)
 {
-    if (run->count + more <= run->capacity)
+    if (cop__memory_grow(run->graph->memory, COP_MEMORY_GRAPH, &run->list, &run->capacity,
+                         run->count + more, sizeof *run->list))
         return true;
-    size_t wide = cop__memory_more(run->capacity, run->count + more);
-    uint64_t *list = cop__memory_realloc(run->graph->memory, COP_MEMORY_GRAPH, run->list,
-                                         run->capacity * sizeof *list, wide * sizeof *list);
-    if (list == NULL) {
-        run->stuck = COP_E_MEMORY;
-        return false;
-    }
-    run->list = list;
-    run->capacity = wide;
-    return true;
+    run->stuck = COP_E_MEMORY;
+    return false;
 }
 
 /* What was read so far becomes the beginning of a new list. */

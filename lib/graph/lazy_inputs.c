@@ -48,16 +48,9 @@ walk_add(input_walk *walk, cop__lazy *lazy)
     if (!walk_insert(walk->seen, walk->capacity, lazy))
         return COP_OK;
     walk->count++;
-    if (walk->todo_count == walk->todo_capacity) {
-        size_t more = cop__memory_more(walk->todo_capacity, walk->todo_count + 1);
-        void *grown = cop__memory_realloc(walk->memory, COP_MEMORY_GRAPH, walk->todo,
-                                          walk->todo_capacity * sizeof *walk->todo,
-                                          more * sizeof *walk->todo);
-        if (grown == NULL)
-            return COP_E_MEMORY;
-        walk->todo = grown;
-        walk->todo_capacity = more;
-    }
+    if (!cop__memory_grow(walk->memory, COP_MEMORY_GRAPH, &walk->todo, &walk->todo_capacity,
+                          walk->todo_count + 1, sizeof *walk->todo))
+        return COP_E_MEMORY;
     walk->todo[walk->todo_count++] = lazy;
     return COP_OK;
 }

@@ -12,17 +12,8 @@ bool
 cop__session_grow(const cop__session *session, void *vector, size_t *capacity, size_t need,
                   size_t element)
 {
-    void **p = vector;
-    if (need <= *capacity)
-        return true;
-    size_t more = cop__memory_more(*capacity, need);
-    void *grown = cop__memory_realloc(cop__session_memory(session), COP_MEMORY_GRAPH, *p,
-                                      *capacity * element, more * element);
-    if (grown == NULL)
-        return false;
-    *p = grown;
-    *capacity = more;
-    return true;
+    return cop__memory_grow(cop__session_memory(session), COP_MEMORY_GRAPH, vector, capacity, need,
+                            element);
 }
 
 /* ---- what a session keeps ---- */

@@ -87,17 +87,7 @@ typedef struct log_record {
 static bool
 lane_grow(cop__lane *lane, void *vector, size_t *capacity, size_t need, size_t element)
 {
-    void **p = vector;
-    if (need <= *capacity)
-        return true;
-    size_t more = cop__memory_more(*capacity, need);
-    void *grown = cop__memory_realloc(lane->run.graph->memory, COP_MEMORY_GRAPH, *p,
-                                      *capacity * element, more * element);
-    if (grown == NULL)
-        return false;
-    *p = grown;
-    *capacity = more;
-    return true;
+    return cop__memory_grow(lane->run.graph->memory, COP_MEMORY_GRAPH, vector, capacity, need, element);
 }
 
 static cop__lane *

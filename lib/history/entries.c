@@ -50,15 +50,8 @@ array_reserve(cop__history *history)
         history->first = 0;
         return true;
     }
-    size_t capacity = cop__memory_more(history->capacity, history->capacity + 1);
-    void *entry = cop__memory_realloc(history->store->memory, COP_MEMORY_HISTORY, history->entry,
-                                      history->capacity * sizeof *history->entry,
-                                      capacity * sizeof *history->entry);
-    if (entry == NULL)
-        return false;
-    history->entry = entry;
-    history->capacity = capacity;
-    return true;
+    return cop__memory_grow(history->store->memory, COP_MEMORY_HISTORY, &history->entry,
+                            &history->capacity, history->capacity + 1, sizeof *history->entry);
 }
 
 /* The shorter side moves. */

@@ -33,16 +33,10 @@ typedef struct writer {
 static void
 put(writer *w, const void *bytes, size_t n)
 {
-    cop__memory *memory = w->store->memory;
-    if (w->capacity - w->used < n) {
-        size_t capacity = cop__memory_more(w->capacity, w->used + n);
-        void *grown = cop__memory_realloc(memory, COP_MEMORY_HISTORY, w->bytes, w->capacity, capacity);
-        if (grown == NULL) {
-            w->failed = COP_E_MEMORY;
-            return;
-        }
-        w->bytes = grown;
-        w->capacity = capacity;
+    if (!cop__memory_grow(w->store->memory, COP_MEMORY_HISTORY, &w->bytes, &w->capacity, w->used + n,
+                          sizeof *w->bytes)) {
+        w->failed = COP_E_MEMORY;
+        return;
     }
     if (n > 0)
         memcpy(w->bytes + w->used, bytes, n);

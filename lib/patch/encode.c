@@ -10,17 +10,10 @@
 static bool
 make_room(cop__bytes *b, size_t n)
 {
-    if (b->used + n <= b->capacity)
+    if (cop__memory_grow(b->memory, COP_MEMORY_OTHER, &b->at, &b->capacity, b->used + n, 1))
         return true;
-    size_t more = cop__memory_more(b->capacity, b->used + n);
-    char *at = cop__memory_realloc(b->memory, COP_MEMORY_OTHER, b->at, b->capacity, more);
-    if (at == NULL) {
-        b->status = COP_E_MEMORY;
-        return false;
-    }
-    b->at = at;
-    b->capacity = more;
-    return true;
+    b->status = COP_E_MEMORY;
+    return false;
 }
 
 cop_status

@@ -61,15 +61,9 @@ add_change(merge *m, cop_atom branch, const char *key, size_t key_length, change
     cop_status status = cop__patch_path(m->w, branch, &path, &length);
     if (status != COP_OK)
         return status;
-    if (m->count == m->capacity) {
-        size_t more = cop__memory_more(m->capacity, m->count + 1);
-        change *moved = cop__memory_realloc(m->w->memory, COP_MEMORY_OTHER, m->change,
-                                            m->capacity * sizeof *moved, more * sizeof *moved);
-        if (moved == NULL)
-            return COP_E_MEMORY;
-        m->change = moved;
-        m->capacity = more;
-    }
+    if (!cop__memory_grow(m->w->memory, COP_MEMORY_OTHER, &m->change, &m->capacity, m->count + 1,
+                          sizeof *m->change))
+        return COP_E_MEMORY;
     what.path = m->paths.used;
     cop__bytes_put(&m->paths, path, length);
     if (key != NULL && length > 0)

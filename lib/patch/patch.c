@@ -175,15 +175,9 @@ cop_patch_write(const cop_snapshot *before, const cop_snapshot *now, const char 
 cop__item *
 cop__patch_item(cop__patch_reader *r)
 {
-    if (r->count == r->capacity) {
-        size_t more = cop__memory_more(r->capacity, r->count + 1);
-        cop__item *moved = cop__memory_realloc(r->memory, COP_MEMORY_OTHER, r->item,
-                                               r->capacity * sizeof *moved, more * sizeof *moved);
-        if (moved == NULL)
-            return NULL;
-        r->item = moved;
-        r->capacity = more;
-    }
+    if (!cop__memory_grow(r->memory, COP_MEMORY_OTHER, &r->item, &r->capacity, r->count + 1,
+                          sizeof *r->item))
+        return NULL;
     return &r->item[r->count++];
 }
 

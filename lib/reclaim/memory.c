@@ -3,20 +3,22 @@
  * Accounting of a store's memory, and the libc allocator.
  *
  * A request is counted first, by a compare-and-swap of `held` that refuses what would pass the limit.
- * So `held` bounds what the allocator gave out at every moment, whatever threads do at once. Counters are relaxed: they order nothing, each is exact by itself. Allocation and
- * release of one block are ordered by whoever hands the block over.
+ * So `held` bounds what the allocator gave out at every moment, whatever threads do at once. Counters are
+ * relaxed: they order nothing, each is exact by itself. Allocation and release of one block are ordered by
+ * whoever hands the block over. The list of stuck mappings is under its lock; its count is read without, by
+ * who may see it late.
  *
- * Progress: lock-free but for the allocator.
+ * Progress: lock-free but for the allocator, the kernel, and stuck mappings.
  */
 #include "reclaim/memory.h"
 
-#ifdef __GLIBC__
-#endif
 #include <sys/mman.h>
 
 #include "base/letters.h"
 
 #define ALIGNMENT_MIN 16u
+#define PAGE_BYTES ((size_t)4096)
+#define STUCK_TRIES 16u /* mappings, that are tried again when another was unmapped */
 
 /* --- libc ------------------------------------------------------------------------------------- */
 
@@ -122,6 +124,90 @@ uncount(cop__memory *memory, cop_memory_kind kind, size_t size)
     (void)held;
 }
 
+/* --- mappings that are stuck ------------------------------------------------------------------ */
+
+typedef struct cop__stuck { /* at its beginning */
+    struct cop__stuck *next;
+    size_t size, counted;
+    cop_memory_kind kind;
+} cop__stuck;
+
+/* Under the lock, as is the next one. */
+static void
+stuck_append(cop__memory *memory, cop__stuck *stuck)
+{
+    stuck->next = NULL;
+    *memory->stuck_end = stuck;
+    memory->stuck_end = &stuck->next;
+    cop__add_relaxed(&memory->stuck_count, 1);
+}
+
+static cop__stuck *
+stuck_take(cop__memory *memory)
+{
+    cop__stuck *stuck = memory->stuck;
+    memory->stuck = stuck->next;
+    if (stuck->next == NULL)
+        memory->stuck_end = &memory->stuck;
+    cop__sub_relaxed(&memory->stuck_count, 1);
+    return stuck;
+}
+
+/* Its pages are given back but for the first, or it stays counted whole. */
+static __attribute__((noinline)) void
+stuck_add(cop__memory *memory, cop_memory_kind kind, void *p, size_t size)
+{
+    cop__stuck *stuck = p;
+    size_t rest = size - PAGE_BYTES;
+    if (rest > 0 && madvise((char *)p + PAGE_BYTES, rest, MADV_DONTNEED) != 0)
+        rest = 0;
+    uncount(memory, kind, rest);
+    stuck->size = size;
+    stuck->counted = size - rest;
+    stuck->kind = kind;
+    pthread_mutex_lock(&memory->stuck_lock);
+    stuck_append(memory, stuck);
+    pthread_mutex_unlock(&memory->stuck_lock);
+}
+
+/* The oldest ones; those that stay stuck come last. True when one was unmapped. */
+static __attribute__((noinline)) bool
+stuck_again(cop__memory *memory, uint64_t tries)
+{
+    bool any = false;
+    pthread_mutex_lock(&memory->stuck_lock);
+    uint64_t all = cop__load_relaxed(&memory->stuck_count);
+    for (uint64_t n = tries < all ? tries : all; n > 0; n--) {
+        cop__stuck *stuck = stuck_take(memory);
+        cop_memory_kind kind = stuck->kind;
+        size_t counted = stuck->counted;
+        if (munmap(stuck, stuck->size) != 0) {
+            stuck_append(memory, stuck);
+            continue;
+        }
+        uncount(memory, kind, counted);
+        any = true;
+    }
+    pthread_mutex_unlock(&memory->stuck_lock);
+    return any;
+}
+
+/* What is stuck to the end stays the process's, as addresses without pages. */
+static void
+stuck_end(cop__memory *memory)
+{
+    while (stuck_again(memory, UINT64_MAX))
+        ;
+    while (memory->stuck != NULL) {
+        cop__stuck *stuck = stuck_take(memory);
+        uncount(memory, stuck->kind, stuck->counted);
+        (void)madvise(stuck, stuck->size, MADV_DONTNEED);
+    }
+    pthread_mutex_destroy(&memory->stuck_lock);
+}
+
+/* --- life of an account ----------------------------------------------------------------------- */
+
 cop__memory *
 cop__memory_new(const cop_allocator *allocator, uint64_t limit)
 {
@@ -134,8 +220,11 @@ cop__memory_new(const cop_allocator *allocator, uint64_t limit)
     cop__memory_set_limit(memory, limit);
     atomic_init(&memory->references, 1);
     atomic_init(&memory->fail_countdown, -1);
+    pthread_mutex_init(&memory->stuck_lock, NULL);
+    memory->stuck_end = &memory->stuck;
     /* The account's own bytes are a store's too. */
     if (!count(memory, COP_MEMORY_OTHER, sizeof *memory)) {
+        pthread_mutex_destroy(&memory->stuck_lock);
         from.release(from.context, memory, sizeof *memory, ALIGNMENT_MIN);
         return NULL;
     }
@@ -157,6 +246,7 @@ cop__memory_unref(cop__memory *memory)
     if (before > 1)
         return;
     cop_allocator from = memory->allocator;
+    stuck_end(memory);
     COP_ASSERT(cop__load_relaxed(&memory->held) == sizeof *memory);
     from.release(from.context, memory, sizeof *memory, ALIGNMENT_MIN);
     if (from.destroy)
@@ -239,6 +329,23 @@ cop__memory_realloc(cop__memory *memory, cop_memory_kind kind, void *p, size_t o
         cop__memory_free(memory, kind, p, old_size, ALIGNMENT_MIN);
     }
     return grown;
+}
+
+/* What cop__memory_more adds may wrap, and so may the product. */
+bool
+cop__memory_grow_slow(cop__memory *memory, cop_memory_kind kind, void *vector, size_t *capacity,
+                      size_t need, size_t element_bytes)
+{
+    void **p = vector;
+    size_t more = cop__memory_more(*capacity, need), bytes;
+    if (more < need || __builtin_mul_overflow(more, element_bytes, &bytes))
+        return false;
+    void *grown = cop__memory_realloc(memory, kind, *p, *capacity * element_bytes, bytes);
+    if (grown == NULL)
+        return false;
+    *p = grown;
+    *capacity = more;
+    return true;
 }
 
 /* ---- tables ---- */
@@ -326,13 +433,17 @@ cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_t siz
 {
     if (!p)
         return;
-    munmap(p, size);
+    if (cop__unlikely(munmap(p, size) != 0)) {
+        stuck_add(memory, kind, p, size);
+        return;
+    }
     uncount(memory, kind, size);
+    if (cop__unlikely(cop__load_relaxed(&memory->stuck_count) > 0))
+        (void)stuck_again(memory, STUCK_TRIES);
 }
 
 /* ---- chunks ---- */
 
-#define PAGE_BYTES ((size_t)4096)
 #define HUGE_BYTES ((size_t)2 << 20)
 
 static size_t
@@ -347,7 +458,8 @@ chunk_is_mapped(const cop__memory *memory, size_t size)
     return size % PAGE_BYTES == 0 && memory->allocator.allocate == libc_allocate;
 }
 
-/* What lies before and behind the part that is aligned goes back at once. */
+/* What lies before and behind the part that is aligned goes back at once. What the kernel does not take of it
+ * is addresses only: there never was a page. */
 static void *
 map_aligned(size_t size, size_t alignment)
 {
@@ -357,9 +469,9 @@ map_aligned(size_t size, size_t alignment)
         return NULL;
     size_t before = (size_t)(-(uintptr_t)p & (alignment - 1));
     if (before > 0)
-        munmap(p, before);
+        (void)munmap(p, before);
     if (more > before)
-        munmap(p + before + size, more - before);
+        (void)munmap(p + before + size, more - before);
     return p + before;
 }
 
@@ -394,6 +506,8 @@ cop__memory_chunk_free(cop__memory *memory, cop_memory_kind kind, void *p, size_
 void
 cop__memory_purge(cop__memory *memory)
 {
+    if (cop__load_relaxed(&memory->stuck_count) > 0)
+        (void)stuck_again(memory, UINT64_MAX);
     if (memory->allocator.purge)
         memory->allocator.purge(memory->allocator.context);
 }

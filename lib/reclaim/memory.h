@@ -6,11 +6,20 @@
  * gets a store out of its plight: transactions that are being built and reader slots may have the first
  * half of it, commits that free memory (cop__memory_spend) all of it, everything else nothing.
  *
+ * STUCK. Unmapping what lies in the middle of a larger mapping splits it, and a process may have so many
+ * (vm.max_map_count) only: munmap fails then. Such a mapping gives its pages back all the same, but for the
+ * first, which stays counted and links it in a list; without those it is only addresses. If not even that is
+ * done, all of it stays counted. Unmapping is tried again whenever something else was unmapped, some at a
+ * time, by a purge, and when the account ends.
+ *
  * cop__memory is shared by the store and by what may outlive it (reader slabs): it is counted by
- * references itself. All functions are thread-safe and lock-free but for the allocator's own locks.
+ * references itself. All functions are thread-safe and lock-free but for the allocator's own locks, and
+ * for a lock while something is stuck.
  */
 #ifndef COP_RECLAIM_MEMORY_H
 #define COP_RECLAIM_MEMORY_H
+
+#include <pthread.h>
 
 #include <coppice/memory.h>
 
@@ -30,6 +39,9 @@ typedef struct cop__memory {
     _Atomic int64_t fail_countdown;
     _Atomic bool fail_for_ever;
     cop_allocator allocator;
+    pthread_mutex_t stuck_lock;
+    struct cop__stuck *stuck, **stuck_end; /* oldest first; under the lock */
+    _Atomic uint64_t stuck_count;
 } cop__memory;
 
 /* A new account with one reference; allocator zeroed means libc. NULL when out of memory. */
@@ -65,6 +77,7 @@ void cop__memory_table_free(cop__memory *memory, cop_memory_kind kind, void *p, 
 /* Anonymous mapping (zeroed, page aligned), counted likewise; wipe_on_fork: reads as zero in a
  * forked child. size is rounded up to whole pages by the caller. */
 void *cop__memory_map(cop__memory *memory, cop_memory_kind kind, size_t size, bool wipe_on_fork);
+/* What the kernel does not take back stays counted, see above. */
 void cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_t size);
 
 /* A chunk of a pool's: a mapping of its own, given back to the system when it is freed, if the allocator
@@ -72,7 +85,8 @@ void cop__memory_unmap(cop__memory *memory, cop_memory_kind kind, void *p, size_
  * to use them. */
 void *cop__memory_chunk(cop__memory *memory, cop_memory_kind kind, size_t size, bool huge);
 void cop__memory_chunk_free(cop__memory *memory, cop_memory_kind kind, void *p, size_t size, bool huge);
-/* Asks the allocator to give back to the system what is free in it. Takes what that takes. */
+/* Asks the allocator to give back to the system what is free in it, and the kernel to take what it did not.
+ * Takes what that takes. */
 void cop__memory_purge(cop__memory *memory);
 
 /* Asks the test hook alone: false when this request is to fail. For pools, whose requests seldom
@@ -96,6 +110,20 @@ static inline size_t
 cop__memory_more(size_t had, size_t need)
 {
     return had * 2 > need ? had * 2 : need + 16;
+}
+
+bool cop__memory_grow_slow(cop__memory *memory, cop_memory_kind kind, void *vector, size_t *capacity,
+                           size_t need, size_t element_bytes);
+
+/* Room in a vector for `need` elements, and for some more when it has to grow: *vector moves then, and
+ * *capacity is what there is room for. False when memory is refused, or no object is so large: both are as
+ * before. A vector is given back with cop__memory_free. */
+static inline bool
+cop__memory_grow(cop__memory *memory, cop_memory_kind kind, void *vector, size_t *capacity, size_t need,
+                 size_t element_bytes)
+{
+    return cop__likely(need <= *capacity) ||
+           cop__memory_grow_slow(memory, kind, vector, capacity, need, element_bytes);
 }
 
 #endif

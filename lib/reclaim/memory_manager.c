@@ -25,6 +25,11 @@ cop__manager_configure(cop__memory_manager *manager, uint64_t soft_percent)
     uint64_t limit = limit_of(manager);
     uint64_t soft = limit / 100 * soft_percent + limit % 100 * soft_percent / 100;
     cop__store_relaxed(&manager->soft, soft < most ? soft : most);
+    if (limit > manager->limit)
+        manager->full += limit - manager->limit;
+    else if (manager->full > limit)
+        manager->full = limit;
+    manager->limit = limit;
     manager->asked_used = 0;
 }
 
@@ -48,7 +53,7 @@ level_of(cop__memory_manager *manager, uint64_t used)
 {
     uint64_t soft = cop__load_relaxed(&manager->soft), slack = slack_of(manager);
     cop_memory_level level = cop__load_relaxed(&manager->level);
-    if (level == COP_MEMORY_FULL && used + slack < manager->refused_used)
+    if (level == COP_MEMORY_FULL && used + slack < manager->full)
         level = COP_MEMORY_SOFT;
     if (level == COP_MEMORY_SOFT && used + slack < soft)
         level = COP_MEMORY_NORMAL;
@@ -57,13 +62,15 @@ level_of(cop__memory_manager *manager, uint64_t used)
     return level;
 }
 
+/* More than the limit is used only when it was lowered. */
 bool
 cop__manager_look(cop__memory_manager *manager, uint64_t used, bool refused)
 {
+    bool full = refused || used > manager->limit;
     cop_memory_level before = cop__load_relaxed(&manager->level);
-    cop_memory_level level = refused ? COP_MEMORY_FULL : level_of(manager, used);
-    if (refused)
-        manager->refused_used = used;
+    cop_memory_level level = full ? COP_MEMORY_FULL : level_of(manager, used);
+    if (full)
+        manager->full = used < manager->limit ? used : manager->limit;
     if (level == before)
         return false;
     if (before == COP_MEMORY_NORMAL)

@@ -9,9 +9,10 @@
  *   NORMAL --- used > soft ---------------------> SOFT --- a commit was refused ----> FULL
  *   NORMAL <-- used < soft - limit / 32 --------- SOFT <-- used < then - limit / 32 - FULL
  *
- * (then: what was used when it was refused). The steps are asked in the order in which they
- * are named, each for what the ones before did not give. Having been asked, they are not asked again
- * until used bytes have grown by a hundredth, or RETRY_NS have passed: what cannot give way costs a
+ * (then: what was used when it was refused). With another limit the marks are others: more than the limit
+ * used is full, too; then moves up with the limit, and is never above it. The steps are asked in the order
+ * in which they are named, each for what the ones before did not give. Having been asked, they are not asked
+ * again until used bytes have grown by a hundredth, or RETRY_NS have passed: what cannot give way costs a
  * commit no more than this look.
  *
  * It knows nothing of what its steps are. All of it is for the holder of the commit right; figures are
@@ -38,7 +39,8 @@ typedef struct cop__memory_manager {
     cop__memory *memory;
     _Atomic uint64_t soft; /* the mark, in bytes */
     _Atomic uint32_t level;
-    uint64_t refused_used; /* what was used when a commit was refused last */
+    uint64_t limit; /* of which these marks are */
+    uint64_t full;  /* the mark: what was used when a commit was refused last, and see above */
     cop__give_step step[COP_GAVE_STEPS];
     uint64_t asked_used, asked_ns; /* what was used when steps were asked last; 0: ask again */
     _Atomic uint64_t gave[COP_GAVE_STEPS]; /* bytes, about */

@@ -182,17 +182,8 @@ chunk_record_free(const cop__carver *carver, cop__pool_chunk *chunk)
 static bool
 table_reserve(cop__carver *carver)
 {
-    if (carver->chunks < carver->capacity)
-        return true;
-    uint32_t capacity = (uint32_t)cop__memory_more(carver->capacity, carver->chunks + 1);
-    void *table = cop__memory_realloc(carver->memory, COP_MEMORY_TABLES, carver->chunk,
-                                      carver->capacity * sizeof *carver->chunk,
-                                      capacity * sizeof *carver->chunk);
-    if (table == NULL)
-        return false;
-    carver->chunk = table;
-    carver->capacity = capacity;
-    return true;
+    return cop__memory_grow(carver->memory, COP_MEMORY_TABLES, &carver->chunk, &carver->capacity,
+                            (size_t)carver->chunks + 1, sizeof *carver->chunk);
 }
 
 static void
@@ -312,7 +303,8 @@ cop__carver_end(cop__carver *carver)
     cop__memory_free(carver->memory, COP_MEMORY_TABLES, carver->chunk,
                      carver->capacity * sizeof *carver->chunk, 16);
     carver->chunk = NULL;
-    carver->chunks = carver->capacity = 0;
+    carver->chunks = 0;
+    carver->capacity = 0;
 }
 
 /* ---- taking ---- */

@@ -69,7 +69,8 @@ typedef enum cop__cutting {
 typedef struct cop__carver { /* the chunks of one kind */
     cop__memory *memory;
     cop__pool_chunk **chunk; /* ascending by address */
-    uint32_t chunks, capacity;
+    size_t capacity;
+    uint32_t chunks;
     uint32_t found;      /* the place of the one that was asked for last */
     uint32_t first_free; /* no chunk before this place has a free slab to take */
     uint32_t free_slabs; /* in those not being evacuated */

@@ -49,17 +49,11 @@ grow(cop__builder *b, vector *v, size_t more, size_t size)
     if (cop__likely(v->n + more <= v->capacity))
         return true;
     size_t need = v->n + more > VECTOR_LEAST ? v->n + more : VECTOR_LEAST;
-    size_t capacity = cop__memory_more(v->capacity, need);
-    void *grown = cop__memory_realloc(b->s->memory, COP_MEMORY_FRAGMENTS, v->at, v->capacity * size,
-                                      capacity * size);
-    if (grown == NULL) {
-        b->failed = true;
-        cop__store_relaxed(&b->s->refused, true);
-        return false;
-    }
-    v->at = grown;
-    v->capacity = capacity;
-    return true;
+    if (cop__memory_grow(b->s->memory, COP_MEMORY_FRAGMENTS, &v->at, &v->capacity, need, size))
+        return true;
+    b->failed = true;
+    cop__store_relaxed(&b->s->refused, true);
+    return false;
 }
 
 static void

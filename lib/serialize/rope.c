@@ -117,16 +117,9 @@ cop__rope_new(cop__memory *memory, cop__part *const *parts, size_t n)
 bool
 cop__parts_add(cop__parts *parts, cop__part *part)
 {
-    if (parts->n == parts->capacity) {
-        size_t capacity = cop__memory_more(parts->capacity, parts->n + 1);
-        void *grown = cop__memory_realloc(parts->memory, COP_MEMORY_FRAGMENTS, parts->part,
-                                          parts->capacity * sizeof *parts->part,
-                                          capacity * sizeof *parts->part);
-        if (grown == NULL)
-            return false;
-        parts->part = grown;
-        parts->capacity = capacity;
-    }
+    if (!cop__memory_grow(parts->memory, COP_MEMORY_FRAGMENTS, &parts->part, &parts->capacity,
+                          parts->n + 1, sizeof *parts->part))
+        return false;
     parts->part[parts->n++] = part;
     return true;
 }

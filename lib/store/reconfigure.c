@@ -9,6 +9,7 @@
 #include "reclaim/gate.h"
 #include "reclaim/memory_limit.h"
 #include "store/options_internal.h"
+#include "store/relieve.h"
 
 static void
 copy_out(cop_store *store, cop_options *options)
@@ -54,7 +55,7 @@ change(cop_store *store, const cop_options *next, cop_error *error)
     cop__options_copy_live(&store->options, &options);
     pthread_mutex_unlock(&store->snapshot_lock);
     cop__memory_set_limit(store->memory, options.memory_limit_bytes);
-    cop__manager_configure(&store->manager, options.memory_soft_percent);
+    cop__relieve_limit(store);
     cop__monitor_budget(store);
     cop__batcher_configure(store);
     cop__handles_configure(store);

@@ -184,6 +184,18 @@ make_room(cop_store *store)
     give_free_chunks(store, PARK_STEPS);
 }
 
+/* What is free in chunks, or can be made again, is no reason to hold more than the limit, and nobody might
+ * commit for long. The level is looked at when the right is given back. */
+void
+cop__relieve_limit(cop_store *store)
+{
+    cop__manager_configure(&store->manager, store->options.memory_soft_percent);
+    if (cop__load_relaxed(&store->memory->held) <= cop__load_relaxed(&store->memory->limit))
+        return;
+    give_way(store, cop__clock_ns());
+    make_room(store);
+}
+
 /* A step is asked again as long as it gives; pages are moved once. False: none does. */
 static bool
 next_gives(cop_store *store, cop__relief *relief, uint64_t bytes)

@@ -13,6 +13,9 @@ void cop__relieve_end(cop_store *store);
 uint64_t cop__used_bytes(cop_store *store);
 /* After a commit, when the manager is not calm: the level, and one round of giving way. */
 void cop__relieve(cop_store *store);
+/* The limit is another, or the share of it that is soft: the marks, and what would be missed by nobody goes if
+ * more is held. */
+void cop__relieve_limit(cop_store *store);
 /* How far giving way for one thing that does not fit has come; zeroed at first. */
 typedef struct cop__relief {
     unsigned rounds, step;

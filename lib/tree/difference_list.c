@@ -42,15 +42,8 @@ typedef struct leaf_at {
 void *
 cop__edit_room(cop__memory *memory, cop__edit_vector *vector, size_t n, size_t element)
 {
-    if (n > vector->capacity) {
-        size_t more = cop__memory_more(vector->capacity, n);
-        void *at = cop__memory_realloc(memory, COP_MEMORY_OTHER, vector->at,
-                                       vector->capacity * element, more * element);
-        if (at == NULL)
-            return NULL;
-        vector->at = at;
-        vector->capacity = more;
-    }
+    if (!cop__memory_grow(memory, COP_MEMORY_OTHER, &vector->at, &vector->capacity, n, element))
+        return NULL;
     vector->count = n;
     return vector->at;
 }

@@ -24,17 +24,7 @@ name_at(cop__view view, uint32_t id)
 static bool
 grow(cop__items *items, void *vector, size_t *capacity, size_t need, size_t element)
 {
-    void **p = vector;
-    if (need <= *capacity)
-        return true;
-    size_t more = cop__memory_more(*capacity, need);
-    void *moved = cop__memory_realloc(items->memory, COP_MEMORY_OTHER, *p, *capacity * element,
-                                      more * element);
-    if (moved == NULL)
-        return false;
-    *p = moved;
-    *capacity = more;
-    return true;
+    return cop__memory_grow(items->memory, COP_MEMORY_OTHER, vector, capacity, need, element);
 }
 
 /* The offset of a copy, as an address; room was made. */

@@ -373,6 +373,66 @@ START_TEST(refused_realloc_keeps_the_old)
 }
 END_TEST
 
+START_TEST(vectors_grow)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    uint32_t *vector = NULL;
+    size_t capacity = 0;
+    ck_assert(cop__memory_grow(memory, COP_MEMORY_GRAPH, &vector, &capacity, 0, sizeof *vector));
+    ck_assert_ptr_null(vector); /* of nothing, nothing is needed */
+    for (uint32_t n = 0; n < 3000; n++) {
+        const uint32_t *before = vector;
+        size_t was = capacity;
+        ck_assert(cop__memory_grow(memory, COP_MEMORY_GRAPH, &vector, &capacity, n + 1, sizeof *vector));
+        ck_assert_uint_gt(capacity, n);
+        if (n < was)
+            ck_assert(vector == before && capacity == was);
+        ck_assert_uint_eq(of_kind(memory, COP_MEMORY_GRAPH), capacity * sizeof *vector);
+        vector[n] = n * 7;
+    }
+    ck_assert_uint_le(capacity, 6000);
+    for (uint32_t n = 0; n < 3000; n++)
+        ck_assert_uint_eq(vector[n], n * 7);
+    ck_assert(cop__memory_grow(memory, COP_MEMORY_GRAPH, &vector, &capacity, 50000, sizeof *vector));
+    ck_assert_uint_eq(capacity, 50016); /* more than twice */
+    ck_assert_uint_eq(vector[2999], 2999 * 7);
+    cop__memory_free(memory, COP_MEMORY_GRAPH, vector, capacity * sizeof *vector, 16);
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* Refused: by the account, by the countdown, and because no size says it. */
+START_TEST(refused_vectors_stay)
+{
+    cop__memory *memory = cop__memory_new(NULL, limit_for(OWN + 4096));
+    uint64_t *vector = NULL;
+    size_t capacity = 0;
+    static const size_t too_many[] = {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX / 8, SIZE_MAX / 8 - 15,
+                                      ((size_t)PTRDIFF_MAX + 1) / 8, 4096 / 8 + 1};
+    ck_assert(!cop__memory_grow(memory, COP_MEMORY_TXN, &vector, &capacity, SIZE_MAX, 8));
+    ck_assert(vector == NULL && capacity == 0);
+    ck_assert(cop__memory_grow(memory, COP_MEMORY_TXN, &vector, &capacity, 20, 8));
+    ck_assert_uint_eq(capacity, 36);
+    for (size_t i = 0; i < 36; i++)
+        vector[i] = i;
+    uint64_t *before = vector;
+    for (size_t i = 0; i < sizeof too_many / sizeof *too_many; i++)
+        ck_assert(!cop__memory_grow(memory, COP_MEMORY_TXN, &vector, &capacity, too_many[i], 8));
+    ck_assert(!cop__memory_grow(memory, COP_MEMORY_TXN, &vector, &capacity, SIZE_MAX - 5, 1));
+    atomic_store(&memory->fail_countdown, 0);
+    ck_assert(!cop__memory_grow(memory, COP_MEMORY_TXN, &vector, &capacity, 37, 8));
+    ck_assert(vector == before && capacity == 36);
+    for (size_t i = 0; i < 36; i++)
+        ck_assert_uint_eq(vector[i], i);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_TXN), 36 * 8);
+    ck_assert(cop__memory_grow(memory, COP_MEMORY_TXN, &vector, &capacity, 37, 8));
+    ck_assert_uint_eq(capacity, 72);
+    cop__memory_free(memory, COP_MEMORY_TXN, vector, 72 * 8, 16);
+    cop__memory_unref(memory);
+}
+END_TEST
+
 /* --- mappings --------------------------------------------------------------------------------- */
 
 static bool advice_fails;
@@ -386,6 +446,20 @@ madvise(void *p, size_t size, int advice)
         return -1;
     }
     return (int)syscall(SYS_madvise, p, size, advice);
+}
+
+static unsigned unmap_failures; /* so many times from here on */
+
+/* The same: a process may have so many mappings only, and unmapping the middle of one makes two of it. */
+int
+munmap(void *p, size_t size)
+{
+    if (unmap_failures > 0) {
+        unmap_failures--;
+        errno = ENOMEM;
+        return -1;
+    }
+    return (int)syscall(SYS_munmap, p, size);
 }
 
 START_TEST(map_counts)
@@ -448,6 +522,115 @@ START_TEST(map_that_cannot_be_wiped)
     ck_assert_ptr_null(p);
     ck_assert_uint_eq(held(memory), OWN);
     cop__memory_unref(memory);
+}
+END_TEST
+
+static bool
+is_mapped(void *p)
+{
+    return msync(p, (size_t)sysconf(_SC_PAGESIZE), MS_ASYNC) == 0;
+}
+
+/* Its pages go back; the first is still there, so it is still counted. */
+START_TEST(stuck_mappings_stay_counted)
+{
+    enum { MANY = 40, BYTES = 1 << 16, PAGE = 4096 };
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    char *p[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        p[i] = cop__memory_map(memory, COP_MEMORY_VALUES, BYTES, false);
+        ck_assert_ptr_nonnull(p[i]);
+        memset(p[i], 1, BYTES);
+    }
+    unmap_failures = MANY - 1;
+    for (unsigned i = 0; i < MANY - 1; i++)
+        cop__memory_unmap(memory, COP_MEMORY_VALUES, p[i], BYTES);
+    ck_assert_uint_eq(unmap_failures, 0);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_VALUES), BYTES + (MANY - 1) * PAGE);
+    ck_assert_uint_eq(held(memory), OWN + BYTES + (MANY - 1) * PAGE);
+    for (unsigned i = 0; i < MANY - 1; i++) {
+        unsigned char resident[BYTES / PAGE];
+        ck_assert_int_eq(mincore(p[i], BYTES, resident), 0);
+        for (unsigned page = 0; page < BYTES / PAGE; page++)
+            ck_assert_int_eq(resident[page] & 1, page == 0);
+    }
+    /* With the last one go the sixteen oldest, and with the next one those after them. */
+    cop__memory_unmap(memory, COP_MEMORY_VALUES, p[MANY - 1], BYTES);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_VALUES), (MANY - 17) * PAGE);
+    for (unsigned i = 0; i < MANY - 1; i++)
+        ck_assert_int_eq(is_mapped(p[i]), i >= 16);
+    void *q = cop__memory_map(memory, COP_MEMORY_READERS, BYTES / 2, true);
+    cop__memory_unmap(memory, COP_MEMORY_READERS, q, BYTES / 2);
+    ck_assert_uint_eq(held(memory), OWN + (MANY - 33) * PAGE);
+    cop__memory_purge(memory);
+    ck_assert_uint_eq(held(memory), OWN);
+    ck_assert(!is_mapped(p[MANY - 2]));
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* One that is stuck again comes last, so that others are tried. */
+START_TEST(stuck_mappings_take_turns)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *p[3];
+    for (unsigned i = 0; i < 3; i++)
+        p[i] = cop__memory_map(memory, COP_MEMORY_PAGES, (i + 1) * page, false);
+    unmap_failures = 3;
+    advice_fails = true; /* what holds its pages is counted whole */
+    for (unsigned i = 0; i < 3; i++)
+        cop__memory_unmap(memory, COP_MEMORY_PAGES, p[i], (i + 1) * page);
+    advice_fails = false;
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_PAGES), 6 * page);
+    unmap_failures = 2;
+    cop__memory_purge(memory);
+    ck_assert(is_mapped(p[0]) && is_mapped(p[1]) && !is_mapped(p[2]));
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_PAGES), 3 * page);
+    unmap_failures = 1;
+    cop__memory_purge(memory);
+    ck_assert(is_mapped(p[0]) && !is_mapped(p[1]));
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_PAGES), page);
+    cop__memory_purge(memory);
+    ck_assert(!is_mapped(p[0]));
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* The account ends: what can be unmapped is, as long as one makes room for another. */
+START_TEST(stuck_until_the_end)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *p = cop__memory_map(memory, COP_MEMORY_PAGES, page, false);
+    char *q = cop__memory_map(memory, COP_MEMORY_PAGES, page, false);
+    unmap_failures = 2 + 1; /* and p once more */
+    cop__memory_unmap(memory, COP_MEMORY_PAGES, p, page);
+    cop__memory_unmap(memory, COP_MEMORY_PAGES, q, page);
+    ck_assert_uint_eq(held(memory), OWN + 2 * page);
+    cop__memory_unref(memory);
+    ck_assert_uint_eq(unmap_failures, 0);
+    ck_assert(!is_mapped(p) && !is_mapped(q));
+}
+END_TEST
+
+START_TEST(stuck_for_good)
+{
+    ledger l = {0};
+    cop_allocator table = ledger_table(&l);
+    cop__memory *memory = cop__memory_new(&table, NO_LIMIT);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *p = cop__memory_map(memory, COP_MEMORY_PAGES, page, false);
+    unsigned char resident = 1;
+    unmap_failures = UINT32_MAX;
+    cop__memory_unmap(memory, COP_MEMORY_PAGES, p, page);
+    cop__memory_unref(memory);
+    unmap_failures = 0;
+    ck_assert_int_eq(l.blocks, 0);
+    ck_assert_int_eq(mincore(p, page, &resident), 0); /* addresses without a page */
+    ck_assert_int_eq(resident & 1, 0);
+    ck_assert_int_eq(munmap(p, page), 0);
 }
 END_TEST
 
@@ -798,10 +981,16 @@ account_tests(void)
     tcase_add_test(account, countdown_refuses_for_ever);
     tcase_add_test(account, realloc_grows_and_shrinks);
     tcase_add_test(account, refused_realloc_keeps_the_old);
+    tcase_add_test(account, vectors_grow);
+    tcase_add_test(account, refused_vectors_stay);
     tcase_add_test(account, map_counts);
     tcase_add_test(account, map_without_room);
     tcase_add_test(account, map_wiped_on_fork);
     tcase_add_test(account, map_that_cannot_be_wiped);
+    tcase_add_test(account, stuck_mappings_stay_counted);
+    tcase_add_test(account, stuck_mappings_take_turns);
+    tcase_add_test(account, stuck_until_the_end);
+    tcase_add_test(account, stuck_for_good);
     tcase_add_test(account, many_threads_stay_below_the_limit);
     tcase_add_test(account, kind_names);
     tcase_set_timeout(account, 60);

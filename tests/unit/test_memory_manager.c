@@ -172,6 +172,61 @@ START_TEST(marks_follow_the_limit)
 }
 END_TEST
 
+/* Nothing fits where more is used than the limit. */
+START_TEST(a_lowered_limit)
+{
+    ck_assert(!cop__manager_look(&manager, 10 * MIB, false));
+    cop__memory_set_limit(memory, 16 * MIB);
+    cop__manager_configure(&manager, 75);
+    ck_assert(!cop__manager_look(&manager, 10 * MIB, false));
+    cop__memory_set_limit(memory, 12 * MIB);
+    cop__manager_configure(&manager, 75);
+    ck_assert(cop__manager_look(&manager, 10 * MIB, false));
+    ck_assert_int_eq(level(), COP_MEMORY_SOFT);
+    cop__memory_set_limit(memory, 8 * MIB);
+    cop__manager_configure(&manager, 75);
+    ck_assert(cop__manager_look(&manager, 10 * MIB, false));
+    ck_assert_int_eq(level(), COP_MEMORY_FULL);
+    ck_assert(!cop__manager_look(&manager, 9 * MIB, false));
+    ck_assert(!cop__manager_look(&manager, 8 * MIB - MIB / 4, false)); /* a thirty-second below the limit */
+    ck_assert(cop__manager_look(&manager, 8 * MIB - MIB / 4 - 1, false));
+    ck_assert_int_eq(level(), COP_MEMORY_SOFT);
+    ck_assert_uint_eq(atomic_load(&manager.times_full), 1);
+}
+END_TEST
+
+/* Lowered while full, the mark is no higher than the limit. */
+START_TEST(a_lowered_limit_when_full)
+{
+    ck_assert(cop__manager_look(&manager, 60 * MIB, true));
+    cop__memory_set_limit(memory, 32 * MIB);
+    cop__manager_configure(&manager, 75);
+    ck_assert(!cop__manager_look(&manager, 31 * MIB, false));
+    ck_assert(cop__manager_look(&manager, 31 * MIB - 1, false));
+    ck_assert_int_eq(level(), COP_MEMORY_SOFT);
+}
+END_TEST
+
+/* A thirty-second of the new limit may be more than all of the old one. */
+START_TEST(a_raised_limit)
+{
+    ck_assert(cop__manager_look(&manager, 63 * MIB, true));
+    cop__memory_set_limit(memory, 65 * MIB);
+    cop__manager_configure(&manager, 75);
+    ck_assert(!cop__manager_look(&manager, 63 * MIB, false)); /* not much is left */
+    ck_assert_int_eq(level(), COP_MEMORY_FULL);
+    cop__memory_set_limit(memory, 80 * MIB);
+    cop__manager_configure(&manager, 75);
+    ck_assert(cop__manager_look(&manager, 63 * MIB, false));
+    ck_assert_int_eq(level(), COP_MEMORY_SOFT);
+    ck_assert(cop__manager_look(&manager, 79 * MIB, true));
+    cop__memory_set_limit(memory, UINT64_MAX);
+    cop__manager_configure(&manager, 75);
+    ck_assert(cop__manager_look(&manager, 79 * MIB, false));
+    ck_assert_int_eq(level(), COP_MEMORY_NORMAL);
+}
+END_TEST
+
 START_TEST(levels_have_names)
 {
     ck_assert_str_eq(cop_memory_level_name(COP_MEMORY_NORMAL), "normal");
@@ -197,6 +252,9 @@ main(void)
     tcase_add_test(tests, having_asked_costs_nothing);
     tcase_add_test(tests, full_steps_give_what_can_be_lost);
     tcase_add_test(tests, marks_follow_the_limit);
+    tcase_add_test(tests, a_lowered_limit);
+    tcase_add_test(tests, a_lowered_limit_when_full);
+    tcase_add_test(tests, a_raised_limit);
     tcase_add_test(tests, levels_have_names);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

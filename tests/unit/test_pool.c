@@ -294,6 +294,81 @@ START_TEST(a_chunk_holds_one_item_at_the_least)
 }
 END_TEST
 
+/* ---- sizes of chunks that are no power of two ---- */
+
+enum { KINDS = 6, MANY_ITEMS = 6000 };
+
+static size_t
+odd_bytes(size_t i)
+{
+    static const size_t sizes[KINDS] = {COP_PAGE_BYTES, COP_ROOT_BYTES, 24, 1000, 7000, 40000};
+    return i % KINDS < 2 ? sizes[i % KINDS] : sizes[i % KINDS] + i % 300 * 8;
+}
+
+static void *
+odd_take(size_t i)
+{
+    if (i % KINDS == 0)
+        return cop__pool_page(&pool);
+    if (i % KINDS == 1)
+        return cop__pool_root(&pool);
+    return cop__pool_block(&pool, i % 4 < 2 ? &pool.values : &pool.names, odd_bytes(i));
+}
+
+static void
+odd_give(size_t i, void *p)
+{
+    if (i % KINDS == 0)
+        cop__pool_page_free(&pool, p);
+    else if (i % KINDS == 1)
+        cop__pool_root_free(&pool, p);
+    else
+        cop__pool_block_free(&pool, i % 4 < 2 ? &pool.values : &pool.names, p, odd_bytes(i));
+}
+
+static uint64_t
+in_pool(void)
+{
+    return held(COP_MEMORY_PAGES) + held(COP_MEMORY_VALUES) + held(COP_MEMORY_NAMES);
+}
+
+/* Up to a limit and back, twice: nothing overlaps, nothing is above the limit, nothing is lost. */
+START_TEST(odd_chunks)
+{
+    static const size_t sizes[] = {512, 1536, 4097, 5000, 12288, 20480, 65535, 69632, 100000, 1052672};
+    static char *item[MANY_ITEMS];
+    const uint64_t limit = 12 << 20;
+
+    teardown();
+    open_pool(sizes[_i], false);
+    cop__memory_set_limit(memory, limit);
+    uint64_t most = atomic_load(&memory->most);
+    for (int round = 0; round < 2; round++) {
+        size_t n = 0;
+        uint64_t used = 0;
+        for (; n < MANY_ITEMS && (item[n] = odd_take(n)) != NULL; n++) {
+            memset(item[n], (int)(n % 251), odd_bytes(n));
+            used += odd_bytes(n);
+            ck_assert_uint_le(atomic_load(&memory->held), most);
+        }
+        ck_assert_uint_lt(n, MANY_ITEMS);
+        ck_assert_uint_gt(used, limit / 3 * 2); /* little is left */
+        ck_assert_uint_eq(in_pool(), cop__pool_bytes(&pool) + atomic_load(&pool.roots.bytes) +
+                                         atomic_load(&pool.values.large_bytes) +
+                                         atomic_load(&pool.names.large_bytes));
+        for (size_t i = 0; i < n; i++) {
+            for (size_t at = 0; at < odd_bytes(i); at++)
+                ck_assert(item[i][at] == (char)(i % 251));
+            odd_give(i, item[i]);
+        }
+        ck_assert_uint_eq(cop__pool_used(&pool), 0);
+        for (unsigned i = 0; round == 1 && cop__pool_trim(&pool, 1000); i++)
+            ck_assert_uint_lt(i, 1000);
+    }
+    ck_assert_uint_eq(in_pool(), 0);
+}
+END_TEST
+
 /* ---- what does not fit ---- */
 
 static void *
@@ -499,6 +574,7 @@ add(TCase *tests)
     tcase_add_test(tests, large_blocks_are_given_back);
     tcase_add_test(tests, a_large_block_that_is_not_mapped);
     tcase_add_test(tests, large_blocks_are_mapped);
+    tcase_add_loop_test(tests, odd_chunks, 0, 10);
     tcase_add_test(tests, middle_classes);
     tcase_add_loop_test(tests, middle_blocks, 0, 2);
     tcase_add_test(tests, long_slabs);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Options of an open store. */
 #include <pthread.h>
+#include <stdio.h>
 
 #include "tests/support/store_test.h"
 
@@ -142,6 +143,114 @@ START_TEST(limits_are_in_force)
 }
 END_TEST
 
+typedef struct heard {
+    cop_memory_level level;
+    unsigned calls;
+} heard;
+
+static void
+hear(void *context, cop_store *store, cop_memory_level level, uint64_t used, uint64_t limit)
+{
+    (void)store;
+    (void)used;
+    (void)limit;
+    *(heard *)context = (heard){level, ((heard *)context)->calls + 1};
+}
+
+static cop_stats
+stats(cop_store *store)
+{
+    cop_stats stats = COP_STATS_INIT;
+    CHECK_OK(cop_stats_take(store, &stats));
+    return stats;
+}
+
+static void
+limit_to(cop_store *store, uint64_t limit)
+{
+    cop_options options = now(store);
+    cop_error error;
+    options.memory_limit_bytes = limit;
+    CHECK_OK(change(store, &options, &error));
+}
+
+/* The store is idle but for this: nobody commits, and nobody polls. */
+START_TEST(levels_follow_the_limit)
+{
+    cop_store *store = t_open();
+    heard ear = {COP_MEMORY_NORMAL, 0};
+    char *text = t_bytes(1 << 20, 1);
+
+    for (unsigned i = 0; i < 8; i++) {
+        char path[] = {'a', '/', (char)('0' + i), '\0'};
+        t_set_at(store, path, cop_string(text, 1 << 20));
+    }
+    CHECK_OK(cop_memory_tell(store, hear, &ear, NULL));
+    cop_stats s = stats(store);
+    uint64_t used = s.bytes_held - s.chunk_free;
+    const struct {
+        uint64_t percent; /* of what is used */
+        cop_memory_level level;
+    } limit[] = {{200, COP_MEMORY_NORMAL}, {110, COP_MEMORY_SOFT},   {90, COP_MEMORY_FULL},
+                 {10, COP_MEMORY_FULL},    {200, COP_MEMORY_NORMAL}, {90, COP_MEMORY_FULL},
+                 {115, COP_MEMORY_SOFT},   {6400, COP_MEMORY_NORMAL}};
+    for (size_t i = 0, calls = 0; i < sizeof limit / sizeof *limit; i++) {
+        calls += limit[i].level != ear.level;
+        limit_to(store, used * limit[i].percent / 100);
+        ck_assert_int_eq(cop_memory_level_now(store), limit[i].level);
+        ck_assert_int_eq(ear.level, limit[i].level);
+        ck_assert_uint_eq(ear.calls, calls);
+    }
+    t_set_at(store, "a/0", cop_i64(1));
+    ck_assert_int_eq(cop_memory_level_now(store), COP_MEMORY_NORMAL);
+    free(text);
+    t_close(store);
+}
+END_TEST
+
+static cop_store *
+open_with_small_chunks(void)
+{
+    cop_options options = COP_OPTIONS_INIT;
+    cop_store *store;
+    fault_alloc_init(&t_faults);
+    options.memory_chunk_bytes = 32768;
+    options.memory_huge_pages = 0;
+    options.allocator = fault_alloc_table(&t_faults);
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    return store;
+}
+
+/* More is held than the limit, but not used. */
+START_TEST(what_lies_free_goes_at_once)
+{
+    enum { ATOMS = 60000, BYTES = 250 };
+    cop_store *store = open_with_small_chunks();
+    cop_txn *txn;
+    char *text = t_bytes(BYTES, 1);
+
+    CHECK_OK(cop_txn_begin(store, &txn));
+    for (unsigned i = 0; i < ATOMS; i++) {
+        char path[24];
+        cop_value value = cop_string(text, BYTES);
+        int n = snprintf(path, sizeof path, "%s/%u", i < ATOMS / 5 * 4 ? "stays" : "goes", i);
+        CHECK_OK(cop_txn_set_at(txn, path, (size_t)n, &value, NULL));
+    }
+    CHECK_OK(cop_txn_commit(txn, NULL, NULL));
+    CHECK_OK(cop_txn_begin(store, &txn));
+    CHECK_OK(cop_txn_erase_at(txn, P("goes"), NULL));
+    CHECK_OK(cop_txn_commit(txn, NULL, NULL));
+    CHECK_OK(cop_store_poll(store)); /* frees what is dead; too little to give chunks back */
+    cop_stats s = stats(store);
+    uint64_t limit = s.bytes_held - s.chunk_free / 2;
+    limit_to(store, limit);
+    ck_assert_uint_gt(s.chunk_free, 2 << 20);
+    ck_assert_uint_le(stats(store).bytes_held, limit);
+    free(text);
+    t_close(store);
+}
+END_TEST
+
 /* One thread commits, others change what the commits look at. */
 static _Atomic bool stop;
 
@@ -181,6 +290,8 @@ add(TCase *tests)
     tcase_add_test(tests, all_or_nothing);
     tcase_add_test(tests, a_log_is_not_shown);
     tcase_add_test(tests, limits_are_in_force);
+    tcase_add_test(tests, levels_follow_the_limit);
+    tcase_add_test(tests, what_lies_free_goes_at_once);
     tcase_add_test(tests, beside_commits);
 }
 

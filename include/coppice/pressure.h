@@ -10,8 +10,9 @@
  *   soft     used > memory.soft_percent of the limit   what can be made again, or is kept for convenience, gives way:
  *   full     a commit does not fit                     commits wait or fail; what can be lost gives way
  *
- * A level ends when used bytes are a thirty-second of the limit below its mark. Another limit means another level
- * at once (cop_store_reconfigure): full, too, if more is used than it allows. GIVING WAY, in this order,
+ * Soft ends when used bytes are a thirty-second of the limit below its mark, full when they are less by a
+ * thirty-second than they were. Another limit means another level at once (cop_store_reconfigure): full, too,
+ * if more is used than it allows. GIVING WAY, in this order,
  * each for what is still missing: cached JSON fragments and values of lazy atoms, those not asked for
  * longest first; versions that the history keeps, those not used for longest first; free pages, back to the
  * system; the change log of watchers, and the versions of weak ones that are behind (they are told a gap).

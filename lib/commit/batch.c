@@ -418,6 +418,14 @@ batch_end_monitored(cop_store *store, cop__batch *applied)
     cop__monitor_end(monitor, store->tree.root->version, store->tree.root->time_ns);
 }
 
+/* Whether what is applied, up to `last`, is to be decided before this one is. A flush that will be stalled is:
+ * else what it is behind could be stalled behind it. */
+static inline bool
+ends_draft(const cop_store *store, const cop_txn *last, const cop_txn *txn)
+{
+    return txn->wants_fresh || last->ends_version || (txn->op_count == 0 && cop__stalled_any(store));
+}
+
 /* Commits a chain of taken transactions. What is published before its end, because of a transaction
  * that had to be undone or wants a fresh draft, counts as applying when it is measured. */
 void
@@ -433,14 +441,13 @@ cop__batch_commit(cop_store *store, cop_txn *chain)
         cop_txn *txn = chain;
         chain = txn->batch_next;
         bool clean;
-        if (cop__stalled_any(store) && cop__stalled_behind(store, txn))
-            continue; /* since one of this batch did not fit */
-        if (cop__unlikely(applied.first != NULL &&
-                          (txn->wants_fresh || applied.last->ends_version))) {
+        if (cop__unlikely(applied.first != NULL && ends_draft(store, applied.last, txn))) {
             if (draft_end(store, &applied) != COP_OK)
                 commit_singly(store, &applied);
             cop__draft_begin(tree);
         }
+        if (cop__stalled_any(store) && cop__stalled_behind(store, txn))
+            continue; /* since one of this batch did not fit, perhaps this moment */
         cop_status status = txn_apply(store, txn, &clean);
         if (cop__likely(status == COP_OK)) {
             cop__batch_add(&applied, txn);
@@ -452,6 +459,8 @@ cop__batch_commit(cop_store *store, cop_txn *chain)
         } else {
             if (!clean)
                 undo_one(store, &applied);
+            if (cop__stalled_any(store) && cop__stalled_behind(store, txn))
+                continue; /* what it failed for may be of one that did not fit */
             cop__decide(store, txn, status, tree->root->version, false);
         }
     }

@@ -260,10 +260,13 @@ txn_take(cop_store *store, cop_txn *txn)
     }
 }
 
+/* A flush goes into the batch though it will be stalled: it is behind what is taken before it, and that may be
+ * stalled yet. */
 static void
 take_next(cop_store *store, cop__batch *batch, cop_txn *txn)
 {
-    if (!txn_take(store, txn) || (cop__stalled_any(store) && cop__stalled_behind(store, txn)))
+    if (!txn_take(store, txn) ||
+        (cop__stalled_any(store) && txn->op_count > 0 && cop__stalled_behind(store, txn)))
         return;
     cop__batch_add(batch, txn);
     batch->transactions++;

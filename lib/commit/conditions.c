@@ -314,27 +314,34 @@ condition_holds(const cop_snapshot *read, const cop__condition *condition, const
     return false;
 }
 
-/* What a revoked snapshot leads to is let go with the right only. */
-cop_status
-cop__txn_holds(const cop_txn *txn, const cop__tree *tree)
+/* Those with a code up to `last`. What a revoked snapshot leads to is let go with the right only. */
+static cop_status
+conditions_hold(const cop_txn *txn, const cop__tree *tree, enum cop__condition_code last)
 {
     const cop_snapshot *read = txn->snapshot;
     if (read != NULL && (read = cop__snapshot_resolve(read)) == NULL)
         return COP_E_EXPIRED;
     for (size_t i = 0; i < txn->condition_count; i++)
-        if (!condition_holds(read, &txn->conditions[i], tree))
+        if (txn->conditions[i].code <= last && !condition_holds(read, &txn->conditions[i], tree))
             return COP_E_CONFLICT;
     return COP_OK;
 }
 
-/* Without a pin to take the newest version by, the old one stays. */
+cop_status
+cop__txn_holds(const cop_txn *txn, const cop__tree *tree)
+{
+    return conditions_hold(txn, tree, COP_IF_ABSENT);
+}
+
+/* Without a pin to take the newest version by, the old one stays. What was required without reading is asked
+ * for no version but that in which it is decided: one before it in the same thread may make it so. */
 cop_status
 cop__txn_read_anew(cop_txn *txn)
 {
     const cop_snapshot *read = txn->snapshot, *newest;
     if (read == NULL)
         return COP_OK;
-    cop_status status = cop__txn_holds(txn, &txn->store->tree);
+    cop_status status = conditions_hold(txn, &txn->store->tree, COP_READ_LIST);
     if (status == COP_OK && cop__snapshot_take_root(txn->store, &newest) == COP_OK) {
         txn->snapshot = newest;
         cop_snapshot_drop(read);

@@ -338,10 +338,10 @@ try_once(cop_store *store, cop_transact_function function, void *context, bool p
 }
 
 /* With the right held no other commit comes between reading and applying. What was queued, perhaps
- * by this thread, goes before. */
+ * by this thread, goes before. *waits: it did not fit and may wait for memory, which nobody does with the right. */
 static cop_status
 try_with_priority(cop_store *store, cop_transact_function function, void *context,
-                  uint64_t deadline, uint64_t *version)
+                  uint64_t deadline, uint64_t *version, bool *waits)
 {
     bool refused;
     cop_status status = cop__right_wait(store, deadline);
@@ -349,6 +349,7 @@ try_with_priority(cop_store *store, cop_transact_function function, void *contex
         return status;
     cop__combine(store, 1);
     status = try_once(store, function, context, true, version, &refused);
+    *waits = status == COP_E_MEMORY && !refused && cop__scarce_waits(store);
     cop__right_leave(store);
     return status;
 }
@@ -358,10 +359,15 @@ transact(cop_store *store, cop_transact_function function, void *context, uint64
          uint64_t *version)
 {
     for (unsigned conflicts = 0;; conflicts++) {
-        if (conflicts >= CONFLICTS_BEFORE_PRIORITY)
-            return try_with_priority(store, function, context, deadline, version);
-        bool refused;
-        cop_status status = try_once(store, function, context, false, version, &refused);
+        bool refused, waits = false;
+        cop_status status;
+        if (conflicts == CONFLICTS_BEFORE_PRIORITY) {
+            status = try_with_priority(store, function, context, deadline, version, &waits);
+            if (!waits)
+                return status;
+            conflicts = 0;
+        }
+        status = try_once(store, function, context, false, version, &refused);
         if (refused || status != COP_E_CONFLICT)
             return status;
         if (deadline != COP_FOREVER && cop__clock_ns() >= deadline)

@@ -189,6 +189,33 @@ txn_reset(cop_txn *txn)
     cop__store_relaxed(&txn->references, 1u);
 }
 
+/* From here on it keeps the store. */
+static inline void
+begin_with(cop_store *store, struct cop_reader *reader, cop_txn *txn)
+{
+    txn->store = store;
+    txn->gate = store->gate;
+    txn->user = cop__use_begin(store, reader);
+    txn_reset(txn);
+}
+
+/* What gives way for it may take its time, and tell somebody who closes the store. */
+static __attribute__((noinline)) cop_status
+begin_new(cop_store *store, struct cop_reader *reader, cop_txn **txn)
+{
+    struct cop__gate *gate = store->gate;
+    cop_status unused;
+    cop__gate_use(gate);
+    *txn = built(store, sizeof **txn);
+    bool made = *txn != NULL;
+    if (made) {
+        (void)cop__reader_of_thread(store, &unused); /* so that it can be kept; not needed */
+        begin_with(store, reader, *txn);
+    }
+    cop__gate_end_use(gate);
+    return made ? COP_OK : COP_E_MEMORY;
+}
+
 cop_status
 cop_txn_begin(cop_store *store, cop_txn **txn)
 {
@@ -200,18 +227,10 @@ cop_txn_begin(cop_store *store, cop_txn **txn)
         return COP_E_IN_EVALUATION;
     struct cop_reader *reader = cop__reader_known(store);
     cop_txn *t = reader != NULL ? reader->spare_txn : NULL;
-    if (cop__likely(t != NULL)) {
-        reader->spare_txn = NULL;
-    } else {
-        t = built(store, sizeof *t);
-        if (t == NULL)
-            return COP_E_MEMORY;
-        (void)cop__reader_of_thread(store, &status); /* so that it can be kept; not needed */
-    }
-    t->store = store;
-    t->gate = store->gate;
-    t->user = cop__use_begin(store, reader);
-    txn_reset(t);
+    if (cop__unlikely(t == NULL))
+        return begin_new(store, reader, txn);
+    reader->spare_txn = NULL;
+    begin_with(store, reader, t);
     *txn = t;
     return COP_OK;
 }

@@ -78,7 +78,7 @@ _Static_assert(sizeof(cop__op) == 48, "an operation is 48 bytes");
 enum cop__condition_code {
     COP_READ_ATOM,      /* atom: same value as in the snapshot */
     COP_READ_PATH,      /* text: path leads to `atom`, or nowhere if its generation is 0 */
-    COP_READ_LIST,      /* atom: same children as in the snapshot */
+    COP_READ_LIST,      /* atom: same children as in the snapshot; the last one that was read */
     COP_IF_UNCHANGED,   /* atom: not changed since `version` */
     COP_IF_VALUE,       /* atom: equal to text, a cop_value */
     COP_IF_PRESENT,     /* text: path leads somewhere */
@@ -179,8 +179,8 @@ void cop__txn_free_spare(cop_txn *txn, cop__memory *memory);
 /* Runs the transaction's conditions against the draft, with the right. COP_E_CONFLICT; COP_E_EXPIRED: the
  * version that it read has been let go. */
 cop_status cop__txn_holds(const cop_txn *txn, const cop__tree *tree);
-/* If its conditions hold in what is published, with no draft under way, it has read the newest version from
- * here on and holds the one that it had read no more. COP_E_CONFLICT, COP_E_EXPIRED: they do not. */
+/* If what it read holds in what is published, with no draft under way, it has read the newest version from
+ * here on and holds the one that it had read no more. COP_E_CONFLICT, COP_E_EXPIRED: it does not. */
 cop_status cop__txn_read_anew(cop_txn *txn);
 /* Applies one operation to the draft. On any failure but COP_E_MEMORY nothing was changed by it. */
 cop_status cop__txn_apply(cop_txn *txn, size_t op, cop__tree *tree);

@@ -40,6 +40,16 @@ cop__handle_texts_free(cop__memory *memory, cop__handle_text *texts, size_t capa
     cop__memory_free(memory, COP_MEMORY_READERS, texts, capacity * sizeof *texts, 16);
 }
 
+/* Nothing of the reserve: there may be any number of texts, and what gets a store out of its plight has
+ * to be built in it. */
+static void *
+kept_alloc(cop__memory *memory, size_t bytes)
+{
+    if (cop__memory_left(memory) < bytes)
+        return NULL;
+    return cop__memory_alloc(memory, COP_MEMORY_READERS, bytes, 16);
+}
+
 /* Keeps a third of the table free. */
 static bool
 reserve_one(cop__handle *handle, cop__memory *memory)
@@ -47,10 +57,10 @@ reserve_one(cop__handle *handle, cop__memory *memory)
     if (handle->text_count + 1 <= handle->text_capacity / 3 * 2)
         return true;
     size_t capacity = handle->text_capacity > 0 ? handle->text_capacity * 2 : FIRST_CAPACITY;
-    cop__handle_text *texts =
-        cop__memory_zalloc(memory, COP_MEMORY_READERS, capacity * sizeof *texts, 16);
+    cop__handle_text *texts = kept_alloc(memory, capacity * sizeof *texts);
     if (texts == NULL)
         return false;
+    memset(texts, 0, capacity * sizeof *texts);
     for (size_t i = 0; i < handle->text_capacity; i++)
         if (handle->texts[i].from != NULL)
             *look_up(texts, capacity, handle->texts[i].from) = handle->texts[i];
@@ -70,7 +80,7 @@ copy_of(cop__handle *handle, cop__memory *memory, const char *from, size_t lengt
     cop__handle_text *text = look_up(handle->texts, handle->text_capacity, from);
     if (text->from != NULL)
         return text->copy;
-    char *copy = cop__memory_alloc(memory, COP_MEMORY_READERS, bytes_of(length), 16);
+    char *copy = kept_alloc(memory, bytes_of(length));
     if (copy == NULL)
         return NULL;
     memcpy(copy, from, length);

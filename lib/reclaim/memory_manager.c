@@ -53,7 +53,8 @@ level_of(cop__memory_manager *manager, uint64_t used)
 {
     uint64_t soft = cop__load_relaxed(&manager->soft), slack = slack_of(manager);
     cop_memory_level level = cop__load_relaxed(&manager->level);
-    if (level == COP_MEMORY_FULL && used + slack < manager->full)
+    /* full far below the limit, if it was the allocator that refused */
+    if (level == COP_MEMORY_FULL && used < manager->full - manager->full / SLACK_SHARE)
         level = COP_MEMORY_SOFT;
     if (level == COP_MEMORY_SOFT && used + slack < soft)
         level = COP_MEMORY_NORMAL;

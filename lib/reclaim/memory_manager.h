@@ -7,7 +7,7 @@
  * below it, so that it does not flutter:
  *
  *   NORMAL --- used > soft ---------------------> SOFT --- a commit was refused ----> FULL
- *   NORMAL <-- used < soft - limit / 32 --------- SOFT <-- used < then - limit / 32 - FULL
+ *   NORMAL <-- used < soft - limit / 32 --------- SOFT <-- used < then - then / 32 -- FULL
  *
  * (then: what was used when it was refused). With another limit the marks are others: more than the limit
  * used is full, too; then moves up with the limit, and is never above it. The steps are asked in the order

@@ -285,6 +285,8 @@ cop_memory_tell(cop_store *store, cop_memory_function function, void *context, c
     cop_status status = can_call(store);
     if (status != COP_OK)
         return status;
+    struct cop__gate *gate = store->gate;
+    cop__gate_use(gate);
     pthread_mutex_lock(&store->levels.lock);
     while (store->levels.calling && !called_by_me(store))
         pthread_cond_wait(&store->levels.ended, &store->levels.lock);
@@ -298,6 +300,7 @@ cop_memory_tell(cop_store *store, cop_memory_function function, void *context, c
     if (ended != NULL)
         ended(former);
     cop__relieve_tell(store);
+    cop__gate_end_use(gate);
     return COP_OK;
 }
 

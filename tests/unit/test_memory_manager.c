@@ -72,7 +72,7 @@ level(void)
 
 START_TEST(levels_have_hysteresis)
 {
-    const uint64_t soft = 48 * MIB, most = 63 * MIB, slack = 2 * MIB;
+    const uint64_t soft = 48 * MIB, most = 63 * MIB, slack = 2 * MIB, full_slack = most / 32;
     ck_assert_uint_eq(atomic_load(&manager.soft), soft);
     ck_assert(cop__manager_calm(&manager));
     ck_assert(!cop__manager_look(&manager, soft, false));
@@ -84,10 +84,10 @@ START_TEST(levels_have_hysteresis)
     ck_assert(cop__manager_look(&manager, most, true));
     ck_assert_int_eq(level(), COP_MEMORY_FULL);
     ck_assert(!cop__manager_look(&manager, most - MIB, true)); /* it ends well below this, too */
-    ck_assert(!cop__manager_look(&manager, most - slack - 1, false));
+    ck_assert(!cop__manager_look(&manager, most - full_slack - 1, false));
     ck_assert(!cop__manager_look(&manager, most, true));
-    ck_assert(!cop__manager_look(&manager, most - slack, false));
-    ck_assert(cop__manager_look(&manager, most - slack - 1, false));
+    ck_assert(!cop__manager_look(&manager, most - full_slack, false));
+    ck_assert(cop__manager_look(&manager, most - full_slack - 1, false));
     ck_assert_int_eq(level(), COP_MEMORY_SOFT);
     ck_assert(cop__manager_look(&manager, soft - slack - 1, false));
     ck_assert_int_eq(level(), COP_MEMORY_NORMAL);
@@ -104,6 +104,17 @@ START_TEST(full_falls_to_normal_at_once)
     ck_assert_uint_eq(atomic_load(&manager.times_soft), 1);
     ck_assert(cop__manager_look(&manager, MIB, false));
     ck_assert_int_eq(level(), COP_MEMORY_NORMAL);
+}
+END_TEST
+
+/* Also when it was refused below a thirty-second of the limit: by the allocator. */
+START_TEST(full_ends_whatever_the_limit)
+{
+    ck_assert(cop__manager_look(&manager, MIB, true));
+    ck_assert(!cop__manager_look(&manager, MIB - MIB / 32, false));
+    ck_assert(cop__manager_look(&manager, MIB - MIB / 32 - 1, false));
+    ck_assert_int_eq(level(), COP_MEMORY_NORMAL);
+    ck_assert(cop__manager_calm(&manager));
 }
 END_TEST
 
@@ -247,6 +258,7 @@ main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, levels_have_hysteresis);
     tcase_add_test(tests, full_falls_to_normal_at_once);
+    tcase_add_test(tests, full_ends_whatever_the_limit);
     tcase_add_test(tests, what_is_wanted);
     tcase_add_test(tests, steps_give_in_order);
     tcase_add_test(tests, having_asked_costs_nothing);

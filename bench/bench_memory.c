@@ -6,8 +6,9 @@
  * lost. Ends with 1 when a promise was broken.
  *
  * Without arguments: each scenario at each limit, the peers, three minutes of all at once at
- * 128 MiB, what the manager costs, and how soon bytes come back. Each part by itself:
- *   --scenario NAME, --peers, --all-at-once SECONDS, --cost, --drop, --instructions N
+ * 128 MiB, what the manager costs, and how soon bytes come back; where snapshots are forgotten,
+ * first without and then with snapshots.max_age_ms. About 20 minutes. Each part by itself:
+ *   --scenario NAME,NAME, --peers, --all-at-once SECONDS, --cost, --drop, --instructions N
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +21,19 @@
 #include "bench/memory_trouble.h"
 #include "bench/report.h"
 
-enum { LIMITS_MAX = 8, PEER_LIMIT_MIB = 128, DROP_ATOMS = 200000, COST_TRANSACTIONS = 60000 };
+enum {
+    LIMITS_MAX = 8,
+    PEER_LIMIT_MIB = 128,
+    DROP_ATOMS = 200000,
+    COST_TRANSACTIONS = 60000,
+    MAX_AGE_MS = 2000
+};
 
 static const struct {
     const char *name;
     unsigned kinds;
 } scenarios[] = {
-    {"alone", 0},
+    {"none", 0},
     {"pin", TROUBLE_PIN},
     {"pinning", TROUBLE_PINNING},
     {"snapshots", TROUBLE_SNAPSHOTS},
@@ -37,10 +44,11 @@ static const struct {
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0], ALL = SCENARIOS - 1 };
 
 static uint32_t seconds = 20, all_seconds, live = 50, writers = 2, pairs = 21, instructions;
-static uint32_t transactions = COST_TRANSACTIONS;
-static const char *limits_text = "32,128,512", *scenario, *on_limit = "fail", *near = "near";
-static bool json, cost, drop, peers, broken;
+static uint32_t transactions = COST_TRANSACTIONS, max_age;
+static const char *limits_text = "32,128,512", *asked, *on_limit = "fail", *near = "near";
+static bool json, cost, drop, peers, whole, broken;
 
+/* --max-age is of snapshots, and there are some in these scenarios only. */
 static memory_case
 case_of(const char *system, unsigned i, unsigned limit_mib)
 {
@@ -51,6 +59,7 @@ case_of(const char *system, unsigned i, unsigned limit_mib)
                          .seconds = seconds,
                          .writers = writers,
                          .live_percent = live,
+                         .max_age_ms = scenarios[i].kinds & TROUBLE_SNAPSHOTS ? max_age : 0,
                          .wait = strcmp(on_limit, "wait") == 0};
 }
 
@@ -63,17 +72,48 @@ run(const memory_case *c)
     broken = !memory_table_row(c, &figures, well ? NULL : ended, json) || broken;
 }
 
+/* The whole set has it both ways, with revoking as asked for by --max-age. */
+static void
+run_both(memory_case c)
+{
+    if (whole && (c.kinds & TROUBLE_SNAPSHOTS)) {
+        c.max_age_ms = 0;
+        run(&c);
+        c.max_age_ms = max_age > 0 ? max_age : MAX_AGE_MS;
+    }
+    run(&c);
+}
+
+/* Whether a list of names, with commas between them, has this one. */
+static bool
+in_list(const char *list, const char *name, size_t length)
+{
+    for (;;) {
+        size_t n = strcspn(list, ",");
+        if (n == length && memcmp(list, name, n) == 0)
+            return true;
+        if (list[n] == '\0')
+            return false;
+        list += n + 1;
+    }
+}
+
+static bool
+chosen(unsigned i)
+{
+    const char *name = scenarios[i].name;
+    return asked != NULL ? in_list(asked, name, strlen(name)) : i != ALL;
+}
+
 static void
 run_at(unsigned limit_mib)
 {
     memory_case head = case_of("coppice", 0, limit_mib);
     if (!json)
         memory_table_head(&head);
-    for (unsigned i = 0; i < SCENARIOS; i++) {
-        memory_case c = case_of("coppice", i, limit_mib);
-        if (scenario != NULL ? strcmp(scenario, c.scenario) == 0 : i != ALL)
-            run(&c);
-    }
+    for (unsigned i = 0; i < SCENARIOS; i++)
+        if (chosen(i))
+            run_both(case_of("coppice", i, limit_mib));
 }
 
 static void
@@ -103,7 +143,7 @@ run_all_at_once(unsigned for_seconds)
     c.seconds = for_seconds;
     if (!json)
         memory_table_head(&c);
-    run(&c);
+    run_both(c);
 }
 
 /* "32,128" into MiB; false: not a list of numbers from 4 to 65536. */
@@ -132,20 +172,27 @@ one_of(const char *word, const char *a, const char *b)
 }
 
 static bool
-scenario_known(void)
+scenarios_known(void)
 {
-    for (unsigned i = 0; i < SCENARIOS; i++)
-        if (scenario != NULL && strcmp(scenario, scenarios[i].name) == 0)
-            return true;
-    return scenario == NULL;
+    char all[128] = "";
+    for (unsigned i = 0; i < SCENARIOS; i++) {
+        size_t used = strlen(all);
+        (void)snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? "," : "", scenarios[i].name);
+    }
+    for (const char *name = asked; name != NULL; name = strchr(name, ',')) {
+        name += *name == ',';
+        if (!in_list(all, name, strcspn(name, ",")))
+            return false;
+    }
+    return true;
 }
 
 static int
 run_asked(void)
 {
     unsigned limits[LIMITS_MAX], n = limits_read(limits);
-    bool whole = scenario == NULL && all_seconds == 0 && !cost && !drop && !peers;
-    if (whole || scenario != NULL)
+    whole = asked == NULL && all_seconds == 0 && !cost && !drop && !peers;
+    if (whole || asked != NULL)
         for (unsigned i = 0; i < n; i++)
             run_at(limits[i]);
     if (whole || peers)
@@ -167,7 +214,8 @@ main(int argc, char **argv)
         BENCH_FLAG("json", json),
         BENCH_NUMBER("seconds", seconds, 2, 3600),
         BENCH_WORD("limits", "MIB,MIB", limits_text),
-        BENCH_WORD("scenario", "alone|pin|pinning|snapshots|watcher|history|all", scenario),
+        BENCH_WORD("scenario", "none|pin|pinning|snapshots|watcher|history|all,...", asked),
+        BENCH_NUMBER("max-age", max_age, 0, UINT32_MAX),
         BENCH_NUMBER("all-at-once", all_seconds, 2, 86400),
         BENCH_FLAG("peers", peers),
         BENCH_WORD("on-limit", "wait|fail", on_limit),
@@ -181,7 +229,7 @@ main(int argc, char **argv)
         BENCH_WORD("limit", "near|far", near),
         BENCH_END};
     bench_arguments(argc, argv, table);
-    if (!one_of(on_limit, "wait", "fail") || !one_of(near, "near", "far") || !scenario_known() ||
+    if (!one_of(on_limit, "wait", "fail") || !one_of(near, "near", "far") || !scenarios_known() ||
         limits_read(limits) == 0)
         bench_usage(2, table);
     if (instructions > 0)

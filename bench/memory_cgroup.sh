@@ -17,7 +17,7 @@ bench=$build/bench/bench_memory
 [ -x "$bench" ] || { echo "memory_cgroup.sh: no bench_memory in '$build'" >&2; exit 2; }
 shift
 limits="32 128 512" seconds=20 percent=130
-scenarios="alone pin pinning snapshots watcher history all"
+scenarios="none pin pinning snapshots watcher history all"
 while [ $# -gt 0 ]; do
     value=${2:?"$1 wants a value"}
     case $1 in

@@ -470,6 +470,7 @@ memory_load_open(memory_load *load)
     cop_options options = COP_OPTIONS_INIT;
     options.memory_limit_bytes = load->settings.limit;
     options.memory_on_limit = load->settings.wait ? 0 : 1;
+    options.snapshots_max_age_ms = load->settings.max_age_ms;
     options.allocator = load->settings.allocator;
     if (load->settings.no_clock)
         options.batch_window_ms = 0;

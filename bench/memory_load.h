@@ -27,6 +27,7 @@ typedef struct memory_settings {
     uint32_t atoms;      /* so many atoms are there; the tables have room for as many */
     unsigned writers;
     bool wait;               /* memory.on_limit=wait */
+    uint32_t max_age_ms;     /* snapshots.max_age_ms */
     bool no_clock;           /* batch.window_ms=0: nothing is gathered for a time */
     cop_allocator allocator; /* zeroed: libc */
 } memory_settings;

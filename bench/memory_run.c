@@ -88,18 +88,19 @@ describe(memory_figures *f)
     int used = print_kinds(&stats, f->held, sizeof f->held);
     if ((size_t)used >= sizeof f->held)
         return;
-    (void)snprintf(f->held + used, sizeof f->held - (size_t)used,
-                   "of these dead: %.1f MiB of pages, %llu values, %llu names; held besides the "
-                   "newest: %llu versions, the oldest for %.1f s (pinned %u, in pinning %u, "
-                   "snapshots %u, stuck watchers %u, history %llu with %.1f MiB), %u calls of "
-                   "these refused",
-                   (double)stats.pages_dead * 512 / (double)MIB,
-                   (unsigned long long)stats.values_dead, (unsigned long long)stats.names_dead,
-                   (unsigned long long)stats.held_versions, (double)stats.oldest_held_age / 1000,
-                   atomic_load(&trouble.pins), atomic_load(&trouble.pinning),
-                   atomic_load(&trouble.snapshots), atomic_load(&trouble.sticking),
-                   (unsigned long long)stats.history_versions,
-                   (double)stats.history_bytes / (double)MIB, atomic_load(&trouble.refused));
+    (void)snprintf(
+        f->held + used, sizeof f->held - (size_t)used,
+        "of these dead: %.1f MiB of pages, %llu values, %llu names; held besides the "
+        "newest: %llu versions, the oldest for %.1f s (pinned %u, in pinning %u, "
+        "snapshots %u, revoked %llu, stuck watchers %u, history %llu with %.1f MiB), %u calls of "
+        "these refused",
+        (double)stats.pages_dead * 512 / (double)MIB, (unsigned long long)stats.values_dead,
+        (unsigned long long)stats.names_dead, (unsigned long long)stats.held_versions,
+        (double)stats.oldest_held_age / 1000, atomic_load(&trouble.pins),
+        atomic_load(&trouble.pinning), atomic_load(&trouble.snapshots),
+        (unsigned long long)stats.snapshots_revoked, atomic_load(&trouble.sticking),
+        (unsigned long long)stats.history_versions, (double)stats.history_bytes / (double)MIB,
+        atomic_load(&trouble.refused));
 }
 
 /* --- the course ----------------------------------------------------------------------------------
@@ -113,7 +114,8 @@ prepare(const memory_case *c, memory_figures *f)
                                 .live_bytes = live,
                                 .atoms = (uint32_t)(live / LEAST_ATOM_BYTES),
                                 .writers = c->writers,
-                                .wait = c->wait};
+                                .wait = c->wait,
+                                .max_age_ms = c->max_age_ms};
     memory_stage(f, "fill");
     if (!memory_load_prepare(&load, &settings))
         return false;

@@ -16,7 +16,8 @@ typedef struct memory_case {
     unsigned kinds;       /* of trouble */
     uint64_t limit;
     unsigned seconds, writers, live_percent;
-    bool wait; /* memory.on_limit=wait */
+    uint32_t max_age_ms; /* snapshots.max_age_ms; 0: they are never revoked */
+    bool wait;           /* memory.on_limit=wait */
 } memory_case;
 
 /* Shared with the process that runs it: what was found until a sudden end is there. Bytes are what

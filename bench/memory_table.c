@@ -47,10 +47,10 @@ memory_table_head(const memory_case *c)
     printf(
         "MiB, peaks in %% of the limit, transactions accepted a second before the trouble and in "
         "its second\nhalf; base: resident before the store is opened, which is in no other figure; "
-        "stop: the longest\ntime in which nothing was accepted\n");
-    printf("%-13s %-9s %5s %12s %15s %15s %8s %8s %9s %8s %8s %6s %13s\n", "system", "trouble",
-           "base", "live/resid.", "counted peak", "resident peak", "alone/s", "with/s", "refused",
-           "call ms", "stop ms", "lost", "1 s after");
+        "stop: the longest\ntime in which nothing was accepted; age: snapshots.max_age_ms\n");
+    printf("%-13s %-9s %6s %5s %12s %15s %15s %8s %8s %9s %8s %8s %6s %13s\n", "system", "trouble",
+           "age", "base", "live/resid.", "counted peak", "resident peak", "alone/s", "with/s",
+           "refused", "call ms", "stop ms", "lost", "1 s after");
 }
 
 static void
@@ -75,7 +75,8 @@ print_notes(const memory_case *c, const memory_figures *f)
 static void
 print_row(const memory_case *c, const memory_figures *f, const char *bad)
 {
-    char live[32], counted[32], resident[32], after[32], alone[32], with[32], lost[32] = "-";
+    char live[32], counted[32], resident[32], after[32], alone[32], with[32], lost[32] = "-",
+                                                                              age[16] = "-";
     double limit = (double)c->limit / 100;
     (void)snprintf(live, sizeof live, "%.1f/%.1f", mib(f->live_counted), mib(f->live_resident));
     (void)snprintf(counted, sizeof counted, "%.1f %5.1f%%", mib(f->counted_peak),
@@ -83,10 +84,12 @@ print_row(const memory_case *c, const memory_figures *f, const char *bad)
     (void)snprintf(resident, sizeof resident, "%.1f %5.1f%%", mib(f->resident_peak),
                    (double)f->resident_peak / limit);
     (void)snprintf(after, sizeof after, "%.1f/%.1f", mib(f->counted_after), mib(f->resident_after));
+    if (c->max_age_ms > 0)
+        (void)snprintf(age, sizeof age, "%u", (unsigned)c->max_age_ms);
     if (f->verified)
         (void)snprintf(lost, sizeof lost, "%llu", (unsigned long long)f->verdict.wrong);
-    printf("%-13s %-9s %5.1f %12s %15s %15s %8s %8s %9llu %8.1f %8.0f %6s %13s%s%s\n", c->system,
-           c->scenario, mib(f->baseline), live, counted, resident,
+    printf("%-13s %-9s %6s %5.1f %12s %15s %15s %8s %8s %9llu %8.1f %8.0f %6s %13s%s%s\n",
+           c->system, c->scenario, age, mib(f->baseline), live, counted, resident,
            report_number(f->alone_per_s, alone, sizeof alone),
            report_number(f->with_per_s, with, sizeof with), (unsigned long long)f->totals.refused,
            (double)f->totals.longest_ns / 1e6, (double)f->longest_gap_ns / 1e6, lost, after,
@@ -131,13 +134,14 @@ json_rows(const memory_case *c, const memory_figures *f, const char *bad)
     plain(f->messages > 0 ? f->message[0].text : "", said, sizeof said);
     (void)snprintf(fields, sizeof fields,
                    ",\"trouble\":\"%s\",\"limit\":%llu,\"seconds\":%u,\"writers\":%u,"
-                   "\"on_limit\":\"%s\",\"baseline\":%llu,\"live_counted\":%llu,"
+                   "\"on_limit\":\"%s\",\"max_age_ms\":%u,\"baseline\":%llu,\"live_counted\":%llu,"
                    "\"live_resident\":%llu,\"atoms\":%llu,\"broken\":\"%s\",\"said\":\"%s\","
                    "\"held\":\"%s\"",
                    c->scenario, (unsigned long long)c->limit, c->seconds, c->writers,
-                   c->wait ? "wait" : "fail", (unsigned long long)f->baseline,
-                   (unsigned long long)f->live_counted, (unsigned long long)f->live_resident,
-                   (unsigned long long)f->live_atoms, bad != NULL ? bad : "", said, held);
+                   c->wait ? "wait" : "fail", (unsigned)c->max_age_ms,
+                   (unsigned long long)f->baseline, (unsigned long long)f->live_counted,
+                   (unsigned long long)f->live_resident, (unsigned long long)f->live_atoms,
+                   bad != NULL ? bad : "", said, held);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         report_samples one = {1, {rows[i].value}};
         report_row row = {"memory", rows[i].name, c->system, rows[i].unit, fields, &one};

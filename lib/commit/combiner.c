@@ -39,7 +39,7 @@
 #define YIELDS 30u
 #define SWEEP_STEP 400u   /* swept at once when there is nothing to commit */
 #define IDLE_STEPS 16u
-#define STEPS_MAX 256u    /* of settling after a snapshot was dropped */
+#define STEPS_MAX 256u    /* of settling, and of giving back, after a snapshot was dropped */
 #define STEP_ITEMS 8192u  /* freed between two looks at the queue, when there is nothing to commit */
 
 /* ---- the right ---- */
@@ -388,5 +388,6 @@ cop__reclaim_soon(cop_store *store)
         return;
     cop__store_seq_cst(&store->want_reclaim, 0u);
     cop__settle_all(store, STEPS_MAX, STEP_ITEMS);
+    cop__trim_some(store, STEPS_MAX); /* the store may be idle, with nobody else to do it */
     cop__right_leave(store);
 }

@@ -497,7 +497,7 @@ cop_store_poll(cop_store *store)
         if (!early)
             cop__combine(store, POLL_ROUNDS);
         cop__settle_all(store, POLL_STEPS, POLL_FREES);
-        cop__trim_some(store);
+        cop__trim_some(store, POLL_STEPS);
         cop__right_leave(store);
     } else if (!early) {
         cop__batcher_poll_missed(store);

@@ -15,11 +15,12 @@
 #define LARGE_LEAST (UINT64_C(2) << 20)
 #define FREE_MORE (UINT64_C(1) << 20)
 #define GAIN_SHARE 16u       /* a pass that gives back less of what is free was in vain */
-#define REST_SHARE 4u        /* steps take a fifth of the time when commits make them */
+#define REST_SHARE 4u        /* steps take a fifth of the time when commits make them, */
+#define REST_HASTE 1u        /* and half of it while more is free than in use; */
+#define STEP_MOST_NS UINT64_C(1000000) /* what a step took beyond that others did, who ran instead */
 #define WALKS_MORE 2u        /* after what commits put back into chunks that are evacuated */
 #define PASS_REST_NS UINT64_C(50000000)
 #define VAIN_REST_NS UINT64_C(5000000000)
-#define SOME_STEPS 8u
 #define PASSES 3u            /* of one cop_memory_trim */
 #define SETTLE_STEPS 256u
 
@@ -112,14 +113,21 @@ step(cop_store *store)
     }
 }
 
+static uint64_t
+rest_share(const cop_store *store)
+{
+    const cop__pool *pool = &store->tree.pool;
+    return cop__pool_free_bytes(pool) > cop__pool_bytes(pool) / 2 ? REST_HASTE : REST_SHARE;
+}
+
 bool
 cop__trim_step(cop_store *store)
 {
     uint64_t began = cop__clock_ns();
     step(store);
     bool more = store->trim.phase != COP_TRIM_IDLE;
-    uint64_t now = cop__clock_ns();
-    store->trim.next_ns = now + (more ? (now - began) * REST_SHARE : PASS_REST_NS);
+    uint64_t now = cop__clock_ns(), took = now - began < STEP_MOST_NS ? now - began : STEP_MOST_NS;
+    store->trim.next_ns = now + (more ? took * rest_share(store) : PASS_REST_NS);
     return more;
 }
 
@@ -136,7 +144,7 @@ worth_a_pass(cop_store *store, uint64_t now)
     free += stale;
     used -= stale;
     if (store->trim.gained) /* go on with it */
-        return free > used / 8 + FREE_LEAST / 4;
+        return free > used / 16 + FREE_LEAST / 8;
     return free > used / 2 + FREE_LEAST &&
            (free > store->trim.left / 4 * 5 + FREE_MORE ||
             now >= store->trim.next_ns + VAIN_REST_NS);
@@ -179,13 +187,15 @@ cop__trim_committed(cop_store *store)
 }
 
 void
-cop__trim_some(cop_store *store)
+cop__trim_some(cop_store *store, unsigned steps)
 {
     note_large(store);
-    for (unsigned i = 0; i < SOME_STEPS && cop__trim_due(store); i++) {
+    while (steps-- > 0 && cop__trim_due(store)) {
         (void)cop__trim_step(store);
         if (store->trim.phase != COP_TRIM_IDLE)
             store->trim.next_ns = 0; /* there is nothing else to do */
+        if (!cop__batcher_gathering(store))
+            cop__combine(store, 1); /* but for this */
     }
 }
 

@@ -23,7 +23,7 @@ bool cop__trim_step(cop_store *store);
 /* Behind a commit that scanned for what is held, and behind each while a pass is under way: a step if it is
  * due. */
 void cop__trim_committed(cop_store *store);
-/* Steps while they are due, some milliseconds at the most. */
-void cop__trim_some(cop_store *store);
+/* Steps while they are due, so many at the most; what is queued is committed between them. */
+void cop__trim_some(cop_store *store, unsigned steps);
 
 #endif

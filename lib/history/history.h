@@ -24,7 +24,8 @@
  * commits make anyway; when more than PRUNED_BYTES wait for one, the next holder of the right makes one.
  *
  * LOCKS. The room's is its own word (a committer must be able to pass by, and see that it need not).
- * snapshot_lock is taken below it. It is taken under the right by cop_store_reconfigure only.
+ * snapshot_lock is taken below it. It is taken under the right by cop_store_reconfigure, and for a commit that
+ * does not fit; nobody who has it waits for the right.
  *
  *   entries.c   the array, finding, pruning
  *   keep.c      recording, the lock, options, closing

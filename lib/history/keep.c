@@ -266,9 +266,14 @@ cop__history_give_way(cop__history *history, uint64_t bytes, bool pinned_too)
 {
     uint64_t given = 0;
     cop__kept *entry;
-    if (history == NULL || !lock_try(history))
+    if (history == NULL)
         return 0;
-    take_in(history);
+    if (pinned_too)
+        cop__history_lock(history);
+    else if (lock_try(history))
+        take_in(history);
+    else
+        return 0;
     while (given < bytes && (entry = next_to_give(history, pinned_too)) != NULL) {
         given += thought_to_go(history, entry);
         cop__kept_remove(history, entry);

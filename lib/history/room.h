@@ -19,8 +19,8 @@ void cop__history_signal(struct cop__history *history);
 cop_status cop__history_configure(cop_store *store, const cop_options *options);
 /* Memory is short: lets versions go, those not used for longest first, until about so many bytes will
  * be free after the next scan, or only pinned ones and the newest are left; pinned_too: then the pinned
- * ones, oldest first. About how many will be; 0 also when somebody else is at the list, for whom it does
- * not wait. NULL is legal. With the right or without. */
+ * ones, oldest first. About how many will be. When somebody else is at the list it is 0; pinned_too waits for
+ * them, as what is refused now is refused for good. NULL is legal. With the right or without. */
 uint64_t cop__history_give_way(struct cop__history *history, uint64_t bytes, bool pinned_too);
 /* The figures. Lock-free. */
 void cop__history_counts(cop_store *store, cop_stats *stats);

@@ -3,8 +3,8 @@
  * What gives way when memory becomes short, in which order, and who is told: the memory manager's steps,
  * each a call into the room that keeps the thing. See coppice/pressure.h for what users see of it.
  *
- * No step waits: a room whose lock is taken gives nothing this time. What a step lets go of versions is
- * freed by the settling that follows it.
+ * At the soft mark no step waits: a room whose lock is taken gives nothing this time. What a step lets go of
+ * versions is freed by the settling that follows it.
  */
 #include "store/relieve.h"
 
@@ -156,7 +156,8 @@ static bool
 many_died(const cop_store *store, cop_memory_level level)
 {
     size_t fresh = store->tree.dead.limbo_count - store->limbo_left;
-    return fresh >= (level == COP_MEMORY_FULL ? DEAD_FULL : DEAD_SOFT);
+    /* A scan looks at each held version: it has to be worth that, too. */
+    return fresh >= (level == COP_MEMORY_FULL ? DEAD_FULL : DEAD_SOFT) + store->tree.dead.held_count;
 }
 
 void

@@ -9,6 +9,7 @@
 #include "tests/support/store_test.h"
 
 static cop_store *store;
+static _Atomic bool list_held;
 
 /* A store whose history.keep is this; most: history.max_snapshots, 0: the default. */
 static cop_store *
@@ -484,6 +485,40 @@ START_TEST(gives_way)
 }
 END_TEST
 
+static void *
+hold_the_list(void *context)
+{
+    cop__history_lock(context);
+    atomic_store(&list_held, true);
+    nanosleep(&(struct timespec){0, 100000000}, NULL);
+    atomic_store(&list_held, false);
+    cop__history_unlock(context);
+    return NULL;
+}
+
+/* While somebody is at the list: at the soft mark nobody waits for them; who would be refused else does. */
+START_TEST(gives_way_while_in_use)
+{
+    pthread_t thread;
+
+    store = open_keeping("commit", 0);
+    commits(5);
+    struct cop__history *history = atomic_load(&store->history);
+    ck_assert_int_eq(pthread_create(&thread, NULL, hold_the_list, history), 0);
+    while (!atomic_load(&list_held))
+        sched_yield();
+    uint64_t soft = cop__history_give_way(history, UINT64_MAX, false);
+    bool at_once = atomic_load(&list_held);
+    (void)cop__history_give_way(history, UINT64_MAX, true);
+    ck_assert(!atomic_load(&list_held));
+    pthread_join(thread, NULL);
+    if (at_once)
+        ck_assert_uint_eq(soft, 0);
+    KEPT("5");
+    t_close(store);
+}
+END_TEST
+
 START_TEST(dropping_frees)
 {
     store = open_keeping("commit", 0);
@@ -747,6 +782,7 @@ tests(TCase *tests)
     tcase_add_test(tests, bytes_are_weighed_and_bounded);
     tcase_add_test(tests, bytes_bound_versions_kept_by_hand);
     tcase_add_test(tests, gives_way);
+    tcase_add_test(tests, gives_way_while_in_use);
     tcase_add_test(tests, dropping_frees);
     tcase_add_test(tests, memory_refused_is_counted);
     tcase_add_test(tests, refused_calls_change_nothing);

@@ -11,7 +11,7 @@ set -u
 
 gate=95
 whole='lib/commit/(update_batcher|batch_split|ticket_done)\.[ch] lib/watch/ lib/monitor/'
-lines='lib/serialize/ lib/patch/ lib/history/ lib/tree/difference lib/tree/compact lib/commit/step lib/reclaim/(slab|pool|dead)'
+lines='lib/serialize/ lib/patch/ lib/history/ lib/tree/difference lib/tree/compact lib/commit/step lib/reclaim/(memory_manager|slab|pool|dead)'
 rooms='lib/tree lib/reclaim lib/commit lib/monitor lib/graph lib/reduce lib/effect lib/serialize lib/patch lib/history lib/store lib/watch workers'
 
 src=${top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}

@@ -27,8 +27,8 @@ How it is done:
             [--place FILE:LINE] [--list]
 
 The last line is "mutation: N mutants, K killed, P %"; the exit status is 1 when P is below
---at-least (85), 2 when there is nothing to measure. --only takes files whose name holds a text,
---place every mutant of one line, --list shows what would be done.
+--at-least (85), 2 when there is nothing to measure. --only takes files whose name holds a text (or, given
+again, one of several), --place every mutant of one line, --list shows what would be done.
 """
 import argparse
 import bisect
@@ -59,16 +59,25 @@ RELEVANT = {
     "lib/tree/name": ["test_name", "test_directory"],
     "lib/tree/list": ["test_list", "test_branches"],
     "lib/tree/directory.c": ["test_directory"],
+    "lib/tree/name.c": ["test_directory"],
+    "lib/tree/compact.c": ["test_compact", "test_memory_trim"],
     "lib/tree": ["test_tree", "test_list", "test_directory", "test_branches"],
     "lib/reclaim/snapshot.c": ["test_snapshot"],
     "lib/reclaim/reader.c": ["test_pin"],
     "lib/reclaim/pin.c": ["test_pin", "test_pin_schedule"],
+    "lib/reclaim/handle": ["test_revoke", "test_holders"],
+    "lib/reclaim/holders.c": ["test_holders", "test_revoke"],
+    "lib/reclaim/memory_manager.c": ["test_memory_manager", "test_memory_limit"],
+    "lib/reclaim/pool.c": ["test_pool", "test_pool_trim"],
+    "lib/reclaim/slab.c": ["test_pool", "test_pool_trim", "test_memory_trim"],
     "lib/reclaim": ["test_dead", "test_pool", "test_snapshot"],
     "lib/commit/conditions.c": ["test_conflicts"],
     "lib/commit/background.c": ["test_background"],
     "lib/commit/define.c": ["test_define_rules", "test_computed", "test_owned_branch", "test_background"],
     "lib/commit/reduce.c": ["test_define_rules", "test_reduce"],
     "lib/commit/step.c": ["test_patch_apply", "test_history_restore", "test_patch_refused"],
+    "lib/commit/scarce.c": ["test_memory_limit"],
+    "lib/commit/trim.c": ["test_memory_trim"],
     "lib/commit": ["test_txn", "test_conflicts", "test_tickets"],
     "lib/graph/lazy": ["test_lazy_rules", "test_lazy", "test_background"],
     "lib/graph/own.c": ["test_owned_branch"],
@@ -90,6 +99,7 @@ RELEVANT = {
     "lib/effect/scope": ["test_scope", "test_scope_memory"],
     "lib/effect": ["test_effect_rules", "test_effect_random", "test_effect", "test_scope"],
     "lib/watch/index.c": ["test_watch_index"],
+    "lib/watch/give_way.c": ["test_watch_memory", "test_memory_limit"],
     "lib/watch/list.c": ["test_watch_log"],
     "lib/watch/log.c": ["test_watch_log"],
     "lib/watch": ["test_watch_turns", "test_watch_clock", "test_watch", "test_watch_memory",
@@ -112,6 +122,8 @@ RELEVANT = {
     "lib/store/options": ["test_options"],
     "lib/store/reconfigure.c": ["test_reconfigure"],
     "lib/store/stats.c": ["test_stats"],
+    "lib/store/relieve.c": ["test_memory_limit", "test_memory_manager"],
+    "lib/store/explain.c": ["test_memory_limit"],
     "lib/store": ["test_store", "test_upkeep", "test_fork_exit"],
     "workers/region.c": ["test_region_rules"],
     "workers/parallel_for.c": ["test_loop_rules", "test_parallel"],
@@ -121,7 +133,7 @@ RELEVANT = {
     "workers": ["test_pool_rules", "test_parallel", "test_workers"],
 }
 # They play the files that they include in many orders, slowly: run for mutants of these alone.
-SCHEDULES = {"test_pin_schedule", "test_races", "test_workers_schedule"}
+SCHEDULES = {"test_handle_schedule", "test_pin_schedule", "test_races", "test_workers_schedule"}
 # Those that take seconds run for the rooms that they are about, last.
 SLOW = {
     "test_dead": ("lib/tree", "lib/reclaim"),
@@ -135,7 +147,9 @@ SLOW = {
     "test_workers": ("workers",),
 }
 # Where threads meet, or an oracle compares, a second of stress is among them.
-STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
+STRESS = {"lib/commit/scarce.c": ["stress_memory"],
+          "lib/commit": ["stress_threads", "stress_counters"],
+          "lib/reclaim/handle": ["stress_revoke"],
           "lib/reclaim": ["stress_threads", "stress_reclaim"],
           "lib/graph/lazy": ["stress_lazy"],
           "lib/graph/memo": ["stress_lazy"],
@@ -533,7 +547,7 @@ def arguments():
     parser.add_argument("--mutants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-least", type=float, default=85)
-    parser.add_argument("--only")
+    parser.add_argument("--only", action="append")
     parser.add_argument("--place", action="append", default=[])
     parser.add_argument("--jobs", type=int, default=2, choices=(1, 2))
     parser.add_argument("--build")

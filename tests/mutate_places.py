@@ -181,6 +181,6 @@ def all_places(rules, only):
                 text = stream.read()
             lines = text.split("\n")
             places = [p for p in places_of(file, text) if not excluded(p, lines[p.line - 1], rules)]
-            if only is None or only in file:
+            if only is None or any(text in file for text in only):
                 result[file] = (text, places)
     return result

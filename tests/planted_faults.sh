@@ -21,6 +21,8 @@ tries=3
 # all but help_without_barrier, which takes two store buffers to be late within the same 20 ns.
 table='
 page_freed_while_pinned | tests/stress/stress_reclaim --seconds 5
+page_freed_early        | tests/stress/stress_reclaim --seconds 5
+page_freed_early        | tests/unit/test_model
 published_page_changed  | tests/stress/stress_reclaim --seconds 5
 txn_dropped             | tests/stress/stress_counters --seconds 3
 root_before_pages       | tests/stress/stress_reclaim --seconds 5

@@ -37,6 +37,7 @@ _Noreturn void cop__assert_failed(const char *expression, const char *file, int 
  * variable COP_FAULT is live; in all others COP_FAULT(name) is the constant false. */
 #define COP_FAULT_MAP(X) \
     X(page_freed_while_pinned) \
+    X(page_freed_early) \
     X(published_page_changed) \
     X(txn_dropped) \
     X(root_before_pages) \

@@ -202,36 +202,28 @@ cop__trim_some(cop_store *store, unsigned steps)
 /* ---- by hand ---- */
 
 /* One pass, the right given back between its steps. */
-static cop_status
+static void
 pass(cop_store *store)
 {
     bool more = true;
     while (more) {
-        cop_status status = cop__right_wait(store, COP_FOREVER);
-        if (status != COP_OK)
-            return status;
+        (void)cop__right_wait(store, COP_FOREVER); /* COP_OK, then */
         more = cop__trim_step(store);
         cop__right_leave(store);
     }
-    return COP_OK;
 }
 
-static cop_status
-settle(cop_store *store, uint64_t *given_back)
+static void
+settle(cop_store *store)
 {
-    cop_status status = cop__right_wait(store, COP_FOREVER);
-    if (status != COP_OK)
-        return status;
+    (void)cop__right_wait(store, COP_FOREVER);
     cop__settle_all(store, SETTLE_STEPS, STEP_ITEMS);
-    *given_back = cop__pool_given_back(&store->tree.pool);
     cop__right_leave(store);
-    return COP_OK;
 }
 
 cop_status
 cop_memory_trim(cop_store *store, uint64_t *given_back)
 {
-    uint64_t before = 0, last = 0, now = 0;
     cop_status status = cop__store_usable(store);
     if (status == COP_OK && cop__evaluating)
         status = COP_E_IN_EVALUATION;
@@ -241,18 +233,17 @@ cop_memory_trim(cop_store *store, uint64_t *given_back)
         return status;
     struct cop__gate *gate = store->gate;
     cop__gate_use(gate);
-    status = settle(store, &before);
-    now = before;
-    for (unsigned i = 0; status == COP_OK && i < PASSES; i++) {
+    settle(store);
+    uint64_t before = cop__pool_given_back(&store->tree.pool), last, now = before;
+    unsigned i = 0;
+    do {
         last = now;
-        status = pass(store);
+        pass(store);
         now = cop__pool_given_back(&store->tree.pool);
-        if (now == last)
-            break;
-    }
+    } while (now != last && ++i < PASSES);
     cop__memory_purge(store->memory);
     if (given_back != NULL)
         *given_back = now - before;
     cop__gate_end_use(gate);
-    return status;
+    return COP_OK;
 }

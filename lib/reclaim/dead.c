@@ -340,6 +340,8 @@ cop__dead_scan(cop__dead *dead, const uint64_t *stamps, size_t n)
         size_t oldest = held_place(dead, item->birth), beyond = held_place(dead, item->death);
         if (COP_FAULT(page_freed_while_pinned))
             oldest = beyond;
+        if (COP_FAULT(page_freed_early)) /* by one version: the last that sees it does not count */
+            beyond = held_place(dead, item->death - 1);
         if (oldest == beyond && at_once && item->tagged >> 48 != COP_DEAD_PAGE_OF_VALUES)
             free_item(dead, item);
         else if (!file_item(dead, item, oldest, beyond))

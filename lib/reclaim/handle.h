@@ -103,7 +103,7 @@ cop__snapshot_leave(cop__entered *entered)
  * is given back, if the snapshot is held as long. */
 const cop_snapshot *cop__snapshot_resolve(const cop_snapshot *snapshot);
 
-/* While entered: makes what a value or key leads to live until the handle is dropped. False: no memory. */
+/* While entered by a handle: makes what a value or key leads to live until the handle is dropped. False: no memory. */
 bool cop__entered_keep_value(const cop__entered *entered, cop_value *value);
 bool cop__entered_keep_text(const cop__entered *entered, const char **text, size_t length);
 

@@ -93,8 +93,6 @@ bool
 cop__entered_keep_text(const cop__entered *entered, const char **text, size_t length)
 {
     cop__handle *handle = entered->handle;
-    if (handle == NULL)
-        return true;
     pthread_mutex_lock(&handle->lock);
     const char *copy = copy_of(handle, entered->root->store->memory, *text, length);
     pthread_mutex_unlock(&handle->lock);

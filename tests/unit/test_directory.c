@@ -326,6 +326,47 @@ START_TEST(stale_names_hide_nothing)
 }
 END_TEST
 
+/* A child of the branch whose name comes into the bucket of the crowd. */
+static void
+crowded_child(uint32_t branch, unsigned *n)
+{
+    uint32_t low = (uint32_t)cop__path_hash(tree.hash_seed, 0, "c0", 2) & 4095;
+    char text[24];
+    int length;
+
+    do
+        length = snprintf(text, sizeof text, "b%u", (*n)++);
+    while (((uint32_t)cop__path_hash(tree.hash_seed, branch, text, (size_t)length) & 4095) != low);
+    tree_child(branch, text, cop_i64(0));
+}
+
+/* Those in the bucket are in use, those in the pages behind it are stale. */
+START_TEST(an_overflow_is_swept)
+{
+    enum { CROWD = 2 * COP_BUCKET_WORDS };
+    uint32_t ids[CROWD], branch = large_branch("large", 1000);
+    unsigned n = 0;
+
+    fill(CROWD, true, ids);
+    cop__draft_begin(&tree);
+    for (unsigned i = 0; i < 3 * COP_INFOS; i++)
+        crowded_child(branch, &n);
+    tree_commit();
+    cop__draft_begin(&tree);
+    ck_assert(cop__atom_erase(&tree, branch));
+    tree_commit();
+    ck_assert_uint_gt(tree.now.stale, COP_INFOS);
+    cop__draft_begin(&tree);
+    ck_assert(cop__directory_sweep(&tree, tree.now.buckets));
+    ck_assert_uint_eq(tree.now.stale, 0);
+    tree_child(0, "y", cop_null());
+    tree_commit();
+    ck_assert_uint_eq(tree.now.names, CROWD + 1);
+    for (unsigned i = 0; i < CROWD; i++)
+        ck_assert(published(segment(i, true)));
+}
+END_TEST
+
 /* Sweeping goes round: buckets behind the place where it stands get their turn. */
 START_TEST(sweeping_goes_round)
 {
@@ -430,6 +471,7 @@ add(TCase *tests)
     tcase_add_test(tests, segments_of_all_lengths_are_found);
     tcase_add_test(tests, a_large_branch_leaves_stale_names_that_are_swept);
     tcase_add_test(tests, stale_names_hide_nothing);
+    tcase_add_test(tests, an_overflow_is_swept);
     tcase_add_test(tests, sweeping_goes_round);
     tcase_add_test(tests, paths_through_arrays);
     tcase_add_test(tests, the_longest_names);

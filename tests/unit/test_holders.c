@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <coppice/holders.h>
 
@@ -259,6 +260,25 @@ START_TEST(of_a_thread_that_is_gone)
 }
 END_TEST
 
+/* Where it was taken: a function, else a place in a file, else an address. */
+START_TEST(the_site)
+{
+    const cop_snapshot *s = t_take(store);
+    cop_snapshot *record = (cop_snapshot *)(uintptr_t)s;
+
+    record->held_site = (const char *)(uintptr_t)&getpid + 1;
+    ck_assert_uint_eq(look(), 1);
+    ck_assert_msg(strstr(seen[0].site, "getpid+0x1 (libc") != NULL, "%s", seen[0].site);
+    record->held_site = (const void *)16;
+    ck_assert_uint_eq(look(), 1);
+    ck_assert_str_eq(seen[0].site, "0x10");
+    record->held_site = NULL;
+    ck_assert_uint_eq(look(), 1);
+    ck_assert_str_eq(seen[0].site, "");
+    cop_snapshot_drop(s);
+}
+END_TEST
+
 START_TEST(refused)
 {
     const cop_snapshot *s = t_take(store);
@@ -337,6 +357,43 @@ START_TEST(a_stalled_pin_is_told)
 }
 END_TEST
 
+/* Others that hold a newer version are not taken for it. */
+START_TEST(who_holds_the_oldest)
+{
+    set_options(1000000, 40);
+    const cop_snapshot *old = take_then_change(), *newer = take_then_change();
+    cop_pin_t pin = cop_pin(store);
+    char version[32];
+
+    snprintf(version, sizeof version, "version %" PRIu64 ",", cop_snapshot_version(old));
+    t_set(store, n, cop_i64(1));
+    sleep_ms(70);
+    scan();
+    ck_assert_uint_eq(atomic_load(&lines), 1);
+    ck_assert_msg(strstr(last_line, "is held by a snapshot, thread") != NULL, "%s", last_line);
+    ck_assert_msg(strncmp(last_line, version, strlen(version)) == 0, "%s", last_line);
+    cop_unpin(pin);
+    cop_snapshot_drop(newer);
+    cop_snapshot_drop(old);
+}
+END_TEST
+
+/* It was let go after the scan that found it. */
+START_TEST(nobody_any_more)
+{
+    const cop_snapshot *s = take_then_change();
+
+    scan();
+    sleep_ms(70);
+    CHECK_OK(cop__right_wait(store, COP_FOREVER));
+    ck_assert_ptr_nonnull(store->stall.oldest);
+    cop_snapshot_drop(s);
+    cop__stall_look(store);
+    cop__right_leave(store);
+    ck_assert_uint_eq(atomic_load(&lines), 0);
+}
+END_TEST
+
 /* The newest version is nobody's stall, and what the history keeps is meant to be old. */
 START_TEST(what_is_no_stall)
 {
@@ -360,9 +417,12 @@ add(TCase *tests)
     tcase_add_test(tests, the_librarys_own);
     tcase_add_test(tests, as_text);
     tcase_add_test(tests, of_a_thread_that_is_gone);
+    tcase_add_test(tests, the_site);
     tcase_add_test(tests, refused);
     tcase_add_test(tests, a_stall_is_told_once);
     tcase_add_test(tests, a_stalled_pin_is_told);
+    tcase_add_test(tests, who_holds_the_oldest);
+    tcase_add_test(tests, nobody_any_more);
     tcase_add_test(tests, what_is_no_stall);
 }
 

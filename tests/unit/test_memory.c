@@ -634,6 +634,108 @@ START_TEST(stuck_for_good)
 }
 END_TEST
 
+/* --- tables ----------------------------------------------------------------------------------- */
+
+#define MIB ((size_t)1 << 20)
+#define STEP ((size_t)65536) /* of mapped tables */
+
+/* Fills what is new of a table of bytes, and looks at what it had. */
+static void
+table_is(unsigned char *table, size_t had, size_t size)
+{
+    for (size_t i = 0; i < size; i += 509) {
+        if (i < had)
+            ck_assert_uint_eq(table[i], (unsigned char)(i / 509));
+        table[i] = (unsigned char)(i / 509);
+    }
+}
+
+/* From the allocator while they are small, mapped from a mebibyte on; what they hold comes along. */
+START_TEST(tables_grow_and_shrink)
+{
+    static const struct {
+        size_t size, counted;
+    } row[] = {{1000, 1000},
+               {MIB - 1, MIB - 1},
+               {MIB, MIB},
+               {MIB + 1, MIB + STEP},
+               {9 * MIB + 7, 9 * MIB + STEP},
+               {2 * MIB, 2 * MIB},
+               {5000, 5000},
+               {3 * MIB, 3 * MIB}};
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    unsigned char *table = NULL;
+    size_t had = 0;
+
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        size_t size = row[i].size;
+        table = cop__memory_table(memory, COP_MEMORY_TABLES, table, had, size);
+        ck_assert_ptr_nonnull(table);
+        table_is(table, had < size ? had : size, size);
+        ck_assert_uint_eq(of_kind(memory, COP_MEMORY_TABLES), row[i].counted);
+        ck_assert_uint_eq(held(memory), OWN + row[i].counted);
+        had = size;
+    }
+    cop__memory_table_free(memory, COP_MEMORY_TABLES, table, had);
+    ck_assert_uint_eq(held(memory), OWN);
+    table = cop__memory_table(memory, COP_MEMORY_TABLES, NULL, 0, MIB + 1);
+    ck_assert_ptr_nonnull(table);
+    for (size_t i = 0; i <= MIB; i += 4096)
+        ck_assert_uint_eq(table[i], 0); /* fresh from the system */
+    cop__memory_table_free(memory, COP_MEMORY_TABLES, table, MIB + 1);
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* By the limit, by the countdown, by the system: the table stays as it was. */
+START_TEST(refused_tables)
+{
+    cop__memory *memory = cop__memory_new(NULL, NO_LIMIT);
+    size_t sizes[] = {1000, 2 * MIB};
+
+    for (unsigned i = 0; i < 2; i++) {
+        size_t size = sizes[i];
+        unsigned char *table = cop__memory_table(memory, COP_MEMORY_TABLES, NULL, 0, size);
+        table_is(table, 0, size);
+        atomic_store(&memory->fail_countdown, 0);
+        ck_assert_ptr_null(cop__memory_table(memory, COP_MEMORY_TABLES, table, size, 3 * MIB));
+        cop__memory_set_limit(memory, limit_for(OWN + size + 3 * MIB - 1)); /* both at once */
+        ck_assert_ptr_null(cop__memory_table(memory, COP_MEMORY_TABLES, table, size, 3 * MIB));
+        cop__memory_set_limit(memory, NO_LIMIT);
+        ck_assert_ptr_null(cop__memory_table(memory, COP_MEMORY_TABLES, table, size, (size_t)1 << 62));
+        ck_assert_uint_eq(held(memory), OWN + size);
+        table_is(table, size, size);
+        cop__memory_table_free(memory, COP_MEMORY_TABLES, table, size);
+    }
+    ck_assert_ptr_null(cop__memory_chunk(memory, COP_MEMORY_PAGES, (size_t)1 << 62, false));
+    ck_assert_ptr_null(cop__memory_chunk(memory, COP_MEMORY_PAGES, (size_t)1 << 62, true));
+    ck_assert_uint_eq(held(memory), OWN);
+    cop__memory_unref(memory);
+}
+END_TEST
+
+/* Whose allocator it is gets every request. */
+START_TEST(tables_of_another_allocator)
+{
+    ledger l = {0};
+    cop_allocator a = ledger_table(&l);
+    cop__memory *memory = cop__memory_new(&a, NO_LIMIT);
+    int own = l.blocks;
+
+    unsigned char *table = cop__memory_table(memory, COP_MEMORY_TABLES, NULL, 0, 2 * MIB);
+    ck_assert_int_eq(l.blocks, own + 1);
+    ck_assert_uint_eq(l.size, 2 * MIB);
+    table_is(table, 0, 2 * MIB);
+    table = cop__memory_table(memory, COP_MEMORY_TABLES, table, 2 * MIB, 4 * MIB);
+    table_is(table, 2 * MIB, 4 * MIB);
+    ck_assert_uint_eq(of_kind(memory, COP_MEMORY_TABLES), 4 * MIB);
+    cop__memory_table_free(memory, COP_MEMORY_TABLES, table, 4 * MIB);
+    ck_assert_int_eq(l.blocks, own);
+    cop__memory_unref(memory);
+}
+END_TEST
+
 /* --- many threads ----------------------------------------------------------------------------- */
 
 #define CROWD 4
@@ -987,6 +1089,9 @@ account_tests(void)
     tcase_add_test(account, map_without_room);
     tcase_add_test(account, map_wiped_on_fork);
     tcase_add_test(account, map_that_cannot_be_wiped);
+    tcase_add_test(account, tables_grow_and_shrink);
+    tcase_add_test(account, refused_tables);
+    tcase_add_test(account, tables_of_another_allocator);
     tcase_add_test(account, stuck_mappings_stay_counted);
     tcase_add_test(account, stuck_mappings_take_turns);
     tcase_add_test(account, stuck_until_the_end);

@@ -2,6 +2,7 @@
 /* A store at its memory limit: what gives way, who waits, who is refused, who passes, who is told. */
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <coppice/coppice.h>
@@ -300,6 +301,109 @@ START_TEST(one_thread_is_served_in_order)
 }
 END_TEST
 
+static cop_ticket *
+submit_changed(cop_atom branch, const char *path, int64_t n)
+{
+    cop_value value = cop_i64(n);
+    cop_txn *txn = t_begin(store);
+    cop_ticket *ticket;
+    CHECK_OK(cop_txn_require_unchanged(txn, branch, cop_store_version(store)));
+    CHECK_OK(cop_txn_set_at(txn, path, strlen(path), &value, NULL));
+    CHECK_OK(cop_txn_submit(txn, &ticket));
+    return ticket;
+}
+
+/* Whichever request of a batch is refused, and all behind it: nothing is lost, and the order stays. */
+START_TEST(a_batch_without_memory_waits_in_order)
+{
+    bool fired = true;
+    unsigned waited = 0;
+    open_limited(64 * MIB, WAIT, 20000);
+    cop__memory *memory = cop__store_memory(store);
+    cop_monitor_options options = COP_MONITOR_OPTIONS_INIT;
+    if (_i > 0) {
+        options.sample_every = 1;
+        CHECK_OK(cop_monitor_start(store, &options, NULL));
+    }
+    for (int64_t k = 0; fired && k < 400; k++) {
+        cop_atom branch = t_make(store, numbered("branch%u/a", (unsigned)k), cop_i64(0));
+        branch = t_find(store, numbered("branch%u", (unsigned)k));
+        cop_ticket *ticket[3] = {submit_bytes("last", 30), submit_changed(branch, "last", k), NULL};
+        ticket[2] = submit_bytes(numbered("fresh/%u", (unsigned)k), LONG);
+        atomic_store(&memory->fail_for_ever, true);
+        atomic_store(&memory->fail_countdown, k);
+        (void)cop_store_poll(store);
+        fired = atomic_load(&memory->fail_countdown) <= 0;
+        atomic_store(&memory->fail_countdown, -1);
+        atomic_store(&memory->fail_for_ever, false);
+        bool pending = false;
+        for (unsigned i = 0; i < 3; i++) { /* none passes another one */
+            cop_status status = cop_ticket_poll(ticket[i], NULL);
+            ck_assert(status == COP_E_PENDING || (status == COP_OK && !pending));
+            pending |= status == COP_E_PENDING;
+        }
+        waited += pending;
+        for (unsigned i = 0; i < 3; i++) {
+            CHECK_OK(cop_ticket_wait(ticket[i], cop_deadline_in_ms(20000), NULL, NULL));
+            cop_ticket_release(ticket[i]);
+        }
+        t_is_i64(store, t_find(store, "last"), k);
+    }
+    ck_assert(!fired);
+    ck_assert_uint_gt(waited, 5);
+    ck_assert_uint_eq(stats().memory_waiting, 0);
+    t_close(store);
+}
+END_TEST
+
+typedef struct urgent {
+    unsigned calls;
+    cop_atom read;
+} urgent;
+
+/* Somebody else is always faster, until nobody else may commit. */
+static cop_status
+always_late(cop_txn *txn, void *context)
+{
+    urgent *u = context;
+    cop_value value;
+    char *bytes = t_bytes(LONG, 3);
+    u->calls++;
+    CHECK_OK(cop_txn_get(txn, u->read, &value));
+    value = cop_bytes(bytes, LONG);
+    CHECK_OK(cop_txn_set_at(txn, P("late"), &value, NULL));
+    free(bytes);
+    if (!cop__evaluating)
+        t_set(store, u->read, cop_i64(u->calls));
+    return COP_OK;
+}
+
+/* Who has the right does not wait with it for memory that nobody else could free. */
+START_TEST(with_the_right_nobody_waits)
+{
+    urgent u = {0};
+    open_limited(4 * MIB, WAIT, 20000);
+    u.read = t_make(store, "small", cop_i64(0));
+    cop_options options = COP_OPTIONS_INIT;
+    CHECK_OK(cop_store_options(store, &options));
+    options.memory_on_limit = FAIL;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    (void)fill(LONG);
+    options.memory_on_limit = WAIT;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    uint64_t refused = stats().memory_refused, begun = cop__clock_ns();
+    CHECK_STATUS(cop_transact(store, always_late, &u, COP_FOREVER, NULL), COP_E_MEMORY);
+    ck_assert_uint_lt(cop__clock_ns() - begun, UINT64_C(10000000000));
+    ck_assert_uint_gt(u.calls, 2);
+    ck_assert_uint_eq(stats().memory_refused, refused + 1);
+    ck_assert_uint_eq(stats().memory_waiting, 0);
+    CHECK_OK(erase_one("fill"));
+    u.calls = 0;
+    CHECK_OK(cop_transact(store, always_late, &u, COP_FOREVER, NULL));
+    t_close(store);
+}
+END_TEST
+
 /* It has read what is to be erased for it, and something else that stays. */
 START_TEST(who_waits_does_not_hold_what_it_waits_for)
 {
@@ -379,6 +483,29 @@ START_TEST(polling_serves_who_waits)
         usleep(500);
     }
     CHECK_STATUS(decided(ticket), COP_E_MEMORY);
+    t_close(store);
+}
+END_TEST
+
+/* The alarm comes while somebody has the right: it is set again. */
+START_TEST(an_alarm_beside_a_commit)
+{
+    open_limited(4 * MIB, WAIT, 0);
+    (void)fill(LONG);
+    cop_options options = COP_OPTIONS_INIT;
+    CHECK_OK(cop_store_options(store, &options));
+    options.memory_wait_ms = 20000;
+    CHECK_OK(cop_store_reconfigure(store, &options, COP_FOREVER, NULL));
+    cop_ticket *ticket = submit_bytes("late", LONG);
+    CHECK_OK(cop_store_poll(store));
+    CHECK_STATUS(cop_ticket_poll(ticket, NULL), COP_E_PENDING);
+    CHECK_OK(cop__right_wait(store, COP_FOREVER));
+    (void)cop__timer_remove(&store->timers, &store->stalled.alarm);
+    store->stalled.alarm.function(store->stalled.alarm.context);
+    ck_assert(cop__timer_remove(&store->timers, &store->stalled.alarm));
+    CHECK_STATUS(cop_ticket_poll(ticket, NULL), COP_E_PENDING);
+    cop__right_leave(store);
+    cop_ticket_release(ticket);
     t_close(store);
 }
 END_TEST
@@ -582,6 +709,83 @@ START_TEST(levels_are_told)
 }
 END_TEST
 
+typedef struct slow_ear {
+    pthread_t thread;
+    _Atomic unsigned calls, ended;
+    _Atomic bool replaced, in_call;
+} slow_ear;
+
+static void *
+replace(void *context)
+{
+    slow_ear *e = context;
+    CHECK_OK(cop_memory_tell(store, NULL, NULL, NULL));
+    e->replaced = true;
+    return NULL;
+}
+
+static void
+hear_slowly(void *context, cop_store *of, cop_memory_level level, uint64_t used, uint64_t limit)
+{
+    slow_ear *e = context;
+    (void)of, (void)level, (void)used, (void)limit;
+    if (e->calls++ > 0)
+        return;
+    e->in_call = true;
+    ck_assert_int_eq(pthread_create(&e->thread, NULL, replace, e), 0);
+    usleep(50000);
+    ck_assert(!e->replaced);
+    ck_assert_uint_eq(e->ended, 0);
+    e->in_call = false;
+}
+
+static void
+slow_ended(void *context)
+{
+    slow_ear *e = context;
+    ck_assert(!e->in_call);
+    e->ended++;
+}
+
+/* Nobody is replaced, and its context destroyed, while it is being called by another thread. */
+START_TEST(who_is_being_told_is_not_replaced)
+{
+    slow_ear e = {0};
+    open_limited(4 * MIB, FAIL, 0);
+    CHECK_OK(cop_memory_tell(store, hear_slowly, &e, slow_ended));
+    (void)fill(10000);
+    ck_assert_uint_ge(e.calls, 1);
+    pthread_join(e.thread, NULL);
+    ck_assert(e.replaced);
+    ck_assert_uint_eq(e.ended, 1);
+    cop__evaluating = true;
+    CHECK_STATUS(cop_memory_tell(store, hear_slowly, &e, slow_ended), COP_E_IN_EVALUATION);
+    cop__evaluating = false;
+    t_close(store);
+    ck_assert_uint_eq(e.ended, 1);
+}
+END_TEST
+
+/* In a forked child there is nothing to tell of. */
+START_TEST(a_forked_child)
+{
+    open_limited(4 * MIB, FAIL, 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char text[64];
+        size_t length = 1;
+        bool right = cop_memory_explain(store, text, sizeof text, &length) == COP_E_FORKED &&
+                     length == 0 && cop_memory_tell(store, NULL, NULL, NULL) == COP_E_FORKED &&
+                     cop_memory_trim(store, NULL) == COP_E_FORKED;
+        t_exit_child(right ? 0 : 1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    t_close(store);
+}
+END_TEST
+
 START_TEST(what_holds_the_memory_is_told)
 {
     char text[512], little[10];
@@ -610,6 +814,9 @@ add(TCase *tests)
     tcase_add_test(tests, a_commit_waits_for_memory);
     tcase_add_test(tests, a_wait_ends);
     tcase_add_test(tests, one_thread_is_served_in_order);
+    tcase_add_loop_test(tests, a_batch_without_memory_waits_in_order, 0, 2);
+    tcase_add_test(tests, with_the_right_nobody_waits);
+    tcase_add_test(tests, an_alarm_beside_a_commit);
     tcase_add_test(tests, who_waits_does_not_hold_what_it_waits_for);
     tcase_add_test(tests, who_waits_can_be_cancelled);
     tcase_add_test(tests, polling_serves_who_waits);
@@ -618,6 +825,8 @@ add(TCase *tests)
     tcase_add_test(tests, a_watcher_nobody_serves_holds_up_nobody);
     tcase_add_test(tests, texts_and_memos_give_way);
     tcase_add_test(tests, levels_are_told);
+    tcase_add_test(tests, who_is_being_told_is_not_replaced);
+    tcase_add_test(tests, a_forked_child);
     tcase_add_test(tests, what_holds_the_memory_is_told);
 }
 

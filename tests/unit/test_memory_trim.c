@@ -326,6 +326,73 @@ START_TEST(where_it_may_not)
 }
 END_TEST
 
+/* ---- large values ---- */
+
+static void *
+take(void *context, size_t size, size_t alignment)
+{
+    (void)context;
+    return cop_allocator_libc().allocate(NULL, size, alignment);
+}
+
+static void
+give(void *context, void *memory, size_t size, size_t alignment)
+{
+    (void)context;
+    cop_allocator_libc().release(NULL, memory, size, alignment);
+}
+
+static void
+purge(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+/* Large values "large/from" ... "large/to - 1": set to so many bytes each, or erased. */
+static void
+large_values(cop_store *store, unsigned from, unsigned to, size_t bytes)
+{
+    char *text = t_bytes(bytes, 1), path[32];
+    cop_value value = cop_string(text, bytes);
+    cop_txn *txn;
+
+    CHECK_OK(cop_txn_begin(store, &txn));
+    for (unsigned i = from; i < to; i++) {
+        int n = snprintf(path, sizeof path, "large/%u", i);
+        CHECK_OK(bytes > 0 ? cop_txn_set_at(txn, path, (size_t)n, &value, NULL)
+                           : cop_txn_erase_at(txn, path, (size_t)n, NULL));
+    }
+    CHECK_OK(cop_txn_commit(txn, NULL, NULL));
+    free(text);
+}
+
+/* When most of them are gone the allocator is asked to give back what it keeps: once for each time. */
+START_TEST(many_large_values_gone)
+{
+    enum { BYTES = 300000, COUNT = 30 };
+    unsigned purged = 0;
+    cop_options options = COP_OPTIONS_INIT;
+    cop_store *store;
+
+    options.allocator = (cop_allocator){take, give, NULL, &purged, purge};
+    CHECK_OK(cop_store_open(&options, &store, NULL));
+    for (unsigned round = 1; round < 3; round++) {
+        large_values(store, 0, COUNT, BYTES);
+        large_values(store, 0, 10, 0);
+        for (unsigned i = 0; i < 10; i++)
+            CHECK_OK(cop_store_poll(store));
+        ck_assert_uint_eq(purged, round - 1); /* a third of them */
+        large_values(store, 10, COUNT, 0);
+        for (unsigned i = 0; i < 10; i++)
+            CHECK_OK(cop_store_poll(store));
+        ck_assert_uint_eq(purged, round);
+    }
+    CHECK_OK(cop_memory_trim(store, NULL));
+    ck_assert_uint_eq(purged, 3);
+    cop_store_close(store);
+}
+END_TEST
+
 /* ---- effects ---- */
 
 typedef struct looking {
@@ -443,6 +510,7 @@ add(TCase *tests)
     tcase_add_test(tests, readers_beside_it);
     tcase_add_test(tests, refused);
     tcase_add_test(tests, where_it_may_not);
+    tcase_add_test(tests, many_large_values_gone);
     tcase_add_test(tests, moved_texts_run_no_effect);
     tcase_add_test(tests, arenas);
 }

@@ -131,15 +131,18 @@ START_TEST(refused_memory)
 }
 END_TEST
 
+/* For ever: what the transaction is built of is asked for again when it was refused once. */
 static cop_status
-apply_refusing(cop_txn *txn, cop_patch_format format, t_text patch, int64_t k)
+apply_refusing(cop_txn *txn, cop_patch_format format, t_text patch, int64_t k, bool for_ever)
 {
     cop__memory *memory = cop__store_memory(txn->store);
     cop_error error = COP_ERROR_INIT;
 
+    atomic_store(&memory->fail_for_ever, for_ever);
     atomic_store(&memory->fail_countdown, k);
     cop_status status = cop_patch_apply(txn, P(""), format, patch.at, patch.length, &error);
     atomic_store(&memory->fail_countdown, -1);
+    atomic_store(&memory->fail_for_ever, false);
     ck_assert_msg(status == COP_OK || status == COP_E_MEMORY, "%s", error.message);
     ck_assert(status == COP_OK || error.message[0] != '\0');
     return status;
@@ -152,11 +155,11 @@ refuse_what_is_kept(cop_store *store, cop_patch_format format, t_text patch)
     unsigned refusals = 0;
 
     for (size_t left = 0; left <= COP_TXN_ARENA; left += 8)
-        for (int64_t k = 0; k < 8; k++) {
+        for (int64_t k = 0; k < 16; k++) {
             cop_txn *txn;
             CHECK_OK(cop_txn_begin(store, &txn));
             ck_assert_ptr_nonnull(cop__txn_bytes(txn, COP_TXN_ARENA - left));
-            cop_status status = apply_refusing(txn, format, patch, k);
+            cop_status status = apply_refusing(txn, format, patch, k / 2, k % 2 != 0);
             ck_assert_uint_eq(txn->op_count, status == COP_OK);
             refusals += status != COP_OK;
             cop_txn_cancel(txn);

@@ -736,6 +736,26 @@ START_TEST(a_pool_revokes)
 }
 END_TEST
 
+START_TEST(no_pin_to_be_had)
+{
+    cop_pin_t pins[COP_PINS_MAX], pin;
+
+    t_set_at(store, "n", S(LONG_TEXT));
+    const cop_snapshot *s = t_take(store), *none = s;
+    for (int i = 0; i < COP_PINS_MAX; i++)
+        pins[i] = cop_pin(store);
+    CHECK_STATUS(cop_snapshot_pin(s, &pin), COP_E_PINS);
+    ck_assert_ptr_null(pin.snapshot);
+    CHECK_STATUS(cop_snapshot_take_version(store, cop_store_version(store), &none), COP_E_PINS);
+    ck_assert_ptr_null(none);
+    for (int i = 0; i < COP_PINS_MAX; i++)
+        cop_unpin(pins[i]);
+    CHECK_OK(cop_snapshot_pin(s, &pin));
+    cop_unpin(pin);
+    cop_snapshot_drop(s);
+}
+END_TEST
+
 /* --- ends -------------------------------------------------------------------------- */
 
 START_TEST(a_forked_child_is_told_so)
@@ -772,8 +792,11 @@ static void *
 read_closed(void *snapshot)
 {
     cop_value value;
+    cop_pin_t pin = {snapshot, NULL};
 
     CHECK_OK(cop_get_at(snapshot, P("n"), &value));
+    CHECK_STATUS(cop_snapshot_pin(snapshot, &pin), COP_E_CLOSING);
+    ck_assert_ptr_null(pin.snapshot);
     return NULL;
 }
 
@@ -933,6 +956,7 @@ add_all(TCase *tests)
     tcase_add_test(tests, commits_revoke);
     tcase_add_test(tests, polling_revokes);
     tcase_add_test(tests, a_pool_revokes);
+    tcase_add_test(tests, no_pin_to_be_had);
     tcase_add_test(tests, a_forked_child_is_told_so);
     tcase_add_test(tests, closed_with_some_held);
     tcase_add_test(tests, without_memory);

@@ -297,12 +297,41 @@ START_TEST(pressed_while_written)
 }
 END_TEST
 
+/* Fragments go first, and only when there is none to drop the version that they are of. */
+START_TEST(fragments_then_version)
+{
+    cop_store *store = t_open();
+    cop_stats stats = COP_STATS_INIT;
+    load_numbers(store, "numbers", 3000);
+    cop_rope_drop(rope_of(store, "numbers"));
+    cop__serializer *s = store->serializer;
+    int64_t had = atomic_load(&s->bytes);
+    ck_assert_int_gt(had, 10000);
+    ck_assert_uint_ge(cop__serializer_give_way(s, 10000), 10000);
+    ck_assert_ptr_nonnull(s->base);
+    ck_assert_int_le(atomic_load(&s->bytes), had - 10000);
+    pthread_mutex_lock(&s->lock);
+    ck_assert_uint_eq(cop__serializer_give_way(s, 1), 0); /* somebody else is at it */
+    pthread_mutex_unlock(&s->lock);
+    ck_assert_uint_gt(cop__serializer_give_way(s, 0), 0);
+    ck_assert_ptr_null(s->base);
+    ck_assert_ptr_null(s->owners);
+    ck_assert_uint_eq(cop__serializer_give_way(s, 0), 0);
+    ck_assert_uint_eq(cop__serializer_give_way(NULL, 1), 0);
+    t_set_at(store, "other", cop_i64(1));
+    CHECK_OK(cop_stats_take(store, &stats));
+    ck_assert_uint_eq(stats.held_versions, 0);
+    t_close(store);
+}
+END_TEST
+
 static void
 add(TCase *tests)
 {
     tcase_add_loop_test(tests, each_request, 0, (int)(sizeof scenes / sizeof *scenes));
     tcase_add_test(tests, parts);
     tcase_add_test(tests, pressed_while_written);
+    tcase_add_test(tests, fragments_then_version);
 }
 
 int

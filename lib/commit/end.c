@@ -18,6 +18,7 @@
 #include "watch/room.h"
 
 #define CONFLICTS_BEFORE_PRIORITY 8
+#define MS_NS UINT64_C(1000000)
 
 /* ---- queueing ---- */
 
@@ -105,7 +106,8 @@ explain_memory(cop_store *store, cop_error *error)
     if (error == NULL)
         return;
     cop_status status = cop_memory_explain(store, text, sizeof text - 16, &length);
-    (void)cop__fail(error, COP_E_MEMORY, "out of memory: %s", status == COP_OK || status == COP_E_RANGE ? text : "the store is closing");
+    (void)cop__fail(error, COP_E_MEMORY, "out of memory: %s",
+                    status == COP_OK || status == COP_E_RANGE ? text : "the store is closing");
 }
 
 /* Says which operation could not be applied. */
@@ -117,8 +119,7 @@ explain(const cop_txn *txn, cop_status status, cop_error *error)
         return;
     }
     bool of_operation = status != COP_E_CONFLICT && status != COP_E_CLOSING &&
-                        status != COP_E_CANCELLED &&
-                        txn->failed_op < txn->op_count;
+                        status != COP_E_CANCELLED && txn->failed_op < txn->op_count;
     if (!of_operation) {
         (void)cop__fail(error, status, "%s", cop_status_message(status));
         return;
@@ -338,10 +339,12 @@ try_once(cop_store *store, cop_transact_function function, void *context, bool p
 }
 
 /* With the right held no other commit comes between reading and applying. What was queued, perhaps
- * by this thread, goes before. *waits: it did not fit and may wait for memory, which nobody does with the right. */
+ * by this thread, goes before. *waits: it did not fit and may wait for memory, which nobody does
+ * with the right. That has an end, *until (0: not known yet), since who waits without it may have
+ * conflicts again. */
 static cop_status
 try_with_priority(cop_store *store, cop_transact_function function, void *context,
-                  uint64_t deadline, uint64_t *version, bool *waits)
+                  uint64_t deadline, uint64_t *version, uint64_t *until, bool *waits)
 {
     bool refused;
     cop_status status = cop__right_wait(store, deadline);
@@ -349,7 +352,12 @@ try_with_priority(cop_store *store, cop_transact_function function, void *contex
         return status;
     cop__combine(store, 1);
     status = try_once(store, function, context, true, version, &refused);
-    *waits = status == COP_E_MEMORY && !refused && cop__scarce_waits(store);
+    if (status == COP_E_MEMORY && !refused && cop__scarce_waits(store)) {
+        uint64_t now = cop__clock_ns();
+        if (*until == 0)
+            *until = now + store->options.memory_wait_ms * MS_NS;
+        *waits = now < *until;
+    }
     cop__right_leave(store);
     return status;
 }
@@ -358,11 +366,12 @@ static cop_status
 transact(cop_store *store, cop_transact_function function, void *context, uint64_t deadline,
          uint64_t *version)
 {
+    uint64_t until = 0;
     for (unsigned conflicts = 0;; conflicts++) {
         bool refused, waits = false;
         cop_status status;
         if (conflicts == CONFLICTS_BEFORE_PRIORITY) {
-            status = try_with_priority(store, function, context, deadline, version, &waits);
+            status = try_with_priority(store, function, context, deadline, version, &until, &waits);
             if (!waits)
                 return status;
             conflicts = 0;
@@ -393,7 +402,8 @@ cop_transact(cop_store *store, cop_transact_function function, void *context, ui
 
 /* ---- committing what others submitted ---- */
 
-/* Goes through the queue behind everything submitted before, as a transaction without operations. */
+/* Goes through the queue behind everything submitted before, as a transaction without operations.
+ */
 cop_status
 cop_flush(cop_store *store, uint64_t deadline)
 {
@@ -429,7 +439,8 @@ poll_fd_fill(cop_store *store, int both)
     return false;
 }
 
-/* One descriptor for three: what is to be done now, timers, and the end of a frame. Needs the lock of the timers. */
+/* One descriptor for three: what is to be done now, timers, and the end of a frame. Needs the lock
+ * of the timers. */
 static cop_status
 poll_fd_open(cop_store *store)
 {

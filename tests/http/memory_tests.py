@@ -2,6 +2,7 @@
 """What holds the memory: GET /v1/memory, POST /v1/memory/trim, `coppice doctor`."""
 import http.server
 import json
+import re
 import threading
 import time
 
@@ -68,13 +69,16 @@ def test_memory_holders(s):
 
 def test_memory_trim(s):
     s.put("/t", {str(i): {"a": i, "b": "text %d" % i} for i in range(40000)})
+    full = memory(s)
     s.call("DELETE", "/v1/state/t")
     before = memory(s)
     answer = s.call("POST", "/v1/memory/trim", b"")
     after = memory(s)
-    equal(answer.status, 200, "trim")
-    check(answer.json["given_back"] > 1 << 20 and list(answer.json) == ["given_back"], "what was given back", answer.body)
-    check(after["held"] <= before["held"] - answer.json["given_back"] + (1 << 20), "is held no more", (before, after))
+    equal((answer.status, list(answer.json)), (200, ["given_back"]), "trim")
+    # Some of it went before, by itself.
+    given = after["chunks"]["given_back"] - full["chunks"]["given_back"]
+    check(given > 1 << 20 and 0 <= answer.json["given_back"] <= given, "what was given back", (given, answer.body))
+    check(after["held"] <= full["held"] - given + (1 << 20), "is held no more", (full, after))
     equal(after["version"], before["version"], "nothing has changed")
     for target, method, allow in (("/v1/memory", "POST", "GET, HEAD"), ("/v1/memory", "DELETE", "GET, HEAD"),
                                   ("/v1/memory/trim", "GET", "POST"), ("/v1/memory/trim", "PUT", "POST")):
@@ -188,12 +192,15 @@ def test_doctor():
             s.call("DELETE", "/v1/snapshots/%d" % lease["id"])
         s.put("/m", {str(i): {"a": "text %d" % i} for i in range(100000)})
         s.call("DELETE", "/v1/state/m")
+        most = memory(s)["chunks"]["free"]
         code, out, err = doctor(s)
-        free = memory(s)["chunks"]["free"]
-        equal((code, "coppice doctor --trim" in out), (0, free >= 8 << 20), "what lies free is no illness")
+        least = memory(s)["chunks"]["free"]  # it goes by itself meanwhile
+        equal(code, 0, "what lies free is no illness")
+        check(least < 8 << 20 or "coppice doctor --trim" in out, "advice", (least, out))
+        check(most >= 8 << 20 or "coppice doctor --trim" not in out, "no advice", (most, out))
         code, out, err = doctor(s, "--trim")
-        check(code == 0 and " MiB given back to the system\nmemory normal: " in out and "--trim" not in out, "--trim",
-              (code, out, err))
+        check(code == 0 and re.match("[0-9.]+ ([KM]i)?B given back to the system\nmemory normal: ", out) and
+              "--trim" not in out, "--trim", (code, out, err))
         told = json.loads(doctor(s, "--trim", "--json")[1])
         check(told["given_back"] >= 0, "--trim --json", told)
     code, out, err = doctor(s)

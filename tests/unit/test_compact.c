@@ -185,7 +185,8 @@ START_TEST(sparse_chunks_go)
     trim();
     ck_assert_uint_lt(bytes_of(COP_MEMORY_PAGES), pages / 2);
     ck_assert_uint_gt(values, least_values * 2);
-    ck_assert_uint_lt(tree.pool.values.carver.bytes, values * 2 / 3); /* slabs of 60 classes */
+    /* Slabs are of 60 classes; how many chunks they keep depends on the order of addresses. */
+    ck_assert_uint_le(tree.pool.values.carver.bytes, values * 4 / 5);
     ck_assert_uint_lt(tree.pool.values.middle.bytes, middle / 2);
     ck_assert_uint_lt(cop__pool_bytes(&tree.pool), least * 3 / 2);
     ck_assert_uint_eq(tree.root->version, version);

@@ -147,8 +147,7 @@ SLOW = {
     "test_workers": ("workers",),
 }
 # Where threads meet, or an oracle compares, a second of stress is among them.
-STRESS = {"lib/commit/scarce.c": ["stress_memory"],
-          "lib/commit": ["stress_threads", "stress_counters"],
+STRESS = {"lib/commit": ["stress_threads", "stress_counters"],
           "lib/reclaim/handle": ["stress_revoke"],
           "lib/reclaim": ["stress_threads", "stress_reclaim"],
           "lib/graph/lazy": ["stress_lazy"],

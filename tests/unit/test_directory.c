@@ -326,17 +326,18 @@ START_TEST(stale_names_hide_nothing)
 }
 END_TEST
 
-/* A child of the branch whose name comes into the bucket of the crowd. */
+/* A child of the branch whose name comes into the bucket of the crowd, or into another one. */
 static void
-crowded_child(uint32_t branch, unsigned *n)
+child_beside_crowd(uint32_t branch, bool crowd, unsigned *n)
 {
-    uint32_t low = (uint32_t)cop__path_hash(tree.hash_seed, 0, "c0", 2) & 4095;
+    uint32_t low = (uint32_t)cop__path_hash(tree.hash_seed, 0, "c0", 2);
+    uint32_t mask = crowd ? 4095 : 7, hash;
     char text[24];
-    int length;
 
-    do
-        length = snprintf(text, sizeof text, "b%u", (*n)++);
-    while (((uint32_t)cop__path_hash(tree.hash_seed, branch, text, (size_t)length) & 4095) != low);
+    do {
+        int length = snprintf(text, sizeof text, "b%u", (*n)++);
+        hash = (uint32_t)cop__path_hash(tree.hash_seed, branch, text, (size_t)length);
+    } while (((hash & mask) == (low & mask)) != crowd);
     tree_child(branch, text, cop_i64(0));
 }
 
@@ -344,14 +345,15 @@ crowded_child(uint32_t branch, unsigned *n)
 START_TEST(an_overflow_is_swept)
 {
     enum { CROWD = 2 * COP_BUCKET_WORDS };
-    uint32_t ids[CROWD], branch = large_branch("large", 1000);
+    uint32_t ids[CROWD], branch = large_branch("large", 0);
     unsigned n = 0;
 
     fill(CROWD, true, ids);
     cop__draft_begin(&tree);
-    for (unsigned i = 0; i < 3 * COP_INFOS; i++)
-        crowded_child(branch, &n);
+    for (unsigned i = 0; i < 1000; i++)
+        child_beside_crowd(branch, i >= 1000 - 3 * COP_INFOS, &n);
     tree_commit();
+    ck_assert_uint_ge(tree.now.buckets, 8);
     cop__draft_begin(&tree);
     ck_assert(cop__atom_erase(&tree, branch));
     tree_commit();

@@ -417,6 +417,24 @@ END_TEST
 /* --- quotas
  * -------------------------------------------------------------------------------------------- */
 
+/* The newest one held that is no newer than the version asked about. */
+START_TEST(the_last_one_held_until)
+{
+    static const uint64_t asked[][2] = {{0, 0}, {4, 0}, {5, 5}, {6, 5}, {8, 5}, {9, 9}, {10, 9}, {99, 9}};
+
+    now = 9;
+    ck_assert_uint_eq(cop__dead_held_until(&dead, 9), 0);
+    held[0] = 5;
+    held[1] = 9;
+    held_count = 2;
+    ck_assert(scan());
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        ck_assert_uint_eq(cop__dead_held_until(&dead, asked[i][0]), asked[i][1]);
+    held_count = 0;
+    ck_assert(scan());
+}
+END_TEST
+
 START_TEST(no_more_is_freed_than_the_quota)
 {
     now = 2;
@@ -518,6 +536,7 @@ add(TCase *tests)
     tcase_add_test(tests, a_page_of_values_costs_more_of_the_quota);
     tcase_add_test(tests, many_things_at_once_wait_for_their_quota);
     tcase_add_test(tests, only_what_is_held_is_marked);
+    tcase_add_test(tests, the_last_one_held_until);
 }
 
 int

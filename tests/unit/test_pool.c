@@ -101,6 +101,23 @@ START_TEST(huge_chunks_are_aligned)
 }
 END_TEST
 
+/* Whose chunk an address is in: nobody's, when it is in none. */
+START_TEST(addresses_outside)
+{
+    char outside = 0;
+
+    ck_assert_ptr_null(cop__carver_find(&pool.pages, &outside));
+    char *page = cop__pool_page(&pool);
+    const cop__pool_chunk *chunk = cop__carver_find(&pool.pages, page);
+    ck_assert_ptr_nonnull(chunk);
+    ck_assert_ptr_null(cop__carver_find(&pool.pages, &outside));
+    ck_assert_ptr_null(cop__carver_find(&pool.pages, (void *)16));
+    ck_assert_ptr_null(cop__carver_find(&pool.pages, chunk->memory + chunk->bytes));
+    ck_assert_ptr_eq(cop__carver_find(&pool.pages, chunk->memory + chunk->bytes - 1), chunk);
+    cop__pool_page_free(&pool, page);
+}
+END_TEST
+
 START_TEST(freed_pages_come_back_last_first)
 {
     void *a = cop__pool_page(&pool), *b = cop__pool_page(&pool);
@@ -569,6 +586,7 @@ add(TCase *tests)
     tcase_add_test(tests, chunks_double_up_to_the_option);
     tcase_add_test(tests, a_small_option_is_the_size_of_every_chunk);
     tcase_add_test(tests, huge_chunks_are_aligned);
+    tcase_add_test(tests, addresses_outside);
     tcase_add_test(tests, freed_pages_come_back_last_first);
     tcase_add_loop_test(tests, blocks_of_all_sizes, 0, 2);
     tcase_add_test(tests, large_blocks_are_given_back);

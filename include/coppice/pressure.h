@@ -65,7 +65,8 @@ COP_PUBLIC const char *cop_memory_level_name(cop_memory_level level);
 
 /* Called after the level has changed, by the thread that found out (it committed, polled, waited or changed
  * options), which holds nothing of the store: all calls are allowed. Calls never overlap; one that would is
- * not made, and the level of the moment is told after the one under way. used and limit in bytes. */
+ * not made, and the level of the moment is told after the one under way. A commit from inside may have to wait
+ * for memory as any other. used and limit in bytes. */
 typedef void (*cop_memory_function)(void *context, cop_store *store, cop_memory_level level,
                                     uint64_t used, uint64_t limit);
 /* Who is told of levels from here on, in the place of who was before; function NULL: nobody. destroy (may

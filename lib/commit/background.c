@@ -169,9 +169,7 @@ cop__background_run(cop_store *store, uint64_t most, uint64_t *results)
     uint64_t unasked;
     results = results != NULL ? results : &unasked;
     *results = 0;
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;

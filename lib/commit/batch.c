@@ -65,6 +65,20 @@ cop__decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version,
     cop__txn_unref(txn);
 }
 
+bool
+cop__take(cop_store *store, cop_txn *txn)
+{
+    uint32_t state = cop__load_acquire(&txn->state);
+    for (;;) {
+        if ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_CANCELLED) {
+            cop__decide(store, txn, COP_E_CANCELLED, store->tree.root->version, false);
+            return false;
+        }
+        if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_TAKEN | (state & COP_TXN_SLEEP)))
+            return true;
+    }
+}
+
 /* ---- a batch ---- */
 
 static void

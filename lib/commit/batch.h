@@ -29,6 +29,8 @@ typedef enum cop__attempt {
 
 /* One transaction in a version of its own. False: it does not fit, and nothing happened. */
 bool cop__batch_single(cop_store *store, cop_txn *txn, cop__attempt attempt);
+/* From here on it cannot be cancelled; false: it was, and is decided. */
+bool cop__take(cop_store *store, cop_txn *txn);
 /* The outcome is told; the transaction must not be touched afterwards. Until then the queue's reference
  * keeps it. */
 void cop__decide(cop_store *store, cop_txn *txn, cop_status result, uint64_t version, bool unchanged);

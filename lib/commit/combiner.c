@@ -249,15 +249,7 @@ txn_take(cop_store *store, cop_txn *txn)
     cop__batcher_unweigh(store, txn);
     if (COP_FAULT(txn_dropped) && (cop__load_relaxed(&store->count.transactions) & 1023) == 1000)
         return false;
-    uint32_t state = cop__load_acquire(&txn->state);
-    for (;;) {
-        if ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_CANCELLED) {
-            cop__decide(store, txn, COP_E_CANCELLED, store->tree.root->version, false);
-            return false;
-        }
-        if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_TAKEN | (state & COP_TXN_SLEEP)))
-            return true;
-    }
+    return cop__take(store, txn);
 }
 
 /* A flush goes into the batch though it will be stalled: it is behind what is taken before it, and that may be

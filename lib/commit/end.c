@@ -42,13 +42,6 @@ enqueue(cop_txn *txn)
     cop__queue_push(&store->queue, &txn->node);
 }
 
-static cop_status
-can_end(const cop_txn *txn)
-{
-    cop_status status = cop__store_usable(txn->store);
-    return status == COP_OK && cop__evaluating ? COP_E_IN_EVALUATION : status;
-}
-
 static const char *const op_names[] = {
     [COP_OP_SET] = "set",
     [COP_OP_SET_AT] = "set_at",
@@ -176,7 +169,7 @@ commit_now(cop_txn *txn)
 cop_status
 cop_txn_commit(cop_txn *txn, uint64_t *version, cop_error *error)
 {
-    cop_status status = can_end(txn);
+    cop_status status = cop__store_may_wait(txn->store);
     if (cop__unlikely(status != COP_OK)) {
         cop_txn_cancel(txn);
         return cop__fail(error, status, "%s", cop_status_message(status));
@@ -203,7 +196,7 @@ cop_txn_submit(cop_txn *txn, cop_ticket **ticket)
 {
     if (ticket != NULL)
         *ticket = NULL;
-    cop_status status = can_end(txn);
+    cop_status status = cop__store_may_wait(txn->store);
     if (cop__unlikely(status != COP_OK)) {
         cop_txn_cancel(txn);
         return status;
@@ -388,9 +381,7 @@ cop_status
 cop_transact(cop_store *store, cop_transact_function function, void *context, uint64_t deadline,
              uint64_t *version)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;
@@ -495,9 +486,7 @@ fd_clear(cop_store *store)
 cop_status
 cop_store_poll(cop_store *store)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;

@@ -144,20 +144,6 @@ cop__stalled_behind(cop_store *store, cop_txn *txn)
 
 /* ---- those that are stalled ---- */
 
-static bool
-take_again(cop_store *store, cop_txn *txn)
-{
-    uint32_t state = cop__load_acquire(&txn->state);
-    for (;;) {
-        if ((state & ~(uint32_t)COP_TXN_SLEEP) == COP_TXN_CANCELLED) {
-            cop__decide(store, txn, COP_E_CANCELLED, store->tree.root->version, false);
-            return false;
-        }
-        if (cop__cas_seq_cst(&txn->state, &state, COP_TXN_TAKEN | (state & COP_TXN_SLEEP)))
-            return true;
-    }
-}
-
 /* last: nothing is stalled again. */
 static void
 stalled_try(cop_store *store, cop_txn *txn, uint64_t now, bool last)
@@ -169,7 +155,7 @@ stalled_try(cop_store *store, cop_txn *txn, uint64_t now, bool last)
         stall(store, txn);
         return;
     }
-    if (!take_again(store, txn))
+    if (!cop__take(store, txn))
         return;
     if (txn->lost != COP_OK) {
         cop__decide(store, txn, txn->lost, store->tree.root->version, false);

@@ -224,9 +224,7 @@ settle(cop_store *store)
 cop_status
 cop_memory_trim(cop_store *store, uint64_t *given_back)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (given_back != NULL)
         *given_back = 0;
     if (status != COP_OK)

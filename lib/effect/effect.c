@@ -159,9 +159,7 @@ cop_effect_open(cop_store *store, cop_effect_function function, void *context,
     if (options_take(given, &options) != COP_OK)
         return cop__fail(error, COP_E_INVALID, "options.size is %zu, expected %zu", given->size,
                          sizeof options);
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status == COP_OK && options.queue != NULL && options.queue->store != store)
         return cop__fail(error, COP_E_INVALID, "the queue is another store's");
     if (status == COP_OK) {

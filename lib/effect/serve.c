@@ -305,9 +305,7 @@ cop_effects_run(cop_store *store, cop_effect_queue *queue, uint64_t most, uint64
 {
     if (ran != NULL)
         *ran = 0;
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status == COP_OK && queue != NULL && queue->store != store)
         status = COP_E_INVALID;
     if (status != COP_OK)

@@ -112,9 +112,7 @@ cop__keep_label(cop__keep *keep, const cop__graph *graph, const cop__node *node)
 cop_status
 cop__inspect_begin(cop_store *store, uint64_t deadline)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     cop__gate_use(store->gate);

@@ -153,9 +153,7 @@ cop_status
 cop_history_keep(cop_store *store, const char *label, size_t length, uint64_t *version,
                  cop_error *error)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return told(error, status);
     status = label_check(label, length, error);

@@ -186,11 +186,9 @@ cop_history_import(cop_store *store, const void *bytes, size_t length,
 {
     cop_history_imported told = {0};
     cop__file_reader file = {bytes, 0, length, NULL, 0};
-    cop_status status = cop__store_usable(store);
+    cop_status status = cop__store_may_wait(store);
     if (imported != NULL)
         *imported = told;
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));
     status = cop__file_check(file, error);

@@ -267,9 +267,7 @@ cop_history_restore(cop_store *store, uint64_t version, uint64_t deadline,
 {
     const cop_snapshot *old;
     cop_history_restored told = {0};
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status == COP_OK)
         status = cop__history_hold(store, version, &old);
     if (status == COP_OK) {

@@ -165,13 +165,6 @@ monitor_restart(cop__monitor *monitor, const cop_monitor_options *options, uint6
     pthread_mutex_unlock(&monitor->reader->lock);
 }
 
-static cop_status
-can_call(cop_store *store)
-{
-    cop_status status = cop__store_usable(store);
-    return status == COP_OK && cop__evaluating ? COP_E_IN_EVALUATION : status;
-}
-
 static uint64_t
 budget_ns(const cop_store *store)
 {
@@ -269,7 +262,7 @@ cop_monitor_start(cop_store *store, const cop_monitor_options *given, cop_error 
     cop_status status = options_take(given, &options, error);
     if (status != COP_OK)
         return status;
-    status = can_call(store);
+    status = cop__store_may_wait(store);
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));
     struct cop__gate *gate = store->gate;
@@ -285,7 +278,7 @@ cop_monitor_start(cop_store *store, const cop_monitor_options *given, cop_error 
 cop_status
 cop_monitor_stop(cop_store *store)
 {
-    cop_status status = can_call(store);
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;

@@ -70,9 +70,7 @@ trace_start(cop_store *store, cop__trace *trace, size_t spans)
 cop_status
 cop_trace_start(cop_store *store, size_t spans)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status == COP_OK && spans > SPANS_MAX)
         status = COP_E_INVALID;
     if (status != COP_OK)

@@ -302,9 +302,7 @@ cop_holders_each(cop_store *store, uint64_t deadline, cop_holder_function functi
     search s = {.store = store};
     if (function == NULL)
         return COP_E_INVALID;
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;

@@ -19,9 +19,7 @@ cop__store_pool_has_threads(void *context)
 cop_status
 cop_store_set_pool(cop_store *store, cop_pool *pool)
 {
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;

@@ -70,9 +70,7 @@ cop_store_reconfigure(cop_store *store, const cop_options *options, uint64_t dea
     cop_status status = cop_options_check(options, error);
     if (status != COP_OK)
         return status;
-    status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    status = cop__store_may_wait(store);
     if (status != COP_OK)
         return cop__fail(error, status, "%s", cop_status_message(status));
     struct cop__gate *gate = store->gate;

@@ -243,13 +243,6 @@ cop__relieve_failed(cop_store *store)
 
 /* ---- telling ---- */
 
-static cop_status
-can_call(cop_store *store)
-{
-    cop_status status = cop__store_usable(store);
-    return status == COP_OK && cop__evaluating ? COP_E_IN_EVALUATION : status;
-}
-
 /* Until what was told is the level of the moment. A caller that finds another one calling leaves it to that
  * one, which looks again. */
 void
@@ -283,7 +276,7 @@ called_by_me(const cop_store *store)
 cop_status
 cop_memory_tell(cop_store *store, cop_memory_function function, void *context, cop_destructor destroy)
 {
-    cop_status status = can_call(store);
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status;
     struct cop__gate *gate = store->gate;

@@ -164,6 +164,14 @@ cop__store_usable(cop_store *store)
     return cop__unlikely(cop__load_relaxed(&store->closing)) ? COP_E_CLOSING : COP_OK;
 }
 
+/* The same for what waits for the commit right or calls functions: COP_E_IN_EVALUATION from inside an evaluation. */
+static inline cop_status
+cop__store_may_wait(cop_store *store)
+{
+    cop_status status = cop__store_usable(store);
+    return status == COP_OK && cop__evaluating ? COP_E_IN_EVALUATION : status;
+}
+
 /* ---- lib/store/store.c ---- */
 
 /* Frees the store if it is closing and nothing holds it any more. */

@@ -273,9 +273,7 @@ open_checked(cop_store *store, wish *w, const cop_watch_options *options, cop_wa
              cop_error *error)
 {
     *watch = NULL;
-    cop_status status = cop__store_usable(store);
-    if (status == COP_OK && cop__evaluating)
-        status = COP_E_IN_EVALUATION;
+    cop_status status = cop__store_may_wait(store);
     if (status != COP_OK)
         return status_fail(error, status);
     status = options_take(options, &w->options, error);

@@ -204,7 +204,7 @@ write_rows(everything *e, uint64_t n)
     REQUIRE_OK(cop_txn_set(txn, e->number, &number));
     for (uint64_t i = 0; i < ROWS; i++) {
         char path[32];
-        cop_value value = cop_i64((int64_t)((n * 7 + i) % 101)), key = cop_string("abc" + i % 3, 1);
+        cop_value value = cop_i64((int64_t)((n * 7 + i) % 101)), key = cop_string(&"abc"[i % 3], 1);
         snprintf(path, sizeof path, "rows/%u/n", (unsigned)((n + i) % (2 * (size_t)ROWS)));
         REQUIRE_OK(cop_txn_set_at(txn, P(path), &value, NULL));
         snprintf(path, sizeof path, "rows/%u/k", (unsigned)((n + i) % (2 * (size_t)ROWS)));

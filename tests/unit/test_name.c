@@ -78,7 +78,7 @@ START_TEST(what_is_too_long_does_not_join)
         {COP_JOINED_PREFIX - 1, COP_JOINED_TEXT - COP_JOINED_PREFIX + 1, false},
         {1, COP_PATH_MAX - 2, false},
     };
-    char path[COP_PATH_MAX + 1], parent[COP_PATH_MAX], child[COP_PATH_MAX];
+    char path[2 * COP_PATH_MAX], parent[COP_PATH_MAX], child[COP_PATH_MAX];
 
     cop__draft_begin(&tree);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -344,6 +344,8 @@ check(const struct kind *kind, const figures *f)
     double after = (double)f->after / (double)f->before;
     double trimmed = (double)f->trimmed / (double)f->before;
     double held = (double)f->held_after / (double)f->held_before;
+    /* Of a tree so small as in slow builds, 4 MiB are not looked for. */
+    double most = BOUND * (double)f->held_before + (STRESS_SLOW ? 4 << 20 : 0);
 
     printf("%-13s resident MiB: %7.1f before, %7.1f peak, %7.1f after 1 s (%.3f), %7.1f trimmed (%.3f); held "
            "%.3f; free %.1f of %.1f MiB in chunks\n",
@@ -351,7 +353,7 @@ check(const struct kind *kind, const figures *f)
            held, mib(f->free), mib(f->chunks));
     stress_check(WITHIN, report || STRESS_SLOW || after <= BOUND, "%s: %.3f", kind->name, after);
     stress_check(BY_HAND, report || STRESS_SLOW || trimmed <= BOUND, "%s: %.3f", kind->name, trimmed);
-    stress_check(COUNTED, report || held <= BOUND, "%s: %.3f", kind->name, held);
+    stress_check(COUNTED, report || (double)f->held_after <= most, "%s: %.3f", kind->name, held);
     stress_check(SAME, f->wrong == 0, "%s: %" PRIu64 " values", kind->name, f->wrong);
 }
 

@@ -320,6 +320,7 @@ measure_apart(const struct kind *kind, figures *f)
     int ends[2], status = 1;
     pid_t child;
 
+    (void)fflush(stdout); /* else the child writes it again */
     if (pipe(ends) != 0 || (child = fork()) < 0)
         return false;
     if (child == 0) {
